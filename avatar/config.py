@@ -1,0 +1,28 @@
+"""Configuration of the stages: frozen dataclasses, stored as JSON beside each result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from avatar.errors import FormatError
+
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a dataclass or plain value as indented JSON, through a temporary file so that no half file is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    partial.replace(path)
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Reads and checks JSON against a dataclass (or ``dict``); raises FormatError when it does not fit."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise FormatError(f"{path} cannot be read", expected=f"JSON of {kind.__name__}", found=str(error)) from error

@@ -1,0 +1,1 @@
+"""What rides on the head: rigged Gaussians and their residuals."""

@@ -1,0 +1,1 @@
+"""The parametric head: linear blend skinning, the open head, ARKit names."""

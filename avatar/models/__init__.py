@@ -1,0 +1,1 @@
+"""Pretrained parts: registry, verified cache, licences."""

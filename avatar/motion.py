@@ -1,0 +1,114 @@
+"""Motion: the one currency for driving a head, whatever its source (tracker, speech, file)."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from avatar.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+ROTATIONS = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
+PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A head's motion over T moments.
+
+    Attributes:
+        time: (T,) seconds, strictly increasing, any spacing.
+        betas: (S,) identity coefficients, shared by all moments.
+        expression: (T, E) expression coefficients of the head model's basis.
+        global_orient: (T, 3) axis-angle of the root, radians; so are the four joints below.
+        neck_pose: (T, 3).
+        jaw_pose: (T, 3).
+        leye_pose: (T, 3).
+        reye_pose: (T, 3).
+        eyelids: (T, 2) closure of the left and the right lid, 0 open to 1 closed.
+        transl: (T, 3) metres.
+        head_id: Name of the head model the coefficients belong to.
+        head_hash: Its content hash.
+    """
+
+    time: Float[np.ndarray, " T"]
+    betas: Float[np.ndarray, " S"]
+    expression: Float[np.ndarray, "T E"]
+    global_orient: Float[np.ndarray, "T 3"]
+    neck_pose: Float[np.ndarray, "T 3"]
+    jaw_pose: Float[np.ndarray, "T 3"]
+    leye_pose: Float[np.ndarray, "T 3"]
+    reye_pose: Float[np.ndarray, "T 3"]
+    eyelids: Float[np.ndarray, "T 2"]
+    transl: Float[np.ndarray, "T 3"]
+    head_id: str
+    head_hash: str
+
+    def __post_init__(self) -> None:
+        count = len(self.time)
+        for name in PER_FRAME:
+            value = getattr(self, name)
+            if value.ndim != 2 or len(value) != count or not np.isfinite(value).all():
+                raise InputError(
+                    f"The motion's {name} cannot be used",
+                    expected=f"a finite array of {count} rows",
+                    found=f"shape {value.shape}" + ("" if np.isfinite(value).all() else " with NaN or inf"),
+                )
+        if count and not (np.diff(self.time) > 0).all():
+            raise InputError("The motion's times cannot be used", expected="strictly increasing seconds")
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __getitem__(self, index: slice | np.ndarray) -> Motion:
+        """The moments that `index` selects; it must keep the order of time."""
+        return replace(self, time=self.time[index], **{k: getattr(self, k)[index] for k in PER_FRAME})
+
+    @property
+    def pose(self) -> Float[np.ndarray, "T 5 3"]:
+        """The five joints' axis-angles stacked: root, neck, jaw, left eye, right eye."""
+        return np.stack([getattr(self, name) for name in ROTATIONS], axis=1)
+
+    def resample(self, time: Float[np.ndarray, " N"]) -> Motion:
+        """The motion at other moments (seconds): slerp for rotations, linear for the rest, held at both ends."""
+        moments = np.clip(np.asarray(time, np.float64), self.time[0], self.time[-1])
+        changed: dict[str, np.ndarray] = {}
+        for name in PER_FRAME:
+            value = getattr(self, name)
+            if len(self) == 1:
+                changed[name] = np.repeat(value, len(moments), axis=0)
+            elif name in ROTATIONS:
+                changed[name] = Slerp(self.time, Rotation.from_rotvec(value))(moments).as_rotvec()
+            else:
+                changed[name] = np.stack([np.interp(moments, self.time, column) for column in value.T], axis=1)
+        changed = {name: value.astype(np.float32) for name, value in changed.items()}
+        return replace(self, time=np.asarray(time, np.float64), **changed)
+
+    def save(self, path: Path) -> None:
+        """Writes the motion as an npz of plain arrays."""
+        np.savez_compressed(path, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Motion:
+        """Reads a motion npz; raises FormatError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                values = {f.name: stored[f.name] for f in fields(cls)}
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise FormatError(
+                f"{path} is not a motion file",
+                expected=f"an npz with {', '.join(f.name for f in fields(cls))}",
+                found=str(error),
+            ) from error
+        for name in ("head_id", "head_hash"):
+            values[name] = str(values[name])
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""Speech features, speech to motion, blinks and head pose."""

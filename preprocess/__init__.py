@@ -1,0 +1,1 @@
+"""Video in, take out: ingest, perception, tracking."""

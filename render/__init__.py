@@ -1,0 +1,1 @@
+"""Avatar in, pixels out: the rasteriser, trajectories, video."""

@@ -1,0 +1,80 @@
+"""The native library and the folder-to-package mapping; everything else is in pyproject.toml."""
+
+import platform
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+PACKAGES = {
+    "avatar": "avatar",
+    "avatar.fields": "avatar/fields",
+    "avatar.heads": "avatar/heads",
+    "avatar.heads.build": "avatar/heads/build",
+    "avatar.io": "avatar/io",
+    "avatar.models": "avatar/models",
+    "avatar.speech": "avatar/speech",
+    "avatar.assets": "assets",
+    "avatar.preprocess": "preprocess",
+    "avatar.render": "render",
+    "avatar.train": "train",
+}
+
+# No -ffast-math: in a shared library it can switch the whole process to flush-to-zero.
+COMMON = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-pthread"]
+X86 = {
+    "baseline": ["-march=x86-64"],
+    "avx2": ["-march=x86-64-v3"],
+    "avx512": ["-march=x86-64-v4", "-mavx512vbmi2", "-mprefer-vector-width=512"],
+}
+ISAS = X86 if platform.machine().lower() in {"x86_64", "amd64"} else {"baseline": []}
+SOURCES = sorted(str(path) for path in Path("render/csrc").glob("*.cpp"))
+HEADERS = sorted(str(path) for path in Path("render/csrc").glob("*.h"))
+
+
+class NativeBuild(build_ext):
+    """Builds one plain C-ABI library per instruction set; no Python or torch headers are involved."""
+
+    def get_ext_filename(self, fullname):
+        """Drops the Python ABI tag from the file name: the libraries are opened by ctypes."""
+        suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+        return str(Path(*fullname.split("."))) + suffix
+
+    def get_export_symbols(self, ext):
+        """There is no module init function to export."""
+        return []
+
+    def build_extension(self, ext):
+        """Keeps the objects of each instruction set apart: they come from the same sources."""
+        shared = self.build_temp
+        self.build_temp = str(Path(shared) / ext.name)
+        super().build_extension(ext)
+        self.build_temp = shared
+
+
+class AnyPythonWheel(bdist_wheel):
+    """The libraries depend on the platform and not on the Python version."""
+
+    def get_tag(self):
+        """One wheel serves every Python 3."""
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    ext_modules=[
+        Extension(
+            f"avatar.render._headsplat_{isa}",
+            SOURCES,
+            depends=HEADERS,
+            extra_compile_args=[*COMMON, *flags],
+            extra_link_args=["-pthread"],
+            language="c++",
+        )
+        for isa, flags in ISAS.items()
+    ],
+    cmdclass={"build_ext": NativeBuild, "bdist_wheel": AnyPythonWheel},
+)

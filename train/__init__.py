@@ -1,0 +1,1 @@
+"""Take in, avatar out: losses, fitting, evaluation."""

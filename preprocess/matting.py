@@ -1,0 +1,120 @@
+"""Soft person masks of video frames: MediaPipe's selfie segmenter, refined along the edges of the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from avatar.errors import InputError
+from avatar.models import fetch
+from avatar.preprocess._lite import load_lite
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+# Model card "MediaPipe Selfie Segmentation", general model: RGB in [0, 1], one channel of probability.
+SIZE = 256
+
+
+class PersonSegmenter:
+    """Tells the person from the background, frame by frame.
+
+    Args:
+        model: The tflite file; the registry's ``selfie_segmenter`` when None.
+        refine: Whether to pull the mask's edge onto the picture's; plain bilinear enlargement otherwise.
+        threads: CPU threads of the model.
+
+    Raises:
+        PartError: The model is not cached and cannot be fetched.
+        FormatError: `model` is not a selfie segmenter.
+    """
+
+    def __init__(self, model: Path | None = None, *, refine: bool = True, threads: int = 1) -> None:
+        path = fetch("selfie_segmenter") if model is None else model
+        self._model = load_lite(path.read_bytes(), (1, SIZE, SIZE, 3), threads=threads)
+        self._refine = refine
+
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:
+        """Coverage in [0, 1] of the person in each pixel of an RGB frame.
+
+        Raises:
+            InputError: `image` is not (H, W, 3) uint8.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise InputError(
+                "The frame cannot be used", expected="RGB uint8 (H, W, 3)", found=f"{image.dtype} {image.shape}"
+            )
+        height, width = image.shape[:2]
+        method = cv2.INTER_AREA if min(height, width) > SIZE else cv2.INTER_LINEAR
+        small = cv2.resize(image, (SIZE, SIZE), interpolation=method).astype(np.float32) / 255
+        coarse = self._model(small)[0].reshape(SIZE, SIZE)
+        if not self._refine:
+            return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+        return refine_mask(image, coarse, guide=small)
+
+
+def refine_mask(
+    image: UInt8[np.ndarray, "H W 3"],
+    coarse: Float[np.ndarray, "h w"],
+    *,
+    guide: Float[np.ndarray, "h w 3"] | None = None,
+    radius: int = 6,
+    epsilon: float = 1e-4,
+    contrast: float = 1.5,
+) -> Float[np.ndarray, "H W"]:
+    """Enlarges a mask so that its edge follows the picture's: a colour guided filter.
+
+    In each window the mask is explained as a linear function of colour, at the mask's own resolution; the coefficients
+    are enlarged and applied to the full picture (He and Sun 2015, Fast Guided Filter, arXiv:1505.00996; He et al. 2013,
+    Guided Image Filtering, equations 14 to 16).
+
+    Args:
+        image: RGB frame.
+        coarse: Mask in [0, 1], of any size.
+        guide: The frame at the mask's size in [0, 1], where the caller has it already.
+        radius: Half the window, in the mask's pixels.
+        epsilon: Regulariser: variance of colour (in [0, 1]) below which a window counts as flat.
+        contrast: Slope around one half, which undoes the filter's own blur; 1 leaves it.
+
+    Returns:
+        The mask at the frame's size, in [0, 1].
+    """
+    height, width = image.shape[:2]
+    rows, columns = coarse.shape
+    if guide is None:
+        guide = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    window = (2 * radius + 1, 2 * radius + 1)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return cv2.blur(values, window, borderType=cv2.BORDER_REFLECT)
+
+    red, green, blue = cv2.split(guide)
+    colour = mean(guide)
+    # The six distinct entries of the colour covariance, its three with the mask.
+    squares = mean(cv2.merge([red * red, green * green, blue * blue]))
+    products = mean(cv2.merge([red * green, red * blue, green * blue]))
+    level = mean(coarse)
+    joint = mean(guide * coarse[..., None]) - colour * level[..., None]
+    variance = squares - colour * colour + epsilon
+    rr, gg, bb = cv2.split(variance)
+    mean_red, mean_green, mean_blue = cv2.split(colour)
+    rg, rb, gb = cv2.split(products)
+    rg, rb, gb = rg - mean_red * mean_green, rb - mean_red * mean_blue, gb - mean_green * mean_blue
+    # Cramer's rule on the symmetric 3x3 system of every pixel.
+    c_rr, c_gg, c_bb = gg * bb - gb * gb, rr * bb - rb * rb, rr * gg - rg * rg
+    c_rg, c_rb, c_gb = rb * gb - rg * bb, rg * gb - rb * gg, rb * rg - rr * gb
+    determinant = rr * c_rr + rg * c_rg + rb * c_rb
+    x, y, z = cv2.split(joint)
+    slope = (
+        cv2.merge([c_rr * x + c_rg * y + c_rb * z, c_rg * x + c_gg * y + c_gb * z, c_rb * x + c_gb * y + c_bb * z])
+        / np.maximum(determinant, 1e-20)[..., None]
+    )
+    offset = level - (slope * colour).sum(axis=2)
+    # One picture of four channels: a resize for all coefficients.
+    fit = cv2.resize(mean(cv2.merge([*cv2.split(slope), offset])), (width, height), interpolation=cv2.INTER_LINEAR)
+    full = image.astype(np.float32) * np.float32(1 / 255)
+    alpha = (fit[..., :3] * full).sum(axis=2) + fit[..., 3]
+    return np.clip((alpha - 0.5) * contrast + 0.5, 0, 1)

@@ -10,6 +10,7 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGES = {
     "avatar": "avatar",
+    "avatar.commands": "avatar/commands",
     "avatar.fields": "avatar/fields",
     "avatar.heads": "avatar/heads",
     "avatar.heads.build": "avatar/heads/build",

@@ -1,0 +1,1 @@
+"""The commands behind ``avatar``: the one place, with cli.py, where stages meet."""

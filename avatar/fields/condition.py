@@ -1,0 +1,67 @@
+"""The condition of the residuals: a few standardised numbers that say what the face is doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from avatar.heads import Head
+    from avatar.motion import Motion
+
+# Radians are small numbers beside ARKit weights in [0, 1]; these bring the joints to a comparable size.
+NECK_GAIN = 3.0
+JOINT_GAIN = 5.0
+LIMIT = 3.0
+SMALLEST_DEVIATION = 0.02
+
+
+def motion_features(motion: Motion, head: Head) -> Float[np.ndarray, "T C"]:
+    """What the face does at each moment, without where it is: expression, jaw, gaze, lids and head rotation.
+
+    The expression enters as ARKit weights where the head model has them, else as its own coefficients.
+    """
+    expression = motion.expression
+    if head.arkit_to_psi.numel():
+        expression = expression @ np.linalg.pinv(head.arkit_to_psi.cpu().numpy()).T
+    joints = np.concatenate([motion.jaw_pose, motion.leye_pose], axis=1)
+    head_rotation = np.concatenate([motion.global_orient, motion.neck_pose], axis=1)
+    features = [expression, JOINT_GAIN * joints, motion.eyelids, NECK_GAIN * head_rotation]
+    return np.concatenate(features, axis=1).astype(np.float32)
+
+
+class MotionCondition(nn.Module):
+    """The leading principal components of a take's motion features, in units of their deviation.
+
+    Args:
+        mean: (C,) of the features.
+        basis: (C, K) principal directions divided by their deviation over the take.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, mean: Float[Tensor, " C"], basis: Float[Tensor, "C K"]) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
+
+    @classmethod
+    def fit(cls, features: Float[np.ndarray, "T C"], components: int) -> MotionCondition:
+        """Principal components of the training frames' features; at most `components` of them."""
+        mean = features.mean(0)
+        _, singular, directions = np.linalg.svd(features - mean, full_matrices=False)
+        count = min(components, len(singular))
+        deviation = np.maximum(singular[:count] / np.sqrt(len(features)), SMALLEST_DEVIATION)
+        basis = directions[:count].T / deviation
+        return cls(torch.tensor(mean, dtype=torch.float32), torch.tensor(basis, dtype=torch.float32))
+
+    def forward(self, features: Float[Tensor, "T C"]) -> Float[Tensor, "T K"]:
+        """Standardised components, held within three deviations: beyond the take nothing is extrapolated."""
+        return ((features - self.mean) @ self.basis).clamp(-LIMIT, LIMIT)

@@ -1,0 +1,178 @@
+"""The avatar itself: Gaussians on the triangles of the head, with linear residuals driven by the motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from avatar.fields.rig import quat_multiply, rotmat_to_quat, surface_points, triangle_frames
+from avatar.gaussians import Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from avatar.fields.condition import MotionCondition
+    from avatar.heads import Head
+    from avatar.motion import Motion
+
+# One unit of a residual: position in metres, log-scale, opacity logit, colour logit.
+RESIDUAL_UNITS = torch.tensor([1e-3] * 3 + [0.2] * 3 + [0.5] + [0.3] * 3)
+TORSO_POSITION_UNIT = 4e-3
+# A triangle that opens like an accordion (lip corners, lids) must not blow its Gaussians up with it.
+STRETCH_RANGE = (0.3, 3.0)
+
+REGIONS = ("skin", "scalp", "mouth", "eyes", "torso")
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One moment of a motion as tensors: what moves the mesh and what conditions the residuals.
+
+    Attributes:
+        expression: (1, E).
+        joints: (1, 5, 3) axis-angle of root, neck, jaw, left eye, right eye, radians.
+        eyelids: (1, 2).
+        transl: (1, 3) metres.
+        condition: (K,) standardised motion components.
+    """
+
+    expression: Float[Tensor, "1 E"]
+    joints: Float[Tensor, "1 5 3"]
+    eyelids: Float[Tensor, "1 2"]
+    transl: Float[Tensor, "1 3"]
+    condition: Float[Tensor, " K"]
+
+
+class GaussianHead(nn.Module):
+    """N Gaussians bound to the triangles of a head and of a torso sheet that hangs on the head's root.
+
+    Args:
+        head: The parametric head.
+        betas: (S,) identity of the subject.
+        torso_vertices: (M, 3) the torso sheet at rest, in the head's template space, metres.
+        torso_faces: (Q, 3) its triangles; their indices count from the head's last vertex on.
+        condition: Standardiser of the motion that drives the residuals.
+        triangles: (N,) index of each Gaussian's triangle; the torso's follow the head's.
+        barycentric: (N, 3) its anchor within the triangle.
+        regions: (N,) index into ``REGIONS``.
+    """
+
+    betas: Tensor
+    torso_vertices: Tensor
+    torso_faces: Tensor
+    triangles: Tensor
+    barycentric: Tensor
+    regions: Tensor
+
+    def __init__(
+        self,
+        head: Head,
+        betas: Float[Tensor, " S"],
+        torso_vertices: Float[Tensor, "M 3"],
+        torso_faces: Int[Tensor, "Q 3"],
+        condition: MotionCondition,
+        *,
+        triangles: Int[Tensor, " N"],
+        barycentric: Float[Tensor, "N 3"],
+        regions: Int[Tensor, " N"],
+    ) -> None:
+        super().__init__()
+        self.head = head.requires_grad_(False)
+        self.condition = condition
+        for name, value in (
+            ("betas", betas),
+            ("torso_vertices", torso_vertices),
+            ("torso_faces", torso_faces),
+            ("triangles", triangles),
+            ("barycentric", barycentric),
+            ("regions", regions),
+        ):
+            self.register_buffer(name, value)
+        count, components = len(triangles), condition.basis.shape[1]
+        self.offsets = nn.Parameter(torch.zeros(count, 3))
+        self.log_scales = nn.Parameter(torch.full((count, 3), -7.0))
+        self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0]).repeat(count, 1))
+        self.opacity_logits = nn.Parameter(torch.zeros(count))
+        self.color_logits = nn.Parameter(torch.zeros(count, 3))
+        self.residuals = nn.Parameter(torch.zeros(count, 10, components))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Works out what follows from the buffers: the triangles in use and their sizes at rest."""
+        faces = torch.cat([self.head.faces, self.torso_faces])
+        used, slots = torch.unique(self.triangles, return_inverse=True)
+        self._used_faces, self._slots = faces[used], slots
+        self._corners = faces[self.triangles]
+        rest = torch.cat([self.head(betas=self.betas[None])[0], self.torso_vertices])
+        self._rest_sizes = triangle_frames(rest[self._used_faces]).sizes.clamp_min(1e-5)
+        units = RESIDUAL_UNITS.repeat(len(self.triangles), 1)
+        units[self.regions == REGIONS.index("torso"), :3] = TORSO_POSITION_UNIT
+        self._units = units
+        joints = self.head.J_regressor @ (self.head.v_template + self.head.shapedirs[..., : len(self.betas)] @ self.betas)
+        self._root = joints[0]
+
+    def __len__(self) -> int:
+        return len(self.triangles)
+
+    def poses(self, motion: Motion) -> list[Pose]:
+        """The motion's moments as tensors; raises InputError when it belongs to another head model."""
+        from avatar.fields.condition import motion_features
+        from avatar.heads import require_same_head
+
+        require_same_head(motion, self.head)
+        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head)))
+        tensors = [
+            torch.as_tensor(value, dtype=torch.float32)
+            for value in (motion.expression, motion.pose, motion.eyelids, motion.transl)
+        ]
+        return [
+            Pose(*(value[i : i + 1] for value in tensors), condition=conditions[i])  # type: ignore[arg-type]
+            for i in range(len(motion))
+        ]
+
+    def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
+        """The posed head followed by the torso sheet, which moves rigidly with the root; metres."""
+        from avatar.heads.lbs import axis_angle_to_matrix
+
+        head = self.head(
+            betas=self.betas[None],
+            expression=pose.expression,
+            pose=pose.joints,
+            eyelids=pose.eyelids,
+            transl=pose.transl,
+        )[0]
+        root = axis_angle_to_matrix(pose.joints[:, 0])[0]
+        torso = (self.torso_vertices - self._root) @ root.T + self._root + pose.transl
+        return torch.cat([head, torso])
+
+    def residual(self, condition: Float[Tensor, " K"]) -> Float[Tensor, "N 10"]:
+        """Residuals of all Gaussians for one condition, in units of ``RESIDUAL_UNITS``."""
+        count, channels, components = self.residuals.shape
+        return (self.residuals.view(count * channels, components) @ condition).view(count, channels)
+
+    def forward(self, pose: Pose, residual: Float[Tensor, "N 10"] | None = None) -> Gaussians:
+        """Gaussians in world space at one moment.
+
+        Args:
+            pose: The moment.
+            residual: Overrides the residuals that the pose's condition asks for.
+        """
+        vertices = self.vertices(pose)
+        frames = triangle_frames(vertices[self._used_faces])
+        stretch = (frames.sizes / self._rest_sizes).clamp(*STRETCH_RANGE)[self._slots, None]
+        rotations = frames.rotations[self._slots]
+        residual = self.residual(pose.condition) if residual is None else residual
+        residual = residual * self._units
+        offsets = self.offsets + residual[:, :3]
+        anchors = surface_points(vertices, self._corners, self.barycentric)
+        return Gaussians(
+            means=anchors + stretch * (rotations * offsets[:, None, :]).sum(-1),
+            quats=quat_multiply(rotmat_to_quat(frames.rotations)[self._slots], self.quats),
+            scales=stretch * (self.log_scales + residual[:, 3:6]).exp(),
+            opacities=(self.opacity_logits + residual[:, 6]).sigmoid(),
+            colors=(self.color_logits + residual[:, 7:]).sigmoid(),
+        )

@@ -1,0 +1,252 @@
+"""The avatar on disk: a folder, or the same files zipped as one ``.avatar``.
+
+``avatar.json`` says what it is, ``weights.safetensors`` holds every tensor, ``background.png`` is the clip's own plate and
+``preview.png`` a picture. Loading executes nothing: names, shapes and dtypes are checked before use.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
+
+from avatar.config import write_json
+from avatar.errors import FormatError, InputError
+from avatar.fields.condition import MotionCondition
+from avatar.fields.gaussian_head import REGIONS, GaussianHead
+from avatar.heads import load_head
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from torch import Tensor
+
+SCHEMA = 1
+MANIFEST, WEIGHTS, PLATE, PREVIEW = "avatar.json", "weights.safetensors", "background.png", "preview.png"
+FILES = (MANIFEST, WEIGHTS, PLATE, PREVIEW)
+LARGEST_FILE = 1 << 30
+TRAINED = ("offsets", "log_scales", "quats", "opacity_logits", "color_logits", "residuals")
+GAUSSIANS, SPEECH, LIFE = "gaussians.", "speech.", "life."
+
+
+@dataclass(frozen=True)
+class AvatarInfo:
+    """What ``avatar.json`` says.
+
+    Attributes:
+        head_id: The head model's id.
+        head_hash: Its content hash: an avatar does not work on another head.
+        gaussians: Number of Gaussians.
+        width: Width of the recording, pixels.
+        height: Height of the recording, pixels.
+        focal: Focal length of the recording, pixels.
+        fps: Frames per second of the recording, a fraction.
+        speech: Settings of the speech model; None for an avatar that cannot be driven by speech.
+        life: Settings of the model of blinks and head motion.
+        limits: Ranges within which the avatar was seen, degrees, by name.
+        provenance: Where it comes from: source hash, versions.
+        consent: The consent statement of the person shown, where one was given.
+        schema: Version of this layout.
+    """
+
+    head_id: str
+    head_hash: str
+    gaussians: int
+    width: int
+    height: int
+    focal: float
+    fps: tuple[int, int]
+    speech: dict[str, Any] | None = None
+    life: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+    consent: str | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class StoredAvatar:
+    """An avatar's content.
+
+    Attributes:
+        info: The manifest.
+        gaussians: The Gaussians on their head.
+        speech: Tensors of the speech model; empty without one.
+        life: Tensors of the model of blinks and head motion.
+        plate: (H, W, 3) the clip's own background.
+    """
+
+    info: AvatarInfo
+    gaussians: GaussianHead
+    speech: dict[str, Tensor]
+    life: dict[str, Tensor]
+    plate: UInt8[np.ndarray, "H W 3"]
+
+
+def gaussian_tensors(head: GaussianHead) -> dict[str, Tensor]:
+    """The tensors of a Gaussian head as stored: half precision, which costs less than the eye or a metric sees."""
+    compact = {name: getattr(head, name).detach().half() for name in TRAINED}
+    return compact | {
+        "barycentric": head.barycentric.half(),
+        "triangles": head.triangles.int(),
+        "regions": head.regions.to(torch.uint8),
+        "betas": head.betas,
+        "torso_vertices": head.torso_vertices,
+        "torso_faces": head.torso_faces.int(),
+        "condition_mean": head.condition.mean,
+        "condition_basis": head.condition.basis,
+    }
+
+
+def save_avatar(
+    folder: Path,
+    info: AvatarInfo,
+    gaussians: GaussianHead,
+    *,
+    speech: dict[str, Tensor],
+    life: dict[str, Tensor],
+    plate: UInt8[np.ndarray, "H W 3"],
+    preview: UInt8[np.ndarray, "H W 3"],
+) -> None:
+    """Writes an avatar into a folder, each file in one move and the manifest last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {GAUSSIANS + k: v for k, v in gaussian_tensors(gaussians).items()}
+    tensors |= {SPEECH + k: v for k, v in speech.items()} | {LIFE + k: v for k, v in life.items()}
+    partial = folder / (WEIGHTS + ".partial")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
+    partial.replace(folder / WEIGHTS)
+    for name, image in ((PLATE, plate), (PREVIEW, preview)):
+        (folder / name).write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
+    write_json(folder / MANIFEST, info)
+
+
+def pack_avatar(folder: Path, path: Path) -> None:
+    """Zips an avatar folder as one ``.avatar`` file."""
+    partial = path.with_name(path.name + ".partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in FILES:
+            archive.write(folder / name, name)
+    partial.replace(path)
+
+
+def load_avatar(path: Path) -> StoredAvatar:
+    """Reads an avatar folder or ``.avatar`` file; raises InputError or FormatError for anything else."""
+    files = _read_files(Path(path))
+    try:
+        info = msgspec.json.decode(files[MANIFEST], type=AvatarInfo)
+        tensors = load_tensors(files[WEIGHTS])
+    except (msgspec.DecodeError, SafetensorError, ValueError) as error:
+        raise FormatError(
+            f"The avatar {path} is damaged", expected="avatar.json and weights.safetensors as written", found=str(error)
+        ) from error
+    if info.schema != SCHEMA:
+        raise FormatError(
+            f"The avatar {path} has another layout",
+            expected=f"schema {SCHEMA}",
+            found=f"schema {info.schema}",
+            fix="update headsplat, or make the avatar again",
+        )
+    plate = cv2.imdecode(np.frombuffer(files[PLATE], np.uint8), cv2.IMREAD_COLOR)
+    if plate is None:
+        raise FormatError(f"The avatar {path} is damaged", expected=f"a PNG picture in {PLATE}", found="something else")
+    sections = [
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        for prefix in (GAUSSIANS, SPEECH, LIFE)
+    ]
+    gaussians = _gaussian_head(path, info, sections[0])
+    return StoredAvatar(info, gaussians, sections[1], sections[2], np.ascontiguousarray(plate[..., ::-1]))
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    """The bytes of the avatar's files, from a folder or a zip; members of other names are never touched."""
+    needed = (MANIFEST, WEIGHTS, PLATE)
+    if path.is_dir():
+        missing = [name for name in needed if not (path / name).is_file()]
+        if missing:
+            raise InputError(
+                f"{path} is not an avatar",
+                expected=f"a folder with {', '.join(needed)}",
+                found=f"no {', '.join(missing)}",
+                fix="make one with: avatar create VIDEO -o FOLDER",
+            )
+        return {name: (path / name).read_bytes() for name in needed}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            oversized = [n for n in needed if archive.getinfo(n).file_size > LARGEST_FILE]
+            if oversized:
+                raise FormatError(f"The avatar {path} is too large", expected="files under 1 GiB", found=str(oversized))
+            return {name: archive.read(name) for name in needed}
+    except FileNotFoundError as error:
+        raise InputError(
+            f"There is no avatar at {path}", expected="an avatar folder or an .avatar file", found="nothing"
+        ) from error
+    except (KeyError, zipfile.BadZipFile, OSError) as error:
+        raise FormatError(f"{path} is not an avatar", expected="an .avatar file (a zip)", found=str(error)) from error
+
+
+def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> GaussianHead:
+    """Builds the Gaussians after checking every shape, type and index."""
+    head = load_head(info.head_id)
+    if head.hash != info.head_hash:
+        raise InputError(
+            f"The avatar {path} was made for another version of the head {info.head_id}",
+            expected=f"content {info.head_hash[:12]}",
+            found=f"content {head.hash[:12]}",
+            fix="make the avatar again, or install the version of headsplat that made it",
+        )
+    n = info.gaussians
+    components = tensors["condition_basis"].shape[-1] if "condition_basis" in tensors else 0
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "offsets": (n, 3),
+        "log_scales": (n, 3),
+        "quats": (n, 4),
+        "opacity_logits": (n,),
+        "color_logits": (n, 3),
+        "residuals": (n, 10, components),
+        "barycentric": (n, 3),
+        "triangles": (n,),
+        "regions": (n,),
+        "betas": (None,),
+        "torso_vertices": (None, 3),
+        "torso_faces": (None, 3),
+        "condition_mean": (None,),
+        "condition_basis": (None, components),
+    }
+    for name, shape in shapes.items():
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if (
+            found is None
+            or len(found) != len(shape)
+            or any(s not in (None, f) for s, f in zip(shape, found, strict=True))
+        ):
+            raise FormatError(f"The avatar {path} is damaged", expected=f"{name} of shape {shape}", found=str(found))
+        if not torch.isfinite(tensors[name]).all():
+            raise FormatError(f"The avatar {path} is damaged", expected=f"finite {name}", found="NaN or inf")
+    vertices = len(head.v_template) + len(tensors["torso_vertices"])
+    triangles = len(head.faces) + len(tensors["torso_faces"])
+    for name, limit in (("triangles", triangles), ("torso_faces", vertices), ("regions", len(REGIONS))):
+        values = tensors[name].long()
+        if values.numel() and not (values.min() >= 0 and values.max() < limit):
+            raise FormatError(f"The avatar {path} is damaged", expected=f"{name} below {limit}", found="other indices")
+    result = GaussianHead(
+        head,
+        tensors["betas"].float(),
+        tensors["torso_vertices"].float(),
+        tensors["torso_faces"].long(),
+        MotionCondition(tensors["condition_mean"].float(), tensors["condition_basis"].float()),
+        triangles=tensors["triangles"].long(),
+        barycentric=tensors["barycentric"].float(),
+        regions=tensors["regions"].long(),
+    )
+    with torch.no_grad():
+        for name in TRAINED:
+            getattr(result, name).copy_(tensors[name].float())
+    return result.requires_grad_(False)

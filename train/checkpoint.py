@@ -1,0 +1,79 @@
+"""Checkpoints of a training run: safetensors, replaced in one move, so that a kill at any moment leaves a whole one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from avatar.fields.gaussian_head import GaussianHead
+    from avatar.train.config import TrainConfig
+
+log = logging.getLogger(__name__)
+HEAD, OPTIMIZER = "head.", "optimizer."
+
+
+def save_checkpoint(
+    path: Path, head: GaussianHead, optimizer: torch.optim.Optimizer, step: int, key: str, config: TrainConfig
+) -> None:
+    """Writes the trained parameters, the optimiser's moments and the step.
+
+    Args:
+        path: The file to replace.
+        head: The Gaussians under training.
+        optimizer: Their optimiser.
+        step: Steps done so far.
+        key: Identifies the take; a checkpoint of another take is not resumed.
+        config: The configuration; a checkpoint of another configuration is not resumed either.
+    """
+    tensors = {HEAD + name: value.detach().contiguous() for name, value in head.named_parameters()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value).detach().clone().contiguous()
+    partial = path.with_name(path.name + ".partial")
+    settings = msgspec.json.encode(config).decode()
+    save_file(tensors, partial, metadata={"step": str(step), "take": key, "config": settings})
+    partial.replace(path)
+
+
+def load_checkpoint(
+    path: Path, head: GaussianHead, optimizer: torch.optim.Optimizer, key: str, config: TrainConfig
+) -> int:
+    """Restores a run; returns its step, or 0 where there is nothing to resume.
+
+    A checkpoint that cannot be read, or is of another take or configuration, is left aside with a warning, and training
+    begins anew: nothing but time is lost.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        step = int(metadata["step"])
+        same = metadata["take"] == key and metadata["config"] == msgspec.json.encode(config).decode()
+        parameters = dict(head.named_parameters())
+        shapes_fit = all(HEAD + n in tensors and tensors[HEAD + n].shape == p.shape for n, p in parameters.items())
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        log.warning("The checkpoint %s cannot be read (%s): training begins anew.", path, error)
+        return 0
+    if not (same and shapes_fit):
+        log.warning("The checkpoint %s belongs to other settings or another clip: training begins anew.", path)
+        return 0
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[HEAD + name])
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(OPTIMIZER):
+            index, entry = name.removeprefix(OPTIMIZER).split(".", 1)
+            state.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step

@@ -1,0 +1,100 @@
+"""Held-out evaluation: how well the avatar, driven by the tracker, shows frames it was never trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from avatar.render.playback import composite, render_pose
+from avatar.train.baseline import nearest_frame, warped
+from avatar.train.dataset import HEAD
+from avatar.train.metrics import mean_metrics, region_metrics
+from avatar.train.survey import take_camera
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from jaxtyping import Bool, UInt8
+
+    from avatar.fields.gaussian_head import GaussianHead
+    from avatar.io.take import Take
+
+
+class HeldOutFrame(NamedTuple):
+    """A held-out frame beside its render.
+
+    Attributes:
+        index: Row of the take.
+        truth: (H, W, 3) the untouched frame.
+        render: (H, W, 3) the avatar over the clip's own background plate.
+        region: (H, W) the head above the collar, where the two are compared.
+    """
+
+    index: int
+    truth: UInt8[np.ndarray, "H W 3"]
+    render: UInt8[np.ndarray, "H W 3"]
+    region: Bool[np.ndarray, "H W"]
+
+
+def head_region(take: Take, index: int) -> Bool[np.ndarray, "H W"]:
+    """Pixels that are the person rather than not, and labelled head: hair, face, ears, neck above the collar."""
+    return (take.parts(index) == HEAD) & (np.asarray(take.mask(index)) > 0.5)
+
+
+def held_out_frames(take: Take, gaussians: GaussianHead) -> Iterator[HeldOutFrame]:
+    """Renders every held-out frame; its motion is the tracker's."""
+    camera, plate = take_camera(take), take.background().astype(np.float32) / 255
+    indices = take.split()["test"]
+    poses = gaussians.poses(take.motion()[indices])
+    for index, pose in zip(indices, poses, strict=True):
+        picture = composite(render_pose(gaussians, pose, camera), plate)
+        yield HeldOutFrame(int(index), take.image(int(index)), picture, head_region(take, int(index)))
+
+
+def evaluate_held_out(
+    take: Take,
+    gaussians: GaussianHead,
+    *,
+    frames_folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Metrics of the avatar and of the nearest-frame baseline on the held-out frames.
+
+    Args:
+        take: The take, tracked.
+        gaussians: The avatar's Gaussians.
+        frames_folder: Where to write ``NNNNN_{truth,render,mask}.png`` for each frame, if anywhere.
+        progress: Called with the frames done and the frames in all.
+
+    Returns:
+        ``video_driven``, ``nearest_frame`` (after a similarity alignment) and ``nearest_frame_raw``, each with ``psnr``,
+        ``ssim`` and ``l1``, and ``frames`` with their number.
+    """
+    split = take.split()
+    landmarks = take.perception()["landmarks"]
+    rows: dict[str, list[dict[str, float]]] = {"video_driven": [], "nearest_frame": [], "nearest_frame_raw": []}
+    for frame in held_out_frames(take, gaussians):
+        truth = frame.truth / 255.0
+        rows["video_driven"].append(region_metrics(frame.render / 255.0, truth, frame.region))
+        nearest, similarity = nearest_frame(landmarks, split["train"], frame.index)
+        other = take.image(nearest).astype(np.float32) / 255
+        aligned = warped(other, similarity).clip(0, 1)
+        rows["nearest_frame"].append(region_metrics(aligned, truth, frame.region))
+        rows["nearest_frame_raw"].append(region_metrics(other, truth, frame.region))
+        if frames_folder:
+            write_frame(frames_folder, frame)
+        if progress:
+            progress(len(rows["video_driven"]), len(split["test"]))
+    summary = {name: mean_metrics(values) for name, values in rows.items()}
+    return summary | {"frames": {"count": float(len(split["test"]))}}
+
+
+def write_frame(folder: Path, frame: HeldOutFrame) -> None:
+    """Writes a frame's truth, render and mask as PNG, so that anyone can compute the figures again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mask = frame.region.astype(np.uint8) * 255
+    for name, image in (("truth", frame.truth[..., ::-1]), ("render", frame.render[..., ::-1]), ("mask", mask)):
+        cv2.imwrite(str(folder / f"{frame.index:05d}_{name}.png"), image)

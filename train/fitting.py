@@ -1,0 +1,166 @@
+"""Fits the Gaussians to a take: the training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from avatar.render.losses import l1_dssim
+from avatar.render.optim import Adam
+from avatar.render.rasterization import rasterize
+from avatar.train.checkpoint import load_checkpoint, save_checkpoint
+from avatar.train.dataset import read_ahead, shuffled
+from avatar.train.regularizers import Regularizer
+from avatar.train.sampling import initial_head
+from avatar.train.survey import take_camera
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from avatar.fields.gaussian_head import GaussianHead, Pose
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.train.config import TrainConfig
+    from avatar.train.dataset import TrainingFrame
+
+POSITION_DECAY, OTHER_DECAY = 0.02, 0.1
+
+
+def fit_avatar(
+    take: Take,
+    head: Head,
+    config: TrainConfig,
+    *,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> GaussianHead:
+    """Trains a Gaussian head on the take's training frames; the held-out frames are never read.
+
+    Args:
+        take: A tracked take.
+        head: The head model it was tracked with.
+        config: The settings.
+        checkpoint: File to resume from and to save to; none is kept where it is None.
+        progress: Called with the steps done and the steps in all.
+        threads: Threads of the rasteriser; None for as many as the machine has cores.
+    """
+    motion, indices = take.motion(), take.split()["train"]
+    gaussians = initial_head(take, head, motion, indices, config)
+    objective = Objective.of(take, gaussians, config, threads)
+    poses = gaussians.poses(motion)
+    optimizer = make_optimizer(gaussians, config)
+    key = take.info.source_sha256
+    start = load_checkpoint(checkpoint, gaussians, optimizer, key, config) if checkpoint else 0
+
+    done = start
+    steps = range(start, config.steps)
+    frames = read_ahead(take, shuffled(indices, steps, config.seed))
+    try:
+        for step, frame in zip(steps, frames, strict=True):
+            background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
+            residual = None if step >= config.residual_start else torch.zeros(len(gaussians), 10)
+            loss = objective(gaussians, poses[frame.index], frame, background, residual)
+            loss.backward()
+            decay_learning_rates(optimizer, step / config.steps)
+            optimizer.step()
+            optimizer.zero_grad()
+            done = step + 1
+            if progress:
+                progress(done, config.steps)
+            if checkpoint and done % config.checkpoint_every == 0:
+                save_checkpoint(checkpoint, gaussians, optimizer, done, key, config)
+    except KeyboardInterrupt:
+        if checkpoint:
+            save_checkpoint(checkpoint, gaussians, optimizer, done, key, config)
+        raise
+    return gaussians.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises for one frame.
+
+    Attributes:
+        viewmat: (4, 4) of the take's camera.
+        K: (3, 3) of the take's camera.
+        plate: (H, W, 3) the clip's own background.
+        regularizer: Keeps the Gaussians in place.
+        config: The settings.
+        threads: Threads of the rasteriser.
+    """
+
+    viewmat: Float[Tensor, "4 4"]
+    K: Float[Tensor, "3 3"]
+    plate: Float[Tensor, "H W 3"]
+    regularizer: Regularizer
+    config: TrainConfig
+    threads: int | None
+
+    @classmethod
+    def of(cls, take: Take, gaussians: GaussianHead, config: TrainConfig, threads: int | None) -> Objective:
+        """The objective of a take."""
+        camera = take_camera(take)
+        viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
+        plate = torch.from_numpy(take.background()).float() / 255
+        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads)
+
+    def __call__(
+        self,
+        gaussians: GaussianHead,
+        pose: Pose,
+        frame: TrainingFrame,
+        background: Float[Tensor, " 3"],
+        residual: Float[Tensor, "N 10"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Image loss before a plain `background`, mask loss and penalties; `residual` overrides the pose's own."""
+        residual = gaussians.residual(pose.condition) if residual is None else residual
+        world = gaussians(pose, residual)
+        height, width = frame.alpha.shape
+        image, alpha = rasterize(
+            world.means,
+            world.quats,
+            world.scales,
+            world.opacities,
+            world.colors,
+            self.viewmat,
+            self.K,
+            width,
+            height,
+            backgrounds=background,
+            threads=self.threads,
+        )
+        target = frame.over(background, self.plate)
+        photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
+        mask = (alpha[..., 0] - frame.alpha).square().mean()
+        return photometric + self.config.alpha_weight * mask + self.regularizer(gaussians, residual)
+
+
+def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> Adam:
+    """One parameter group for each kind of parameter; `base_lr` keeps the rate before decay."""
+    rates = {
+        "offsets": config.lr_offsets,
+        "log_scales": config.lr_log_scales,
+        "quats": config.lr_quats,
+        "opacity_logits": config.lr_opacity,
+        "color_logits": config.lr_colors,
+        "residuals": config.lr_residuals,
+    }
+    groups = [
+        {"params": [getattr(gaussians, name)], "lr": rate, "base_lr": rate, "name": name} for name, rate in rates.items()
+    ]
+    return Adam(groups, eps=1e-12)
+
+
+def decay_learning_rates(optimizer: Adam, progress: float) -> None:
+    """Exponential decay to 2 % for positions and 10 % for the rest as `progress` goes from 0 to 1."""
+    for group in optimizer.param_groups:
+        final = POSITION_DECAY if group["name"] == "offsets" else OTHER_DECAY
+        group["lr"] = group["base_lr"] * final**progress

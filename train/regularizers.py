@@ -1,0 +1,42 @@
+"""What keeps the Gaussians near their triangles, small, and calm (Qian et al., "GaussianAvatars", section 3.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from avatar.fields.gaussian_head import REGIONS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from avatar.fields.gaussian_head import GaussianHead
+
+# Distance from the surface that costs nothing, metres: hair stands off the scalp, teeth do not off the jaw.
+FREE_DISTANCE = {"skin": 6e-3, "scalp": 2e-2, "mouth": 3e-3, "eyes": 2e-3, "torso": 1e-2}
+FREE_SCALE = {"skin": 4e-3, "scalp": 5e-3, "mouth": 3e-3, "eyes": 3e-3, "torso": 8e-3}
+FREE_LOG_ASPECT = 2.5
+DISTANCE_WEIGHT, SCALE_WEIGHT, ASPECT_WEIGHT, RESIDUAL_WEIGHT = 3.0, 10.0, 0.05, 2e-3
+
+
+def region_limits(regions: Tensor, limits: dict[str, float]) -> Float[Tensor, " N"]:
+    """The limit of each Gaussian's region."""
+    return torch.tensor([limits[name] for name in REGIONS])[regions]
+
+
+class Regularizer:
+    """Penalty on a head's Gaussians; metres become of order one by the weights."""
+
+    def __init__(self, head: GaussianHead) -> None:
+        self.distance = region_limits(head.regions, FREE_DISTANCE)
+        self.scale = region_limits(head.regions, FREE_SCALE)
+
+    def __call__(self, head: GaussianHead, residual: Float[Tensor, "N 10"]) -> Float[Tensor, ""]:
+        """The penalty; `residual` is what the head adds at the current moment, in residual units."""
+        far = torch.relu(head.offsets.norm(dim=1) - self.distance).mean()
+        large = torch.relu(head.log_scales.exp() - self.scale[:, None]).mean()
+        thin = torch.relu(head.log_scales.amax(1) - head.log_scales.amin(1) - FREE_LOG_ASPECT).mean()
+        moved = residual.square().mean()
+        return DISTANCE_WEIGHT * far + SCALE_WEIGHT * large + ASPECT_WEIGHT * thin + RESIDUAL_WEIGHT * moved

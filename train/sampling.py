@@ -1,0 +1,134 @@
+"""Where the Gaussians start: points sampled on the head's triangles and on the torso sheet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from avatar.fields.condition import MotionCondition, motion_features
+from avatar.fields.gaussian_head import REGIONS, GaussianHead
+from avatar.train.survey import survey
+from avatar.train.torso import torso_sheet
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.motion import Motion
+    from avatar.train.config import TrainConfig
+    from avatar.train.survey import Survey
+
+BACK_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.3
+EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
+LIP_BOX = np.array([0.042, 0.035, 0.05])
+EYE_BOX = np.array([0.022, 0.018])
+# Landmarks of the 478-point mesh: lips (outer and inner ring), the irises, the middle of the forehead, the ears' front.
+LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
+IRISES = (468, 473)
+FOREHEAD, EARS = 10, (234, 454)
+INITIAL_OVERLAP = 0.75
+SCALE_RANGE = (3e-4, 4e-3)
+TORSO_SCALE_RANGE = (1e-3, 8e-3)
+FLATNESS = 0.35
+
+
+def landmark_points(head: Head, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "478 3"]:
+    """The 478 landmarks on a mesh of the head's topology."""
+    corners = vertices[head.faces.numpy()[head.landmarks.faces.numpy()]]
+    return (corners * head.landmarks.barycentric.numpy()[..., None]).sum(1)
+
+
+def triangle_parts(head: Head) -> dict[str, np.ndarray]:
+    """For each named part of the head, which triangles (F,) belong to it."""
+    first = head.faces.numpy()[:, 0]
+    return {name: (first >= start) & (first < stop) for name, (start, stop) in head.parts.items()}
+
+
+def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.ndarray, " F"], Int[np.ndarray, " F"]]:
+    """Sampling weight (an area, square metres) and region of every triangle of the head."""
+    parts, marks = triangle_parts(head), landmark_points(head, seen.rest)
+    center, weight = seen.centroids, seen.areas.copy()
+    region = np.full(len(weight), REGIONS.index("skin"))
+    skin = parts["skin"]
+    worn = seen.labels[:, 2] > seen.labels[:, 1]
+    bare = skin & (seen.labels[:, 1] > seen.labels[:, 2])
+    # Nothing of the bust below the lowest bare skin is kept: the torso sheet stands for it.
+    weight[skin & (worn | (center[:, 1] < np.percentile(center[bare, 1], 0.5)))] = 0
+    back = skin & (center[:, 2] < marks[list(EARS), 2].min() - 0.01) & (center[:, 1] > marks[LIPS, 1].min())
+    weight[back & (seen.labels.sum(1) == 0)] *= BACK_DENSITY
+    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= UNSEEN_DENSITY
+    scalp = back | (skin & (center[:, 1] > marks[FOREHEAD, 1] - 0.005))
+    region[scalp] = REGIONS.index("scalp")
+    for name in ("eye_l", "eye_r"):
+        front = center[:, 2] > np.median(center[parts[name], 2])
+        weight[parts[name]] *= np.where(front[parts[name]], EYE_DENSITY, 0.0)
+        region[parts[name]] = REGIONS.index("eyes")
+    for name in ("teeth_upper", "teeth_lower", "tongue"):
+        front = center[:, 2] > np.percentile(center[parts[name], 2], 40)
+        weight[parts[name]] *= np.where(front[parts[name]], MOUTH_PARTS_DENSITY, 0.0)
+        region[parts[name]] = REGIONS.index("mouth")
+    weight[parts["lashes"]] *= LASH_DENSITY
+    lips = (np.abs(center - marks[LIPS].mean(0)) < LIP_BOX).all(1)
+    weight[lips] *= mouth_density
+    for iris in IRISES:
+        near = (np.abs(center[:, :2] - marks[iris, :2]) < EYE_BOX).all(1) & (center[:, 2] > marks[iris, 2] - 0.03)
+        weight[near] *= LID_DENSITY
+    return weight, region
+
+
+def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: TrainConfig) -> GaussianHead:
+    """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`."""
+    seen = survey(take, head, motion, indices)
+    root = (head.J_regressor.numpy() @ seen.rest)[0]
+    sheet = torso_sheet(take, motion, seen, root, indices)
+    weight, region = densities(head, seen, config.mouth_density)
+    generator = np.random.default_rng(config.seed)
+    on_head = generator.choice(len(weight), config.gaussians, p=weight / weight.sum())
+    # Of n points drawn with density w/a on a triangle, each covers the area (total w / n) a / w.
+    spread = INITIAL_OVERLAP * np.sqrt(weight.sum() / config.gaussians * (seen.areas / np.maximum(weight, 1e-12))[on_head])
+    spread = spread.clip(*SCALE_RANGE)
+    color = _filled(seen.colors, seen.centroids, region)[on_head]
+    triangles, regions = on_head, region[on_head]
+    if len(sheet.faces):
+        corners = sheet.vertices[sheet.faces]
+        areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+        on_torso = generator.choice(len(areas), config.torso_gaussians, p=areas / areas.sum())
+        cover = np.full(len(on_torso), INITIAL_OVERLAP * np.sqrt(areas.sum() / config.torso_gaussians))
+        spread = np.concatenate([spread, cover.clip(*TORSO_SCALE_RANGE)])
+        color = np.concatenate([color, sheet.colors[on_torso]])
+        triangles = np.concatenate([triangles, on_torso + len(head.faces)])
+        regions = np.concatenate([regions, np.full(len(on_torso), REGIONS.index("torso"))])
+    features = motion_features(motion[indices], head)
+    result = GaussianHead(
+        head,
+        torch.as_tensor(motion.betas, dtype=torch.float32),
+        torch.as_tensor(sheet.vertices, dtype=torch.float32),
+        torch.as_tensor(sheet.faces + len(head.v_template), dtype=torch.int64),
+        MotionCondition.fit(features, config.components),
+        triangles=torch.as_tensor(triangles),
+        barycentric=torch.as_tensor(generator.dirichlet([1.5] * 3, len(triangles)), dtype=torch.float32),
+        regions=torch.as_tensor(regions),
+    )
+    with torch.no_grad():
+        flat = torch.tensor([1.0, FLATNESS, 1.0])
+        result.log_scales.copy_((torch.as_tensor(spread, dtype=torch.float32)[:, None] * flat).log())
+        result.color_logits.copy_(torch.logit(torch.as_tensor(color, dtype=torch.float32).clamp(0.03, 0.97)))
+    return result
+
+
+def _filled(colors: np.ndarray, centroids: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Gives triangles that no frame shows the colour of the nearest shown one, of the same region where it has any."""
+    colors = colors.copy()
+    shown = ~np.isnan(colors[:, 0])
+    for kind in np.unique(region):
+        source = shown & (region == kind)
+        source = source if source.any() else shown
+        target = ~shown & (region == kind)
+        if target.any():
+            nearest = cKDTree(centroids[source]).query(centroids[target])[1]
+            colors[target] = colors[source][nearest]
+    return colors

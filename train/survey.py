@@ -1,0 +1,109 @@
+"""A survey of the take before training: which triangles the clip shows, in what colour, as which part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from avatar.cameras import Camera
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.motion import Motion
+
+FRAMES = 32
+PARTS = 3
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a few dozen frames show of the head's triangles.
+
+    Attributes:
+        rest: (V, 3) the subject's vertices at rest, metres.
+        centroids: (F, 3) of the triangles at rest.
+        areas: (F,) square metres.
+        facing: (F,) z of the unit normal at rest: 1 towards the front, -1 away from it.
+        labels: (F, 3) how many times each triangle was seen from the front on background, head and torso.
+        colors: (F, 3) mean sRGB in [0, 1] where seen; NaN elsewhere.
+    """
+
+    rest: Float[np.ndarray, "V 3"]
+    centroids: Float[np.ndarray, "F 3"]
+    areas: Float[np.ndarray, " F"]
+    facing: Float[np.ndarray, " F"]
+    labels: Int[np.ndarray, "F 3"]
+    colors: Float[np.ndarray, "F 3"]
+
+
+def take_camera(take: Take) -> Camera:
+    """The camera that the tracker found for the take."""
+    return Camera.front(take.info.focal, take.info.width, take.info.height)
+
+
+def project(points: Float[np.ndarray, "N 3"], camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 2) and depths (N,) of world points."""
+    seen = points @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
+    pixels = seen @ camera.K.T
+    return pixels[:, :2] / pixels[:, 2:], seen[:, 2]
+
+
+def posed_vertices(head: Head, motion: Motion, index: int) -> Float[np.ndarray, "V 3"]:
+    """The tracked head at one row of the motion, in the camera's space."""
+    row = motion[index : index + 1]
+    with torch.no_grad():
+        vertices = head(
+            betas=torch.as_tensor(row.betas, dtype=torch.float32)[None],
+            expression=torch.as_tensor(row.expression, dtype=torch.float32),
+            pose=torch.as_tensor(row.pose, dtype=torch.float32),
+            eyelids=torch.as_tensor(row.eyelids, dtype=torch.float32),
+            transl=torch.as_tensor(row.transl, dtype=torch.float32),
+        )
+    return vertices[0].numpy()
+
+
+def triangle_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+    """Normals of triangles, as long as twice their areas."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)
+
+
+def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Survey:
+    """Looks at up to ``FRAMES`` evenly chosen frames among `indices`."""
+    faces = head.faces.cpu().numpy()
+    with torch.no_grad():
+        rest = head(betas=torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0].numpy()
+    normals = triangle_normals(rest, faces)
+    doubled = np.linalg.norm(normals, axis=1)
+    labels = np.zeros((len(faces), PARTS), np.int64)
+    colors = np.zeros((len(faces), 3))
+    camera = take_camera(take)
+    chosen = indices[np.unique(np.linspace(0, len(indices) - 1, FRAMES).astype(int))]
+    for index in chosen:
+        vertices = posed_vertices(head, motion, int(index))
+        centroids = vertices[faces].mean(1)
+        pixels, _ = project(centroids, camera)
+        columns, rows = np.floor(pixels).astype(int).T
+        inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+        towards = (triangle_normals(vertices, faces) * centroids).sum(1) < 0
+        seen = np.flatnonzero(inside & towards)
+        part = take.parts(int(index))[rows[seen], columns[seen]]
+        np.add.at(labels, (seen, part), 1)
+        person = seen[part > 0]
+        colors[person] += take.image(int(index))[rows[person], columns[person]] / 255.0
+    count = labels[:, 1:].sum(1)
+    colors = np.where(count[:, None] > 0, colors / np.maximum(count, 1)[:, None], np.nan)
+    return Survey(
+        rest=rest,
+        centroids=rest[faces].mean(1),
+        areas=doubled / 2,
+        facing=normals[:, 2] / np.maximum(doubled, 1e-12),
+        labels=labels,
+        colors=colors,
+    )

@@ -6,83 +6,26 @@ texture. Regions a head paints (`Head.regions`: lips, eyelids, ears, inside_mout
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avatar.synthetic.looks import LOOKS, Look
 from avatar.synthetic.noise import fractal, noise
 from avatar.synthetic.raycast import Material, to_linear
+
+__all__ = ["LOOKS", "HeadAppearance", "Look", "hair_cover", "smoothstep"]
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from avatar.heads import Head
 
-Colour = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Look:
-    """The colours of one synthetic person; every colour is sRGB in [0, 1].
-
-    Attributes:
-        skin: Skin of the cheek in neutral light.
-        lips: Lips.
-        hair: Hair of head and brows.
-        iris: Iris.
-        shirt: Shirt.
-        redness: How much redder cheeks, nose and ears are, 0 to 1.
-        freckles: How much the skin is spotted, 0 to 1.
-        stubble: Darkness of a shaven beard, 0 to 1.
-        bald: Whether the scalp is bare.
-        brow_weight: Thickness and density of the brows, about 1.
-    """
-
-    skin: Colour = (0.80, 0.63, 0.54)
-    lips: Colour = (0.70, 0.42, 0.40)
-    hair: Colour = (0.20, 0.13, 0.09)
-    iris: Colour = (0.34, 0.23, 0.14)
-    shirt: Colour = (0.19, 0.30, 0.42)
-    redness: float = 0.5
-    freckles: float = 0.1
-    stubble: float = 0.0
-    bald: bool = False
-    brow_weight: float = 1.0
-
-
-LOOKS = {
-    "fair": Look(
-        (0.88, 0.72, 0.64), (0.76, 0.46, 0.45), (0.42, 0.28, 0.16), (0.32, 0.43, 0.50), (0.36, 0.20, 0.24), 0.7, 0.5
-    ),
-    "light": Look(),
-    "olive": Look(
-        (0.72, 0.55, 0.43),
-        (0.62, 0.37, 0.34),
-        (0.11, 0.08, 0.06),
-        (0.30, 0.32, 0.18),
-        (0.80, 0.78, 0.73),
-        0.4,
-        0.1,
-        0.4,
-    ),
-    "tan": Look(
-        (0.66, 0.47, 0.35), (0.57, 0.33, 0.30), (0.08, 0.06, 0.05), (0.22, 0.14, 0.09), (0.22, 0.36, 0.30), 0.35
-    ),
-    "brown": Look(
-        (0.52, 0.36, 0.27), (0.47, 0.26, 0.24), (0.06, 0.05, 0.04), (0.17, 0.10, 0.07), (0.74, 0.55, 0.25), 0.25
-    ),
-    "deep": Look(
-        (0.36, 0.24, 0.18),
-        (0.36, 0.19, 0.18),
-        (0.05, 0.04, 0.035),
-        (0.13, 0.08, 0.05),
-        (0.62, 0.66, 0.70),
-        0.15,
-        0.0,
-        0.3,
-    ),
-}
+# Height of the hairline above the eyes over z, both in metres: nape, behind the ear, above it, sideburn, temple.
+_SIDE_HAIRLINE = (
+    (-0.16, -0.10, -0.060, -0.022, -0.012, 0.012, 0.022, 0.05),
+    (-0.085, -0.085, -0.045, 0.0, -0.025, -0.022, 0.045, 0.066),
+)
 
 
 class HeadAppearance:
@@ -146,13 +89,8 @@ class HeadAppearance:
         front = smoothstep(0.0, 0.03, z)
         cheeks = _bump(x, 0.040, 0.020) * _bump(up, -0.040, 0.018) * front
         nose = _bump(x, 0.0, 0.014) * _bump(up, -0.038, 0.012) * smoothstep(0.05, 0.07, z)
-        red = (
-            0.75 * cheeks
-            + 0.8 * nose
-            + 0.8 * ears
-            + 0.30 * fractal(p, 0.018, seed=3)
-            + 0.5 * _bump(up, -0.112, 0.012) * front
-        )
+        chin = _bump(up, -0.112, 0.012) * front
+        red = 0.75 * cheeks + 0.8 * nose + 0.8 * ears + 0.5 * chin + 0.25 * fractal(p, 0.018, seed=3)
         albedo *= 1 - np.clip(look.redness * red, -0.4, 1.2)[:, None] * np.array([0.03, 0.24, 0.22])
         # The skin around the eyes is thin and darker, and the fold above the lid darker still.
         albedo *= 1 - (0.16 + 0.10 * look.redness) * lids[:, None] * np.array([0.7, 1.0, 0.95])
@@ -160,11 +98,8 @@ class HeadAppearance:
         albedo *= 1 - 0.14 * socket[:, None] * np.array([0.8, 1.0, 0.8])
         spots = smoothstep(1.5, 2.3, noise(p, 0.0032, seed=5) + 0.4 * noise(p, 0.03, seed=6))
         albedo *= 1 - look.freckles * 0.35 * (spots * front)[:, None] * np.array([0.6, 0.9, 1.0])
-        beard = (
-            smoothstep(-0.048, -0.058, up)
-            * smoothstep(-0.02, 0.02, z + 0.3 * (up + 0.06))
-            * smoothstep(-0.135, -0.115, up)
-        )
+        beard = smoothstep(-0.048, -0.058, up) * smoothstep(-0.135, -0.115, up)
+        beard = beard * smoothstep(-0.02, 0.02, z + 0.3 * (up + 0.06))
         beard = beard * (0.75 + 0.25 * np.clip(noise(p, 0.0012, seed=7), -1, 1)) * look.stubble
         albedo = _mix(albedo, 0.35 * albedo + 0.3 * to_linear(np.array(look.hair)), 0.55 * beard)
 
@@ -231,7 +166,7 @@ class HeadAppearance:
         centre = row[:, 2].max() - 0.030
         angle = np.arctan2(p[:, 0], p[:, 2] - centre)
         width = (0.0083 if upper else 0.0057) / 0.030
-        phase = angle / width + (0.0 if upper else 0.0)
+        phase = angle / width
         gap = np.abs(phase - np.round(phase))
         enamel = to_linear(np.array([0.86, 0.82, 0.74])) * np.exp(0.05 * noise(p, 0.006, seed=15))[:, None]
         enamel = enamel * (1 - 0.18 * smoothstep(0.15, 0.6, np.abs(angle)))[:, None]
@@ -264,13 +199,9 @@ def hair_cover(place: Float[np.ndarray, "n 3"], eye_height: float, *, width: flo
     x, up, z = np.abs(place[:, 0]), place[:, 1] - eye_height, place[:, 2]
     forehead = 0.074 - 0.010 * smoothstep(0.020, 0.045, x) + 0.004 * smoothstep(0.0, 0.02, x)
     temple = smoothstep(0.050, 0.064, x)
-    line = np.interp(
-        z,
-        [-0.16, -0.10, -0.060, -0.022, -0.012, 0.012, 0.022, 0.05],
-        [-0.085, -0.085, -0.045, 0.0, -0.025, -0.022, 0.045, 0.066],
-    )
+    line = np.interp(z, *_SIDE_HAIRLINE)
     line = np.where(z < -0.05, line, forehead * (1 - temple) + line * temple)
-    line = line + 0.003 * fractal(place, 0.018, seed=17) + 0.0015 * noise(place, 0.003, seed=18)
+    line = line + 0.0012 * fractal(place, 0.018, seed=17) + 0.0015 * noise(place, 0.003, seed=18)
     return smoothstep(-width, width, up - line)
 
 

@@ -53,68 +53,80 @@ class PersonSegmenter:
         coarse = self._model(small)[0].reshape(SIZE, SIZE)
         if not self._refine:
             return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-        return refine_mask(image, coarse, guide=small)
+        return refine_mask(image, coarse)
 
 
 def refine_mask(
     image: UInt8[np.ndarray, "H W 3"],
     coarse: Float[np.ndarray, "h w"],
     *,
-    guide: Float[np.ndarray, "h w 3"] | None = None,
-    radius: int = 6,
-    epsilon: float = 1e-4,
+    size: int = 128,
+    radius: int = 3,
+    epsilon: float = 1e-3,
+    reach: int = 2,
     contrast: float = 1.5,
 ) -> Float[np.ndarray, "H W"]:
     """Enlarges a mask so that its edge follows the picture's: a colour guided filter.
 
-    In each window the mask is explained as a linear function of colour, at the mask's own resolution; the coefficients
-    are enlarged and applied to the full picture (He and Sun 2015, Fast Guided Filter, arXiv:1505.00996; He et al. 2013,
+    In each window the mask is explained as a linear function of colour, at a low resolution; the coefficients are
+    enlarged and applied to the full picture (He and Sun 2015, Fast Guided Filter, arXiv:1505.00996; He et al. 2013,
     Guided Image Filtering, equations 14 to 16).
 
     Args:
         image: RGB frame.
         coarse: Mask in [0, 1], of any size.
-        guide: The frame at the mask's size in [0, 1], where the caller has it already.
-        radius: Half the window, in the mask's pixels.
+        size: Resolution of the coefficients.
+        radius: Half the window, in pixels of `size`.
         epsilon: Regulariser: variance of colour (in [0, 1]) below which a window counts as flat.
+        reach: How far the edge may move, in the coarse mask's pixels; keeps the background's own texture out.
         contrast: Slope around one half, which undoes the filter's own blur; 1 leaves it.
 
     Returns:
         The mask at the frame's size, in [0, 1].
     """
     height, width = image.shape[:2]
-    rows, columns = coarse.shape
-    if guide is None:
-        guide = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    guide = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    target = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_AREA)
+    slope, offset = _local_fit(guide, target, radius, epsilon)
+    # One picture of four channels: a resize for all coefficients.
+    fit = cv2.resize(cv2.merge([*cv2.split(slope), offset]), (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha = fit[..., 3].copy()
+    for channel in range(3):
+        alpha += fit[..., channel] * (image[..., channel] * np.float32(1 / 255))
+    alpha = (alpha - 0.5) * contrast + 0.5
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    bounds = cv2.merge([cv2.erode(coarse, kernel), cv2.dilate(coarse, kernel)])
+    bounds = cv2.resize(bounds, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(np.clip(alpha, bounds[..., 0], bounds[..., 1]), 0, 1)
+
+
+def _local_fit(
+    guide: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w"], radius: int, epsilon: float
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    """Slope and offset of the regularised linear fit of `target` to colour around each pixel, averaged over windows."""
     window = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.blur(values, window, borderType=cv2.BORDER_REFLECT)
 
     red, green, blue = cv2.split(guide)
-    colour = mean(guide)
-    # The six distinct entries of the colour covariance, its three with the mask.
-    squares = mean(cv2.merge([red * red, green * green, blue * blue]))
+    colour, level = mean(guide), mean(target)
+    variance = mean(guide * guide) - colour * colour + np.float32(epsilon)
     products = mean(cv2.merge([red * green, red * blue, green * blue]))
-    level = mean(coarse)
-    joint = mean(guide * coarse[..., None]) - colour * level[..., None]
-    variance = squares - colour * colour + epsilon
     rr, gg, bb = cv2.split(variance)
     mean_red, mean_green, mean_blue = cv2.split(colour)
     rg, rb, gb = cv2.split(products)
     rg, rb, gb = rg - mean_red * mean_green, rb - mean_red * mean_blue, gb - mean_green * mean_blue
+    x, y, z = cv2.split(mean(guide * target[..., None]) - colour * level[..., None])
     # Cramer's rule on the symmetric 3x3 system of every pixel.
     c_rr, c_gg, c_bb = gg * bb - gb * gb, rr * bb - rb * rb, rr * gg - rg * rg
     c_rg, c_rb, c_gb = rb * gb - rg * bb, rg * gb - rb * gg, rb * rg - rr * gb
-    determinant = rr * c_rr + rg * c_rg + rb * c_rb
-    x, y, z = cv2.split(joint)
-    slope = (
-        cv2.merge([c_rr * x + c_rg * y + c_rb * z, c_rg * x + c_gg * y + c_gb * z, c_rb * x + c_gb * y + c_bb * z])
-        / np.maximum(determinant, 1e-20)[..., None]
+    determinant = np.maximum(rr * c_rr + rg * c_rg + rb * c_rb, 1e-20)
+    slope = cv2.merge(
+        [
+            (c_rr * x + c_rg * y + c_rb * z) / determinant,
+            (c_rg * x + c_gg * y + c_gb * z) / determinant,
+            (c_rb * x + c_gb * y + c_bb * z) / determinant,
+        ]
     )
-    offset = level - (slope * colour).sum(axis=2)
-    # One picture of four channels: a resize for all coefficients.
-    fit = cv2.resize(mean(cv2.merge([*cv2.split(slope), offset])), (width, height), interpolation=cv2.INTER_LINEAR)
-    full = image.astype(np.float32) * np.float32(1 / 255)
-    alpha = (fit[..., :3] * full).sum(axis=2) + fit[..., 3]
-    return np.clip((alpha - 0.5) * contrast + 0.5, 0, 1)
+    return mean(slope), mean(level - (slope * colour).sum(axis=2))

@@ -13,6 +13,7 @@ from avatar.errors import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from torch import Tensor
 
     from avatar.speech.whisper import WhisperEncoder
 
@@ -62,7 +63,7 @@ class SpeechFeatures:
 
 
 def speech_features(samples: Float[np.ndarray, " n"], *, model: Path | None = None) -> SpeechFeatures:
-    """Features of layer 2 of Whisper tiny.en (Radford et al. 2022, arXiv:2212.04356).
+    """Features of layer 2 of Whisper tiny.en (Radford et al. 2022, arXiv:2212.04356), less its answer to position.
 
     Audio of up to 30 s is encoded at once without padding; longer audio in windows of 30 s that overlap, so that every
     row but those at the ends has 3 s of context. The result does not depend on the machine's number of threads beyond
@@ -94,11 +95,12 @@ def speech_features(samples: Float[np.ndarray, " n"], *, model: Path | None = No
     values = np.zeros((count, DIMENSION), np.float32)
     if count == 0:
         return SpeechFeatures(values)
-    encoder = _encoder(_model_path() if model is None else model)
+    encoder, positional = _encoder(_model_path() if model is None else model)
     with torch.inference_mode():
         mel = log_mel(torch.from_numpy(np.ascontiguousarray(samples, np.float32)))
         for first, start, stop in windows(count):
-            encoded = encoder(mel[None, :, 2 * first : 2 * (first + WINDOW)])[0]
+            encoded = encoder(mel[None, :, 2 * first : 2 * min(first + WINDOW, count)])[0]
+            encoded -= positional[: len(encoded)]
             values[start:stop] = encoded[start - first : stop - first].numpy()
     return SpeechFeatures(values)
 
@@ -123,7 +125,8 @@ def _model_path() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _encoder(path: Path) -> WhisperEncoder:
-    from avatar.speech.whisper import load_encoder
+def _encoder(path: Path) -> tuple[WhisperEncoder, Tensor]:
+    from avatar.speech.whisper import load_encoder, position_response
 
-    return load_encoder(path, layers=LAYERS)
+    encoder = load_encoder(path, layers=LAYERS)
+    return encoder, position_response(encoder)

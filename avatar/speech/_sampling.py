@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ def blocked_folds(
     ``gap`` seconds beside each test block belong to neither, so that no test moment has a neighbour in training.
     """
     edges = np.linspace(time[0], np.nextafter(time[-1], np.inf), count + 1)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         test = (time >= start) & (time < stop)
         train = (time < start - gap) | (time >= stop + gap)
         if test.any() and train.any():

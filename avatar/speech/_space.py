@@ -1,0 +1,129 @@
+"""The compact space speech predicts in: principal components of a take's mouth, and its opening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from avatar.motion import Motion
+    from avatar.speech.mouth import MouthMap
+
+# Share of the take's mouth variance that the components keep, and how many they are at most.
+KEPT_VARIANCE, MAXIMUM_COMPONENTS = 0.995, 16
+RANGE_PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class MouthSpace:
+    """Maps a take's mouth to K + 1 normalised targets and back.
+
+    The first target is the opening, the others are principal components of the mouth's expression and jaw, each
+    column weighted by how far it moves the lower face, so that errors count in metres. All are in units of the take.
+
+    Attributes:
+        scale: (E + 3,) metres of lower-face displacement per unit of expression and radian of jaw.
+        mean: (E + 3,) the take's mean mouth, expression and jaw.
+        basis: (E + 3, K) principal components of the scaled mouth.
+        size: (1,) standard deviation of the first component, metres.
+        opening: (2,) mean and standard deviation of the opening, metres.
+        gap: (K,) change of the normalised opening per unit of each component.
+        synergy: (K,) how the components change together when the take opens by one normalised unit.
+        low: (E + 3,) the take's own lower bounds.
+        high: (E + 3,) and upper bounds of expression and jaw.
+        target_range: (2, K + 1) bounds of the normalised targets.
+        rest: (K + 1,) the take's closed mouth.
+    """
+
+    scale: Float[np.ndarray, " D"]
+    mean: Float[np.ndarray, " D"]
+    basis: Float[np.ndarray, "D K"]
+    size: Float[np.ndarray, " 1"]
+    opening: Float[np.ndarray, " 2"]
+    gap: Float[np.ndarray, " K"]
+    synergy: Float[np.ndarray, " K"]
+    low: Float[np.ndarray, " D"]
+    high: Float[np.ndarray, " D"]
+    target_range: Float[np.ndarray, "2 J"]
+    rest: Float[np.ndarray, " J"]
+
+    def encode(self, mouth: Float[np.ndarray, "T D"], opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
+        """(T, K + 1) normalised targets of expression and jaw side by side and the opening in metres."""
+        components = ((mouth - self.mean) * self.scale) @ self.basis / self.size
+        return np.column_stack([(opening - self.opening[0]) / self.opening[1], components])
+
+    def decode(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T D"]:
+        """(T, E + 3) expression and jaw of targets, within the take's own range.
+
+        Where opening and components disagree the opening is believed, and the components follow by the synergy.
+        """
+        targets = np.clip(targets, *self.target_range)
+        components = targets[:, 1:]
+        components = components + (targets[:, :1] - components @ self.gap[:, None]) * self.synergy
+        mouth = self.mean + (components * self.size) @ self.basis.T / self.scale
+        return np.clip(mouth, self.low, self.high)
+
+    def metres(self, normalised_opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """Openings in metres of normalised ones."""
+        return normalised_opening * self.opening[1] + self.opening[0]
+
+
+def mouth_of(motion: Motion, mouth: MouthMap) -> tuple[Float[np.ndarray, "T D"], Float[np.ndarray, " T"]]:
+    """The motion's (T, E + 3) speech part of the expression and jaw, and its (T,) opening in metres."""
+    expression = motion.expression.astype(np.float64) @ mouth.speech_part.T
+    jaw = motion.jaw_pose.astype(np.float64)
+    return np.concatenate([expression, jaw], axis=1), mouth.opening(expression, jaw)
+
+
+def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray, " T"], mouth: MouthMap) -> MouthSpace:
+    """Builds the space from a take's used frames.
+
+    Args:
+        values: (T, E + 3) expression of the mouth and jaw.
+        opening: (T,) metres.
+        mouth: The head's mouth.
+    """
+    scale = np.concatenate([mouth.scale_expression, mouth.scale_jaw])
+    # A column that hardly moves the lower face would be divided by almost nothing when decoded.
+    scale = np.maximum(scale, 0.05 * scale.max())
+    mean = values.mean(axis=0)
+    scaled = (values - mean) * scale
+    variance, directions = np.linalg.eigh(scaled.T @ scaled / len(scaled))
+    variance, directions = np.maximum(variance[::-1], 0), directions[:, ::-1]
+    kept = int(np.searchsorted(np.cumsum(variance), KEPT_VARIANCE * variance.sum())) + 1
+    basis = directions[:, : min(kept, MAXIMUM_COMPONENTS)]
+    basis = basis * np.where(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])] < 0, -1.0, 1.0)
+    size = max(float(np.sqrt(variance[0])), 1e-9)
+    spread = max(float(opening.std()), 1e-9)
+    gap = (np.concatenate([mouth.gap_expression, mouth.gap_jaw]) / scale) @ basis * size / spread
+
+    components = scaled @ basis / size
+    normal = (opening - opening.mean()) / spread
+    synergy = components.T @ normal / max(float(normal @ normal), 1e-9)
+    reach = float(gap @ synergy)
+    synergy = synergy / reach if reach > 1e-6 else np.zeros_like(synergy)
+    targets = np.column_stack([normal, components])
+    low, high = np.percentile(values, RANGE_PERCENTILES, axis=0)
+    closed = normal <= np.percentile(normal, 10)
+    rest = targets[closed].mean(axis=0)
+    rest[0] = np.percentile(normal, 4)
+    return MouthSpace(
+        scale=scale,
+        mean=mean,
+        basis=basis,
+        size=np.array([size]),
+        opening=np.array([opening.mean(), spread]),
+        gap=gap,
+        synergy=synergy,
+        low=low,
+        high=high,
+        target_range=np.percentile(targets, RANGE_PERCENTILES, axis=0),
+        rest=rest,
+    )
+
+
+SPACE_FIELDS = tuple(field.name for field in fields(MouthSpace))

@@ -17,6 +17,7 @@ PACKAGES = {
     "avatar.io": "avatar/io",
     "avatar.models": "avatar/models",
     "avatar.speech": "avatar/speech",
+    "avatar.synthetic": "avatar/synthetic",
     "avatar.assets": "assets",
     "avatar.preprocess": "preprocess",
     "avatar.render": "render",
@@ -24,7 +25,17 @@ PACKAGES = {
 }
 
 # No -ffast-math: in a shared library it can switch the whole process to flush-to-zero.
-COMMON = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-pthread"]
+COMMON = [
+    "-std=c++17",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-fopenmp-simd",
+    "-fvisibility=hidden",
+    "-Wno-maybe-uninitialized",
+    "-pthread",
+]
 X86 = {
     "baseline": ["-march=x86-64"],
     "avx2": ["-march=x86-64-v3"],

@@ -1,0 +1,154 @@
+"""The CPU backend as a torch operator: forward, backward, and what a tracer needs to know of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avatar.errors import InputError
+from avatar.render import _native
+
+_NAMES = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
+
+
+@torch.library.custom_op("headsplat::rasterize", mutates_args=(), device_types="cpu")
+def render(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    backgrounds: Tensor,
+    width: int,
+    height: int,
+    near: float,
+    eps2d: float,
+    alpha_max: float,
+    threads: int,
+    isa: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Renders C cameras, each with its own Gaussians: every tensor leads with C.
+
+    `threads` 0 is all processors and `isa` "" the best library. Returns image (C, H, W, 3), alpha (C, H, W, 1) and the
+    ticket of the state the backward pass needs (1,).
+    """
+    library = _native.load_library(isa or None)
+    inputs = [t.contiguous() for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)]
+    cameras, count = means.shape[:2]
+    image = _native.recycled_empty((cameras, height, width, 3))
+    alpha = _native.recycled_empty((cameras, height, width, 1))
+    states: list[int] = []
+    ticket = _native.state_leases.begin(library, states)
+    for i in range(cameras):
+        state = library.states.take()
+        states.append(state)
+        *rest, background = (t[i].data_ptr() for t in inputs)
+        status = library.render(
+            state,
+            count,
+            *rest,
+            width,
+            height,
+            near,
+            eps2d,
+            alpha_max,
+            background,
+            image[i].data_ptr(),
+            alpha[i].data_ptr(),
+            threads or _native.default_threads(),
+        )
+        if status:
+            _raise(status, dict(zip(_NAMES, inputs, strict=True)))
+    return image, alpha, ticket
+
+
+@render.register_fake
+def _(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, width, height, *settings):
+    cameras = means.shape[0]
+    image, alpha = means.new_empty(cameras, height, width, 3), means.new_empty(cameras, height, width, 1)
+    return image, alpha, means.new_empty(1, dtype=torch.int64)
+
+
+@torch.library.custom_op("headsplat::rasterize_backward", mutates_args=(), device_types="cpu")
+def render_backward(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    image: Tensor,
+    alpha: Tensor,
+    ticket: Tensor,
+    v_image: Tensor,
+    v_alpha: Tensor,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of means, quats, scales, opacities, colors and viewmats, from those of image and alpha."""
+    library, states = _native.state_leases.find(ticket)
+    saved = [t.contiguous() for t in (means, quats, scales, opacities, colors, image, alpha, v_image, v_alpha)]
+    gradients = [torch.empty_like(t) for t in saved[:5]]
+    gradients.append(means.new_empty(means.shape[0], 4, 4))
+    for i, state in enumerate(states):
+        status = library.render_backward(
+            state,
+            means.shape[1],
+            *(t[i].data_ptr() for t in saved),
+            *(t[i].data_ptr() for t in gradients),
+            threads or _native.default_threads(),
+        )
+        if status:
+            _raise(status, {})
+    return tuple(gradients)  # pyright: ignore[reportReturnType]
+
+
+@render_backward.register_fake
+def _(means, quats, scales, opacities, colors, image, alpha, ticket, v_image, v_alpha, threads):
+    gradients = [t.new_empty(t.shape) for t in (means, quats, scales, opacities, colors)]
+    return *gradients, means.new_empty(means.shape[0], 4, 4)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    means, quats, scales, opacities, colors = inputs[:5]
+    image, alpha, ticket = output
+    ctx.save_for_backward(means, quats, scales, opacities, colors, image, alpha, ticket)
+    ctx.mark_non_differentiable(ticket)
+    ctx.threads = inputs[13]
+
+
+def _backward(ctx, v_image, v_alpha, v_ticket):
+    *saved, image, alpha, ticket = ctx.saved_tensors
+    v_image = torch.zeros_like(image) if v_image is None else v_image
+    v_alpha = torch.zeros_like(alpha) if v_alpha is None else v_alpha
+    gradients = render_backward(*saved, image, alpha, ticket, v_image, v_alpha, ctx.threads)
+    v_backgrounds = ((1 - alpha) * v_image).sum((1, 2)) if ctx.needs_input_grad[7] else None
+    return (*gradients, None, v_backgrounds, *[None] * 7)
+
+
+render.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _raise(status: int, tensors: dict[str, Tensor]) -> None:
+    if status == _native.STATUS_OUT_OF_MEMORY:
+        raise MemoryError("the rasteriser ran out of memory")
+    if status == _native.STATUS_TOO_MANY:
+        raise InputError(
+            "the Gaussians cover too much of the image",
+            expected="fewer than 2^31 pairs of a Gaussian and a 16x16 tile",
+            found="more",
+            fix="look for scales that have run away, or render fewer Gaussians or a smaller image",
+        )
+    for name, tensor in tensors.items():
+        bad = torch.nonzero(~torch.isfinite(tensor))
+        if len(bad):
+            camera, *where = bad[0].tolist()
+            raise InputError(
+                f"rasterize cannot use `{name}`",
+                expected="finite numbers",
+                found=f"{tensor[tuple(bad[0])].item()} at {where} of camera {camera}, and {len(bad) - 1} more like it",
+                fix="find the step that made it: a zero quaternion, a logarithm of zero, a learning rate too high",
+            )
+    raise InputError(
+        "rasterize cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
+    )

@@ -1,0 +1,234 @@
+"""The C++ library: which build to load, the signatures of its functions, and memory that is used again.
+
+The wheel carries one library per instruction set, built from `csrc/`; the best one the processor can run is opened by
+ctypes. Contexts and output memory are recycled, because freshly mapped pages cost as much as a small render.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avatar.errors import BackendError
+
+ISAS = ("avx512", "avx2", "baseline")
+
+STATUS_OUT_OF_MEMORY, STATUS_NOT_FINITE, STATUS_TOO_MANY = 1, 2, 3
+
+_POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+_SIGNATURES = {
+    "headsplat_isa": ([], ctypes.c_char_p),
+    "headsplat_best_isa": ([], ctypes.c_char_p),
+    "headsplat_state_new": ([], _POINTER),
+    "headsplat_state_free": ([_POINTER], None),
+    "headsplat_render": (
+        [_POINTER, _INT, *[_POINTER] * 7, _INT, _INT, *[_FLOAT] * 3, *[_POINTER] * 3, _INT],
+        _INT,
+    ),
+    "headsplat_render_backward": ([_POINTER, _INT, *[_POINTER] * 15, _INT], _INT),
+    "headsplat_loss_new": ([], _POINTER),
+    "headsplat_loss_free": ([_POINTER], None),
+    "headsplat_l1_dssim": (
+        [*[_POINTER] * 3, _INT, _INT, _FLOAT, _POINTER, ctypes.POINTER(ctypes.c_double), _INT],
+        _INT,
+    ),
+    "headsplat_adam": ([*[_POINTER] * 4, ctypes.c_int64, *[_FLOAT] * 7, _INT], None),
+}
+
+
+class Library:
+    """One build of the native code.
+
+    Attributes:
+        isa: Instruction set it was built for.
+        states: Contexts of renders, one held from a forward pass to the end of its backward pass.
+        losses: Work memory of the fused loss.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._dll = ctypes.CDLL(str(path))
+        for name, (arguments, result) in _SIGNATURES.items():
+            function = getattr(self._dll, name)
+            function.argtypes, function.restype = arguments, result
+        self.isa: str = self._dll.headsplat_isa().decode()
+        self.best_isa: str = self._dll.headsplat_best_isa().decode()
+        self.render: Callable[..., int] = self._dll.headsplat_render
+        self.render_backward: Callable[..., int] = self._dll.headsplat_render_backward
+        self.l1_dssim: Callable[..., int] = self._dll.headsplat_l1_dssim
+        self.adam: Callable[..., None] = self._dll.headsplat_adam
+        self.states = HandlePool(self._dll.headsplat_state_new, self._dll.headsplat_state_free)
+        self.losses = HandlePool(self._dll.headsplat_loss_new, self._dll.headsplat_loss_free)
+
+
+class HandlePool:
+    """Native objects that keep their memory between uses; safe to share between threads."""
+
+    def __init__(self, new: Callable[[], int | None], free: Callable[[int], None], *, keep: int = 32) -> None:
+        self._new, self._free, self._keep = new, free, keep
+        self._idle: deque[int] = deque()
+
+    def take(self) -> int:
+        """An idle handle, or a new one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            handle = self._new()
+        if handle is None:
+            raise MemoryError("the rasteriser could not allocate a context")
+        return handle
+
+    def give(self, handle: int) -> None:
+        """Returns a handle for the next taker."""
+        if len(self._idle) < self._keep:
+            self._idle.append(handle)
+        else:
+            self._free(handle)
+
+
+def library_path(isa: str) -> Path:
+    """Where the build for an instruction set is installed."""
+    suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+    return Path(__file__).parent / f"_headsplat_{isa}{suffix}"
+
+
+@functools.cache
+def load_library(isa: str | None = None) -> Library:
+    """Opens the native library.
+
+    Args:
+        isa: One of `ISAS`; the best this processor runs when None.
+
+    Raises:
+        BackendError: The library is not installed, or this processor cannot run the one asked for.
+    """
+    if not library_path("baseline").is_file():
+        raise BackendError(
+            "the native rasteriser is missing",
+            expected=str(library_path("baseline")),
+            found="no such file",
+            fix="install a wheel, or build it in a checkout with `pip install -e .`",
+        )
+    best = Library(library_path("baseline")).best_isa
+    wanted = best if isa is None else isa
+    if wanted not in ISAS or ISAS.index(wanted) < ISAS.index(best) or not library_path(wanted).is_file():
+        raise BackendError(
+            f"this machine has no native rasteriser for instruction set {wanted!r}",
+            expected=f"one of {', '.join(available_isas())}",
+            found=repr(wanted),
+            fix="leave isa at None",
+        )
+    return Library(library_path(wanted))
+
+
+@functools.cache
+def available_isas() -> tuple[str, ...]:
+    """Instruction sets that are installed and that this processor runs, best first."""
+    best = Library(library_path("baseline")).best_isa
+    return tuple(isa for isa in ISAS[ISAS.index(best) :] if library_path(isa).is_file())
+
+
+@functools.cache
+def default_threads() -> int:
+    """Threads used when the caller does not say: the processors this process may run on."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Outputs in use return here when their last tensor goes; at most this many blocks wait for another taker.
+_idle_blocks: deque[ctypes.Array] = deque(maxlen=16)
+
+
+@functools.lru_cache(maxsize=64)
+def _lease_type(count: int) -> type[ctypes.Array]:
+    """A float array over borrowed memory that gives the memory back when it is collected."""
+
+    def give_back(self, idle=_idle_blocks) -> None:
+        idle.append(self.block)
+
+    return type("Lease", (ctypes.c_float * count,), {"__del__": give_back})
+
+
+def recycled_empty(shape: tuple[int, ...]) -> Tensor:
+    """A float32 CPU tensor of undefined values, in memory used before where there is any of that size."""
+    count = 1
+    for size in shape:
+        count *= size
+    if count == 0:
+        return torch.empty(shape)
+    block = None
+    for _ in range(len(_idle_blocks)):
+        try:
+            candidate = _idle_blocks.pop()
+        except IndexError:
+            break
+        if len(candidate) == count:
+            block = candidate
+            break
+        _idle_blocks.appendleft(candidate)
+    if block is None:
+        block = (ctypes.c_float * count)()
+    lease = _lease_type(count).from_address(ctypes.addressof(block))
+    lease.block = block
+    return torch.frombuffer(lease, dtype=torch.float32).view(shape)
+
+
+class _Ticket(ctypes.c_int64 * 1):
+    """The number of a set of leased states; the states are given back when the ticket is collected."""
+
+    leases: StateLeases
+
+    def __del__(self) -> None:
+        self.leases.end(self[0])
+
+
+class StateLeases:
+    """States held between a forward pass and its backward pass, known by the number in a tensor.
+
+    The tensor's storage owns the lease: autograd keeps the tensor as long as a backward pass may come, and when the
+    graph is dropped, with or without one, the states return to their pool.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[Library, list[int]]] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def begin(self, library: Library, states: list[int]) -> Tensor:
+        """Takes over the states; returns an int64 tensor (1,) that stands for them."""
+        with self._lock:
+            number = next(self._numbers)
+            self._held[number] = (library, states)
+        ticket = _Ticket(number)
+        ticket.leases = self
+        return torch.frombuffer(ticket, dtype=torch.int64)
+
+    def find(self, ticket: Tensor) -> tuple[Library, list[int]]:
+        """The library and the states a ticket stands for."""
+        held = self._held.get(int(ticket.item()))
+        if held is None:
+            raise BackendError(
+                "the saved state of this render is gone",
+                expected="the state tensor the forward pass returned",
+                found="a copy that outlived it",
+                fix="call rasterize again",
+            )
+        return held
+
+    def end(self, number: int) -> None:
+        """Returns the states of a ticket to their pool."""
+        library, states = self._held.pop(number)
+        for state in states:
+            library.states.give(state)
+
+
+state_leases = StateLeases()

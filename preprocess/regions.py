@@ -1,0 +1,256 @@
+"""Which pixels belong to the head and which to the clothes, learnt from the subject's own colours in the clip.
+
+No general parser of hair, skin and clothes is assumed. A few dozen frames give histograms of the subject's skin (inside
+the face mesh), hair (in the person mask around the upper face) and clothes (in the mask well below the chin); every
+pixel below the mouth is then judged by the ratio of those, by how far below the chin it lies, and by whether it hangs
+together with the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from avatar.errors import InputError
+from avatar.preprocess import _face_graph as graph
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+BACKGROUND, HEAD, TORSO = 0, 1, 2
+# Histogram bins of Lab: lightness coarse, since shade changes it on one material, hue fine.
+_BINS = (16, 32, 32)
+_SHIFTS = (4, 3, 3)
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """Where a pixel lies in the face's own axes.
+
+    Attributes:
+        across: (H, W) from the face's middle line, positive to the image's right for an upright head, in face heights.
+        below: (H, W) below the chin along the face's own down, in face heights (forehead to chin).
+        size: Face height in pixels.
+        mouth: `below` of the lips; negative.
+    """
+
+    across: Float[np.ndarray, "H W"]
+    below: Float[np.ndarray, "H W"]
+    size: float
+    mouth: float
+
+
+def face_frame(landmarks: Float[np.ndarray, "478 _"], height: int, width: int) -> FaceFrame:
+    """The face's axes in the image plane; roll comes from the eye line, so that the jaw does not turn them."""
+    right, left = (landmarks[index, :2].astype(np.float64) for index in graph.EYE_CORNERS)
+    side = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
+    down = np.array([-side[1], side[0]])
+    chin, forehead, mouth = (landmarks[i, :2].astype(np.float64) for i in (graph.CHIN, graph.FOREHEAD, graph.MOUTH))
+    # The forehead to the mouth stays the same when the jaw opens; the chin hangs a third of that lower when shut.
+    size = max(float((mouth - forehead) @ down), 1.0) * 1.35
+    origin = mouth + down * 0.26 * size
+    x, y = (np.arange(n, dtype=np.float32) + 0.5 for n in (width, height))
+    across = ((x - origin[0]) * side[0])[None] + ((y - origin[1]) * side[1])[:, None]
+    below = ((x - origin[0]) * down[0])[None] + ((y - origin[1]) * down[1])[:, None]
+    # An open mouth lowers the chin, and what is above the real chin is never below the face.
+    drop = max(float((chin - origin) @ down), 0.0)
+    scale = np.float32(1 / size)
+    return FaceFrame(
+        across.astype(np.float32) * scale, (below - drop).astype(np.float32) * scale, size, -0.26 - drop / size
+    )
+
+
+def face_mask(landmarks: Float[np.ndarray, "478 _"], height: int, width: int, *, scale: float = 1.0) -> np.ndarray:
+    """The inside of the face oval as uint8 0 or 1, shrunk or grown by `scale` around its middle."""
+    oval = landmarks[graph.FACE_OVAL, :2]
+    middle = oval.mean(axis=0)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [np.round((oval - middle) * scale + middle).astype(np.int32)], 1)
+    return mask
+
+
+class RegionModel:
+    """The subject's colours, as log-likelihood ratios for every bin of Lab.
+
+    Args:
+        skin: (16 * 32 * 32,) skin and beard against clothes, positive for skin.
+        hair: The same for hair against clothes.
+    """
+
+    def __init__(self, skin: Float[np.ndarray, " B"], hair: Float[np.ndarray, " B"]) -> None:
+        self.skin, self.hair = skin, hair
+
+    @classmethod
+    def fit(
+        cls, samples: Iterable[tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "H W"], Float[np.ndarray, "478 _"]]]
+    ) -> RegionModel:
+        """Learns from frames spread over the clip; forty are plenty.
+
+        Args:
+            samples: Frames, their soft person masks and their landmarks. One is held at a time.
+
+        Raises:
+            InputError: There is no frame, or no frame shows the face inside the mask.
+        """
+        counts = {name: np.zeros(int(np.prod(_BINS))) for name in ("skin", "hair", "clothes")}
+        for image, alpha, landmarks in samples:
+            height, width = alpha.shape
+            codes, frame = _codes(image), face_frame(landmarks, height, width)
+            around = face_mask(landmarks, height, width, scale=1.12)
+            beside = np.abs(frame.across)
+            zones = {
+                "skin": face_mask(landmarks, height, width, scale=0.92) > 0,
+                "hair": (around == 0) & (frame.below < frame.mouth - 0.25),
+                # Well below the collar, and higher up at the sides, where a neck never is.
+                "clothes": (frame.below > 0.5) | ((frame.below > 0.2) & (beside > 0.6)),
+            }
+            for name, zone in zones.items():
+                counts[name] += np.bincount(codes[zone & (alpha > 0.9)], minlength=counts[name].size)
+        if counts["skin"].sum() == 0:
+            raise InputError(
+                "The subject's colours cannot be learnt",
+                expected="frames with landmarks inside the person mask",
+                found="none",
+            )
+        skin, hair = _density(_with_shadows(counts["skin"])), _density(counts["hair"])
+        clothes = _density(counts["clothes"])
+        return cls(_log_ratio(skin, clothes), _log_ratio(hair, clothes))
+
+    def label(
+        self,
+        image: UInt8[np.ndarray, "H W 3"],
+        alpha: Float[np.ndarray, "H W"],
+        landmarks: Float[np.ndarray, "478 _"],
+    ) -> UInt8[np.ndarray, "H W"]:
+        """Labels of one frame: 0 background, 1 head above the collar, 2 torso and clothes."""
+        height, width = alpha.shape
+        frame = face_frame(landmarks, height, width)
+        person = alpha > 0.5
+        above = frame.below < frame.mouth
+        face = face_mask(landmarks, height, width)
+        head = (above | (face > 0)) & person
+        # Only what lies below the mouth is in question; a band above it shows whether hair hangs down that far.
+        question = (frame.below > frame.mouth - 0.25).any(axis=1)
+        if question.any():
+            part = slice(int(question.argmax()), height)
+            head[part] |= self._neck_and_hair(image[part], frame, part, face[part], person[part])
+        head = _attached(head.astype(np.uint8), face)
+        return np.where(head, HEAD, np.where(person, TORSO, BACKGROUND)).astype(np.uint8)
+
+    def _neck_and_hair(
+        self, image: np.ndarray, frame: FaceFrame, part: slice, face: np.ndarray, person: np.ndarray
+    ) -> np.ndarray:
+        """Skin and hair of the rows `part` by colour and place, bool."""
+        below, beside = frame.below[part], np.abs(frame.across[part])
+        codes = _codes(image)
+        sigma, radius = max(frame.size / 150, 0.6), max(1, round(frame.size / 70))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        # Collars lie 0.1 to 0.5 face heights below the chin: colour outweighs place there, but not far from there.
+        place = 0.3 - 2.5 * np.maximum(below, 0) - 2.0 * np.maximum(beside - 0.4, 0)
+        skin = ((cv2.GaussianBlur(self.skin[codes], (0, 0), sigma) + place > 0) & person).astype(np.uint8)
+        # Opening cuts bridges such as a tie's edge, closing fills a necklace or a shadow.
+        skin = cv2.morphologyEx(skin | face, cv2.MORPH_OPEN, kernel)
+        skin = cv2.morphologyEx(skin | face, cv2.MORPH_CLOSE, kernel)
+        # The last pixel at the collar mixes both colours; the evaluation's region must hold none of the shirt.
+        skin = cv2.erode(skin, np.ones((3, 3), np.uint8)) | face
+        # Hair below the mouth is believed only where it hangs down from hair above it: dark cloth looks like dark hair.
+        hair = cv2.GaussianBlur(self.hair[codes], (0, 0), sigma) - 1.5 * np.maximum(below, 0) > 0
+        hair = cv2.morphologyEx((hair & person & (face == 0)).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        _, strands = cv2.connectedComponents(hair, connectivity=4)
+        hanging = np.unique(strands[(below < frame.mouth - 0.05) & (hair > 0)])
+        return (skin > 0) | (np.isin(strands, hanging) & (strands > 0)) if len(hanging) else skin > 0
+
+
+def label_parts(
+    model: RegionModel,
+    frames: Iterable[tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "H W"], Float[np.ndarray, "478 _"] | None]],
+    *,
+    window: int = 5,
+) -> Iterator[UInt8[np.ndarray, "H W"]]:
+    """Labels of consecutive frames, steadied by a running majority over time.
+
+    Args:
+        model: The subject's colours.
+        frames: Frames, soft person masks and landmarks; None where the face was lost, which keeps the last landmarks.
+        window: Frames in the majority, an odd number; half of it is held back.
+
+    Yields:
+        As many label images as frames, in order. The person's outline is each frame's own; time only steadies the
+        border between head and torso.
+    """
+    half = window // 2
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+    source = _single_labels(model, frames)
+    held.extend(islice(source, half + 1))
+    index = 0
+    while index < len(held):
+        votes = [head for _, head in held[max(0, index - half) : index + half + 1]]
+        majority = 2 * np.sum(votes, axis=0, dtype=np.int16) > len(votes)
+        own = held[index][0]
+        yield np.where(own == BACKGROUND, BACKGROUND, np.where(majority, HEAD, TORSO)).astype(np.uint8)
+        held.extend(islice(source, 1))
+        if index == half:
+            held.pop(0)
+        else:
+            index += 1
+
+
+def _single_labels(model: RegionModel, frames: Iterable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    last = None
+    for image, alpha, landmarks in frames:
+        last = landmarks if landmarks is not None else last
+        if last is None:
+            labels = np.where(alpha > 0.5, TORSO, BACKGROUND).astype(np.uint8)
+        else:
+            labels = model.label(image, alpha, last)
+        yield labels, labels == HEAD
+
+
+def _attached(head: UInt8[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) -> np.ndarray:
+    """The part of `head` that hangs together with the face."""
+    _, components = cv2.connectedComponents(head, connectivity=4)
+    inside = components[(face > 0) & (head > 0)]
+    if not len(inside):
+        return head > 0
+    return components == np.bincount(inside).argmax()
+
+
+def _codes(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:
+    lab = cv2.cvtColor(cv2.blur(image, (3, 3)), cv2.COLOR_RGB2LAB)
+    light, a, b = (channel.astype(np.int32) >> shift for channel, shift in zip(cv2.split(lab), _SHIFTS, strict=True))
+    return (light * _BINS[1] + a) * _BINS[2] + b
+
+
+def _with_shadows(counts: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    """Adds the same colours under less light, as on a neck in the chin's shadow.
+
+    Less light scales L* + 16, a* and b* by one factor (the cube root of CIE 1976 L*a*b*).
+    """
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in _BINS), indexing="ij"), axis=-1).reshape(-1, 3)
+    origin = np.array([-16 * 255 / 100, 128.0, 128.0])
+    bin_size = 256 / np.array(_BINS)
+    colours = (grid + 0.5) * bin_size - origin
+    total = counts.copy()
+    for factor, weight in ((0.9, 0.5), (0.8, 0.3), (0.7, 0.2), (0.6, 0.1)):
+        cells = np.clip((colours * factor + origin) // bin_size, 0, np.array(_BINS) - 1).astype(int)
+        codes = (cells[:, 0] * _BINS[1] + cells[:, 1]) * _BINS[2] + cells[:, 2]
+        total += weight * np.bincount(codes, weights=counts, minlength=counts.size)
+    return total
+
+
+def _density(counts: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    """Histogram smoothed over neighbouring bins and normalised; zero where nothing was counted."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(counts.reshape(_BINS), sigma=(1.2, 0.7, 0.7), mode="nearest").ravel()
+    return smooth / max(smooth.sum(), 1e-12)
+
+
+def _log_ratio(head: np.ndarray, clothes: np.ndarray, *, limit: float = 4.0) -> Float[np.ndarray, " B"]:
+    # A colour seen on neither is more likely cloth: the face is seen from all sides, the clothes in part.
+    return np.clip(np.log((head + 1e-6) / (clothes + 1e-4)), -limit, limit).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from avatar.render.losses import l1_dssim
-from avatar.render.optim import Adam
+from avatar.render.optim import FusedAdam
 from avatar.render.rasterization import rasterize
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint
 from avatar.train.dataset import read_ahead, shuffled
@@ -143,7 +143,7 @@ class Objective:
         return photometric + self.config.alpha_weight * mask + self.regularizer(gaussians, residual)
 
 
-def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> Adam:
+def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:
     """One parameter group for each kind of parameter; `base_lr` keeps the rate before decay."""
     rates = {
         "offsets": config.lr_offsets,
@@ -156,10 +156,10 @@ def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> Adam:
     groups = [
         {"params": [getattr(gaussians, name)], "lr": rate, "base_lr": rate, "name": name} for name, rate in rates.items()
     ]
-    return Adam(groups, eps=1e-12)
+    return FusedAdam(groups, eps=1e-12)
 
 
-def decay_learning_rates(optimizer: Adam, progress: float) -> None:
+def decay_learning_rates(optimizer: FusedAdam, progress: float) -> None:
     """Exponential decay to 2 % for positions and 10 % for the rest as `progress` goes from 0 to 1."""
     for group in optimizer.param_groups:
         final = POSITION_DECAY if group["name"] == "offsets" else OTHER_DECAY

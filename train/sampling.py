@@ -83,7 +83,7 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
 def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: TrainConfig) -> GaussianHead:
     """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`."""
     seen = survey(take, head, motion, indices)
-    root = (head.J_regressor.numpy() @ seen.rest)[0]
+    root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()
     sheet = torso_sheet(take, motion, seen, root, indices)
     weight, region = densities(head, seen, config.mouth_density)
     generator = np.random.default_rng(config.seed)

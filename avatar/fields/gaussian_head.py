@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from avatar.errors import InputError
+from avatar.fields.condition import motion_features
 from avatar.fields.rig import quat_multiply, rotmat_to_quat, surface_points, triangle_frames
 from avatar.gaussians import Gaussians
+from avatar.heads import rotation_matrices
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -82,6 +85,7 @@ class GaussianHead(nn.Module):
     ) -> None:
         super().__init__()
         self.head = head.requires_grad_(False)
+        self._subject = head.with_identity(betas)
         self.condition = condition
         for name, value in (
             ("betas", betas),
@@ -107,23 +111,25 @@ class GaussianHead(nn.Module):
         used, slots = torch.unique(self.triangles, return_inverse=True)
         self._used_faces, self._slots = faces[used], slots
         self._corners = faces[self.triangles]
-        rest = torch.cat([self.head(betas=self.betas[None])[0], self.torso_vertices])
+        rest = torch.cat([self._subject.v_template, self.torso_vertices])
         self._rest_sizes = triangle_frames(rest[self._used_faces]).sizes.clamp_min(1e-5)
         units = RESIDUAL_UNITS.repeat(len(self.triangles), 1)
         units[self.regions == REGIONS.index("torso"), :3] = TORSO_POSITION_UNIT
         self._units = units
-        joints = self.head.J_regressor @ (self.head.v_template + self.head.shapedirs[..., : len(self.betas)] @ self.betas)
-        self._root = joints[0]
+        self._root = self._subject.joints()[0, 0]
 
     def __len__(self) -> int:
         return len(self.triangles)
 
     def poses(self, motion: Motion) -> list[Pose]:
         """The motion's moments as tensors; raises InputError when it belongs to another head model."""
-        from avatar.fields.condition import motion_features
-        from avatar.heads import require_same_head
-
-        require_same_head(motion, self.head)
+        if motion.head_hash != self.head.hash:
+            raise InputError(
+                "The motion belongs to another head model",
+                expected=f"{self.head.id} ({self.head.hash[:12]})",
+                found=f"{motion.head_id} ({motion.head_hash[:12]})",
+                fix="use a motion that was tracked or made with this avatar's head",
+            )
         conditions = self.condition(torch.as_tensor(motion_features(motion, self.head)))
         tensors = [
             torch.as_tensor(value, dtype=torch.float32)
@@ -136,16 +142,10 @@ class GaussianHead(nn.Module):
 
     def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
         """The posed head followed by the torso sheet, which moves rigidly with the root; metres."""
-        from avatar.heads.lbs import axis_angle_to_matrix
-
-        head = self.head(
-            betas=self.betas[None],
-            expression=pose.expression,
-            pose=pose.joints,
-            eyelids=pose.eyelids,
-            transl=pose.transl,
+        head = self._subject(
+            expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl
         )[0]
-        root = axis_angle_to_matrix(pose.joints[:, 0])[0]
+        root = rotation_matrices(pose.joints[0, 0])
         torso = (self.torso_vertices - self._root) @ root.T + self._root + pose.transl
         return torch.cat([head, torso])
 

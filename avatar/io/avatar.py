@@ -50,7 +50,6 @@ class AvatarInfo:
         focal: Focal length of the recording, pixels.
         fps: Frames per second of the recording, a fraction.
         speech: Settings of the speech model; None for an avatar that cannot be driven by speech.
-        life: Settings of the model of blinks and head motion.
         limits: Ranges within which the avatar was seen, degrees, by name.
         provenance: Where it comes from: source hash, versions.
         consent: The consent statement of the person shown, where one was given.
@@ -65,7 +64,6 @@ class AvatarInfo:
     focal: float
     fps: tuple[int, int]
     speech: dict[str, Any] | None = None
-    life: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, tuple[float, float]] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
     consent: str | None = None

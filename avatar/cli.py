@@ -1,0 +1,198 @@
+"""The command line. Every command is a dataclass here and runs a module of `avatar.commands`, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from avatar.errors import AvatarError
+
+Positional = tyro.conf.Positional
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make an avatar from a video of one person talking; continues where an earlier run stopped.
+
+    Attributes:
+        video: The clip: any container, size, rotation and frame rate.
+        output: Folder for the avatar, its take and its report.
+        preset: Speed against fidelity.
+        size: Largest side of the square crop, pixels.
+        consent: Who is shown, and that they agree; kept in the avatar.
+        json: Print the report as JSON.
+    """
+
+    video: Positional[Path]
+    output: Output = Path("me")
+    preset: Literal["fast", "standard"] = "standard"
+    size: int = 512
+    consent: str | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Turn a video into a tracked take: crop, landmarks, masks, speech features, motion.
+
+    Attributes:
+        video: The clip.
+        output: Folder for the take.
+        size: Largest side of the square crop, pixels.
+        json: Print the stages' figures as JSON.
+    """
+
+    video: Positional[Path]
+    output: Output = Path("take")
+    size: int = 512
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an avatar on a take that was preprocessed before.
+
+    Attributes:
+        take: The take's folder.
+        output: Folder for the avatar and its report.
+        preset: Speed against fidelity.
+        consent: Who is shown, and that they agree; kept in the avatar.
+        json: Print the report as JSON.
+    """
+
+    take: Positional[Path]
+    output: Output = Path("me")
+    preset: Literal["fast", "standard"] = "standard"
+    consent: str | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render an avatar: by speech or by a motion file, from any camera.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        audio: Speech that drives it; any audio or video file.
+        motion: A motion file (npz) that drives it.
+        output: The video: .mp4, or .mov/.webm for a transparent background.
+        camera: `front`, `orbit`, or a JSON camera file.
+        background: `plate` (the clip's own), `transparent`, a colour name, or #rrggbb.
+        pose: `natural` head motion from the subject's own, or `still`.
+        size: Longer side of the picture, pixels; the recording's where it is left out.
+        fps: Frames per second; the recording's where it is left out.
+        seed: Seed of blinks and head motion.
+        json: Print what was written as JSON.
+    """
+
+    avatar: Positional[Path]
+    audio: Path | None = None
+    motion: Path | None = None
+    output: Output = Path("talk.mp4")
+    camera: str = "front"
+    background: str = "plate"
+    pose: Literal["natural", "still"] = "natural"
+    size: int | None = None
+    fps: float | None = None
+    seed: int = 0
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Eval:
+    """State an avatar's held-out figures again, from the files alone.
+
+    Attributes:
+        avatar: The avatar's folder.
+        take: The take; the one inside the avatar's folder where it is left out.
+        frames: Folder for NNNNN_truth.png, NNNNN_render.png and NNNNN_mask.png of every held-out frame.
+        json: Print the figures as JSON.
+    """
+
+    avatar: Positional[Path]
+    take: Path | None = None
+    frames: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Run the whole pipeline on the embedded clip.
+
+    Attributes:
+        output: Folder for the avatar, talk.mp4, orbit.mp4 and the report.
+        json: Print the report as JSON.
+    """
+
+    output: Output = Path("demo")
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Models:
+    """Pretrained parts: list them, fetch them ahead, verify the cache.
+
+    Attributes:
+        action: What to do.
+        name: One part; all of them where it is left out.
+        json: Print rows as JSON.
+    """
+
+    action: Positional[Literal["list", "fetch", "verify"]] = "list"
+    name: Positional[str | None] = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine has, which backend will run, and what to do about what is missing.
+
+    Attributes:
+        json: Print as JSON.
+    """
+
+    json: bool = False
+
+
+# Each command's options, and the function of `avatar.commands` that runs it.
+COMMANDS: dict[str, tuple[type, str, str]] = {
+    "demo": (Demo, "demo", "run"),
+    "create": (Create, "create", "run"),
+    "preprocess": (Preprocess, "create", "run_preprocess"),
+    "train": (Train, "create", "run_train"),
+    "render": (Render, "render", "run"),
+    "eval": (Eval, "evaluate", "run"),
+    "models": (Models, "models", "run"),
+    "doctor": (Doctor, "doctor", "run"),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``avatar``: exit code 2 for the user's fault, 1 for ours, 130 for Ctrl-C."""
+    options: Any = tyro.extras.subcommand_cli_from_dict(
+        {name: kind for name, (kind, _, _) in COMMANDS.items()},
+        prog="avatar",
+        description="A video of one person in, a talking 3D head avatar out.",
+        args=arguments,
+    )
+    module, function = next(row[1:] for row in COMMANDS.values() if isinstance(options, row[0]))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        getattr(importlib.import_module(f"avatar.commands.{module}"), function)(options)
+    except AvatarError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. Run the same command again to continue.\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

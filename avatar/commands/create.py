@@ -1,0 +1,183 @@
+"""``avatar create``: the main job, from a video to an avatar with its report; and its two halves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import avatar
+from avatar.commands._console import progress_bar, say, show
+from avatar.commands._job import Job
+from avatar.config import write_json
+from avatar.heads import load_head
+from avatar.io.avatar import AvatarInfo, load_avatar, save_avatar
+from avatar.io.take import Take
+from avatar.io.video import source_hash
+
+if TYPE_CHECKING:
+    from avatar.cli import Create, Preprocess, Train
+    from avatar.train.config import TrainConfig
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def run(options: Create) -> None:
+    """Makes the avatar and says what to do next."""
+    report = create(options.video, options.output, options.preset, size=options.size, consent=options.consent)
+    finish(options.output, report, as_json=options.json)
+
+
+def run_preprocess(options: Preprocess) -> None:
+    """Makes a take."""
+    job = Job.open(options.output, options.video.name, source_hash(options.video), {"size": options.size})
+    prepare_take(options.video, options.output, options.output, job, size=options.size)
+    say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
+    show(job.stages, as_json=options.json)
+
+
+def run_train(options: Train) -> None:
+    """Makes an avatar from a take."""
+    take = Take.open(options.take)
+    settings = train_settings(options.preset)
+    job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
+    report = make_avatar(take, options.output, job, options.preset, consent=options.consent)
+    finish(options.output, report, as_json=options.json)
+
+
+def finish(output: Path, report: dict[str, Any], *, as_json: bool) -> None:
+    """Says where the result is and what to run next."""
+    say(f"[bold]{output}[/bold] is ready; its report is {output / 'report.html'}")
+    driver = "--audio SPEECH.wav" if report["speech"]["driven"] else "--motion MOTION.npz"
+    say(f"Next: avatar render {output} {driver} -o talk.mp4")
+    show(report, as_json=as_json)
+
+
+def train_settings(preset: str) -> dict[str, Any]:
+    """What a trained avatar depends on, beside its take."""
+    from avatar.train.config import PRESETS
+
+    return {"train": msgspec.to_builtins(PRESETS[preset])}
+
+
+def create(video: Path, output: Path, preset: str, *, size: int, consent: str | None) -> dict[str, Any]:
+    """Runs every stage that is not done yet; returns the report."""
+    job = Job.open(output, video.name, source_hash(video), {"size": size, **train_settings(preset)})
+    take = prepare_take(video, output / "take", output, job, size=size)
+    return make_avatar(take, output, job, preset, consent=consent)
+
+
+def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
+    """Ingest and tracking; each is skipped when it is done."""
+    from avatar.preprocess.ingest import ingest
+    from avatar.preprocess.tracking import track
+
+    if not job.done("ingest"):
+        with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
+            ingest(video, folder, size=size, progress=progress)
+    take = Take.open(folder)
+    if not job.done("tracking"):
+        with job.stage(output, "tracking") as row, progress_bar("track the head") as progress:
+            row["figures"] = track(take, load_head("open"), progress=progress)
+    return take
+
+
+def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str | None) -> dict[str, Any]:
+    """Training, speech, evaluation and the report; returns the report."""
+    from avatar.train.config import PRESETS
+
+    head = load_head(take.info.head_id)
+    if not (job.done("training") and job.done("speech")):
+        train(take, output, job, PRESETS[preset], consent=consent)
+    if not job.done("evaluation"):
+        evaluate(take, output, job)
+    return write_reports(take, output, job, head.id)
+
+
+def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: str | None) -> None:
+    """Fits the Gaussians and the speech model and writes the avatar."""
+    from avatar.cameras import Camera
+    from avatar.render.playback import composite, render_pose
+    from avatar.train.fitting import fit_avatar
+    from avatar.train.limits import seen_limits
+    from avatar.train.speaking import fit_speaking
+
+    head = load_head(take.info.head_id)
+    checkpoint = output / CHECKPOINT
+    with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
+        gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress)
+        row["steps"] = config.steps
+    with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
+        speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
+    info = AvatarInfo(
+        head_id=head.id,
+        head_hash=head.hash,
+        gaussians=len(gaussians),
+        width=take.info.width,
+        height=take.info.height,
+        focal=take.info.focal,
+        fps=take.info.fps,
+        speech=speech.settings() if speech else None,
+        limits=seen_limits(take),
+        provenance={"source_sha256": take.info.source_sha256, "headsplat": avatar.__version__},
+        consent=consent,
+    )
+    plate = take.background()
+    front = Camera.front(info.focal, info.width, info.height)
+    pose = gaussians.poses(take.motion()[take.split()["train"][:1]])[0]
+    save_avatar(
+        output,
+        info,
+        gaussians,
+        speech=speech.to_tensors() if speech else {},
+        life=life.to_tensors(),
+        plate=plate,
+        preview=composite(render_pose(gaussians, pose, front), plate / 255.0),
+    )
+    checkpoint.unlink(missing_ok=True)
+
+
+def evaluate(take: Take, output: Path, job: Job) -> None:
+    """Held-out figures of the avatar as written to disk."""
+    from avatar.train.evaluation import evaluate_held_out
+
+    with job.stage(output, "evaluation") as row, progress_bar("held-out frames") as progress:
+        row["figures"] = evaluate_held_out(take, load_avatar(output).gaussians, progress=progress)
+
+
+def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str, Any]:
+    """Writes report.json and report.html from what the stages have found."""
+    from avatar.commands.render import head_center
+    from avatar.train.report import comparison_sheet, orbit_sheet, write_report
+
+    stored = load_avatar(output)
+    figures = {name: row.get("figures", {}) for name, row in job.stages.items()}
+    report = {
+        "source": job.source,
+        "held_out": figures["evaluation"],
+        "tracking": figures.get("tracking") or take_tracking(take),
+        "speech": figures["speech"],
+        "stages": {
+            name: {key: value for key, value in row.items() if key != "figures"} for name, row in job.stages.items()
+        },
+        "avatar": {
+            "head": head_id,
+            "gaussians": stored.info.gaussians,
+            "bytes": sum((output / name).stat().st_size for name in ("avatar.json", "weights.safetensors")),
+        },
+    }
+    write_json(output / "report.json", report)
+    center = head_center(stored, take.motion()[-1:])
+    pictures = {
+        "Held-out frames: truth, render, error times 5 inside the head's mask": comparison_sheet(take, stored.gaussians),
+        "Views nobody filmed: the last frame from 30 degrees on either side": orbit_sheet(take, stored.gaussians, center),
+    }
+    write_report(output / "report.html", report, pictures)
+    return report
+
+
+def take_tracking(take: Take) -> dict[str, Any]:
+    """The tracker's figures, where the take was made by another command."""
+    stage = take.info.stages.get("tracking")
+    return stage.detail if stage else {}

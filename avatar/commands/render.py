@@ -1,0 +1,153 @@
+"""``avatar render``: motion in, video out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from avatar.cameras import Camera
+from avatar.commands._console import progress_bar, say, show
+from avatar.errors import InputError
+from avatar.io.audio import read_audio
+from avatar.io.avatar import load_avatar
+from avatar.io.video import VideoWriter, frame_count
+from avatar.motion import Motion
+from avatar.render.playback import background_image, composite, render_motion, straight_alpha
+from avatar.render.trajectories import from_file, orbit, resized
+
+if TYPE_CHECKING:
+    from avatar.cli import Render
+    from avatar.io.avatar import StoredAvatar
+
+SPEECH_RATE = 16000
+SOUND_RATE = 48000
+
+
+def run(options: Render) -> None:
+    """Renders what the options ask for and says what was written."""
+    if (options.audio is None) == (options.motion is None):
+        raise InputError(
+            "What drives the avatar is not clear",
+            expected="one of --audio FILE and --motion FILE",
+            found="both" if options.audio else "neither",
+        )
+    stored = load_avatar(options.avatar)
+    fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
+    if options.audio:
+        motion, sound = spoken_motion(stored, options.audio, fps=fps, seed=options.seed, pose=options.pose)
+    else:
+        motion, sound = filed_motion(options.motion, fps=fps), None
+    written = render_video(
+        stored,
+        motion,
+        options.output,
+        fps=fps,
+        sound=sound,
+        camera=options.camera,
+        background=options.background,
+        size=options.size,
+    )
+    say(f"[bold]{options.output}[/bold] is ready.")
+    show(written, as_json=options.json)
+
+
+def spoken_motion(
+    stored: StoredAvatar, audio: Path, *, fps: Fraction, seed: int, pose: Literal["natural", "still"]
+) -> tuple[Motion, tuple[np.ndarray, int]]:
+    """The motion of an avatar that speaks an audio file, and the sound to go with it.
+
+    Raises:
+        InputError: The file has no sound, or the avatar was made without speech.
+    """
+    from avatar.speech.drive import motion_from_audio
+    from avatar.speech.life import LifeModel
+    from avatar.speech.model import SpeechModel
+
+    samples = read_audio(audio, rate=SPEECH_RATE)
+    if samples is None or not len(samples):
+        raise InputError(f"{audio} has no sound", expected="an audio or video file with speech")
+    if stored.info.speech is None:
+        raise InputError(
+            "This avatar cannot speak",
+            expected="an avatar made from a clip with sound",
+            found="an avatar made from a silent clip",
+            fix="drive it with --motion, or make it again from a clip with sound",
+        )
+    speech = SpeechModel.from_tensors(stored.speech, stored.info.speech)
+    life = LifeModel.from_tensors(stored.life)
+    motion = motion_from_audio(speech, life, samples=samples, fps=float(fps), seed=seed, pose=pose)
+    sound = read_audio(audio, rate=SOUND_RATE)
+    assert sound is not None
+    return motion, (sound, SOUND_RATE)
+
+
+def filed_motion(path: Path, *, fps: Fraction) -> Motion:
+    """A motion file's motion at the video's frame rate, from its first moment on."""
+    try:
+        motion = Motion.load(path)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no motion file {path}", expected="an npz of a motion", found="nothing") from error
+    length = float(motion.time[-1] - motion.time[0])
+    times = motion.time[0] + np.arange(max(1, frame_count(length, fps))) / float(fps)
+    return motion.resample(times)
+
+
+def render_video(
+    stored: StoredAvatar,
+    motion: Motion,
+    output: Path,
+    *,
+    fps: Fraction,
+    sound: tuple[np.ndarray, int] | None,
+    camera: str = "front",
+    background: str = "plate",
+    size: int | None = None,
+) -> dict[str, float | int | str]:
+    """Writes the video of a motion; returns its figures.
+
+    Raises:
+        InputError: A camera or background that cannot be used.
+    """
+    info, gaussians = stored.info, stored.gaussians
+    view = Camera.front(info.focal, info.width, info.height)
+    view = resized(view, size) if size else view
+    cameras = camera_path(camera, view, motion, stored)
+    # From another side the recording's background would stand still behind a moving head: a plain colour does not lie.
+    background = "gray" if background == "plate" and camera != "front" else background
+    behind = background_image(background, stored.plate, view)
+    if behind is None and output.suffix not in (".mov", ".webm"):
+        raise InputError(
+            "An MP4 cannot be transparent", expected="--output with .mov or .webm", found=output.suffix or "no suffix"
+        )
+    label = f"render {output.name}"
+    with (
+        VideoWriter(output, fps=fps, width=view.width, height=view.height, audio=sound, alpha=behind is None) as video,
+        progress_bar(label) as progress,
+    ):
+        for done, picture in enumerate(render_motion(gaussians, motion, cameras), start=1):
+            video.write(straight_alpha(picture) if behind is None else composite(picture, behind))
+            progress(done, len(motion))
+    seconds = len(motion) / float(fps)
+    return {"output": str(output), "frames": len(motion), "seconds": seconds, "width": view.width, "height": view.height}
+
+
+def camera_path(camera: str, view: Camera, motion: Motion, stored: StoredAvatar) -> list[Camera]:
+    """A camera for every moment: ``front``, ``orbit``, or the keys of a JSON file."""
+    if camera == "front":
+        return [view] * len(motion)
+    times = motion.time - motion.time[0]
+    center = head_center(stored, motion)
+    return orbit(view, center, times) if camera == "orbit" else from_file(Path(camera), view, center, times)
+
+
+def head_center(stored: StoredAvatar, motion: Motion) -> np.ndarray:
+    """The middle of the head at the first moment, metres."""
+    pose = stored.gaussians.poses(motion[:1])[0]
+    start, stop = stored.gaussians.head.parts["eye_l"]
+    other, end = stored.gaussians.head.parts["eye_r"]
+    vertices = stored.gaussians.vertices(pose).numpy()
+    eyes = np.concatenate([vertices[start:stop], vertices[other:end]]).mean(0)
+    return eyes + np.array([0.0, -0.03, -0.06])

@@ -1,0 +1,121 @@
+"""The report page: figures beside the bars, pictures of what was held out, and the views nobody filmed."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from avatar.render.playback import composite, render_pose
+from avatar.render.trajectories import orbit
+from avatar.train.evaluation import held_out_frames
+from avatar.train.survey import take_camera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from jaxtyping import Float, UInt8
+
+    from avatar.fields.gaussian_head import GaussianHead
+    from avatar.io.take import Take
+
+COLUMNS = 6
+ERROR_GAIN = 5
+ORBIT_QUARTERS = 5
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
+th:first-child, td:first-child { text-align: left; } tr { border-bottom: 1px solid #ddd; }
+img { max-width: 100%; border-radius: 4px; } figcaption, .note { color: #666; font-size: .9rem; } figure { margin: 1rem 0; }
+"""
+
+
+def comparison_sheet(take: Take, gaussians: GaussianHead) -> UInt8[np.ndarray, "H W 3"]:
+    """Rows of held-out truth, render and amplified error (inside the head's mask), one column a frame."""
+    count = len(take.split()["test"])
+    chosen = set(np.linspace(0, count - 1, COLUMNS).astype(int).tolist())
+    columns = []
+    for position, frame in enumerate(held_out_frames(take, gaussians)):
+        if position in chosen:
+            error = np.abs(frame.truth.astype(int) - frame.render).mean(-1, keepdims=True) * ERROR_GAIN
+            shown = (error.clip(0, 255) * frame.region[..., None]).astype(np.uint8).repeat(3, -1)
+            columns.append(np.concatenate([frame.truth, frame.render, shown]))
+    return np.concatenate(columns, axis=1)
+
+
+def orbit_sheet(take: Take, gaussians: GaussianHead, center: Float[np.ndarray, " 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The last frame's pose from five sides, over grey."""
+    pose = gaussians.poses(take.motion()[-1:])[0]
+    times = np.linspace(-1.5, 1.5, ORBIT_QUARTERS)
+    gray = np.full((1, 1, 3), 0.8, np.float32)
+    views = orbit(take_camera(take), center, times)
+    return np.concatenate([composite(render_pose(gaussians, pose, view), gray) for view in views], axis=1)
+
+
+def write_report(path: Path, report: dict[str, Any], pictures: dict[str, UInt8[np.ndarray, "H W 3"]]) -> None:
+    """Writes one self-contained HTML page.
+
+    Args:
+        path: The page.
+        report: What ``report.json`` holds.
+        pictures: Captions and their RGB pictures.
+    """
+    held_out = report["held_out"]
+    rows = [
+        (label, *(f"{held_out[key][name]:{form}}" for name, form in (("psnr", ".2f"), ("ssim", ".4f"), ("l1", ".4f"))))
+        for key, label in (
+            ("video_driven", "this avatar"),
+            ("nearest_frame", "nearest training frame, aligned"),
+            ("nearest_frame_raw", "nearest training frame"),
+        )
+    ]
+    stages = [(name, f"{row['seconds']:.1f}", f"{row['peak_rss_mb']:.0f}") for name, row in report["stages"].items()]
+    parts = [
+        f"<h1>{html.escape(report['source'])}</h1>",
+        "<h2>Held-out frames</h2>",
+        _table(("head region", "PSNR dB", "SSIM", "L1"), rows),
+        "<p class=note>Rendered over the clip's own background plate and compared with the untouched frames inside the "
+        "head's mask; none of these frames was trained on.</p>",
+        *(f"<figure><img src='{_embedded(p)}'><figcaption>{html.escape(c)}</figcaption></figure>" for c, p in pictures.items()),
+        "<h2>Tracking</h2>",
+        _table(("figure", "value"), _figures(report["tracking"])),
+        "<h2>Speech</h2>",
+        _table(("figure", "value"), _figures(report["speech"])),
+        "<h2>Avatar</h2>",
+        _table(("figure", "value"), _figures(report["avatar"])),
+        "<h2>Stages</h2>",
+        _table(("stage", "seconds", "peak MB"), stages),
+    ]
+    title = html.escape(f"Avatar report: {report['source']}")
+    page = f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>" + "\n".join(parts)
+    path.write_text(page, encoding="utf-8")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """An HTML table of escaped cells."""
+    cells = ["<tr>" + "".join(f"<th>{html.escape(cell)}" for cell in head)]
+    cells += ["<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in rows]
+    return "<table>" + "".join(cells) + "</table>"
+
+
+def _figures(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """The scalar entries of a part of the report."""
+    return [
+        (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+        for name, value in values.items()
+        if isinstance(value, int | float | str)
+    ]
+
+
+def _embedded(picture: UInt8[np.ndarray, "H W 3"]) -> str:
+    """The picture as a data address, at most 1800 pixels wide."""
+    factor = min(1.0, 1800 / picture.shape[1])
+    small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,0 +1,86 @@
+"""What makes the avatar speak and live, learned from the take: picture/sound offset, speech model, blinks and pose."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avatar.errors import InputError
+from avatar.speech.evaluation import evaluate_speech
+from avatar.speech.features import SpeechFeatures, speech_features
+from avatar.speech.fitting import fit_speech_model
+from avatar.speech.life import LifeModel
+from avatar.speech.mouth import landmark_opening
+from avatar.speech.offset import estimate_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.speech.model import SpeechModel
+
+log = logging.getLogger(__name__)
+
+
+def take_features(take: Take) -> SpeechFeatures | None:
+    """The features of the take's sound, computed once and kept in the take; None for a silent clip."""
+    track = take.speech_track()
+    if track is None:
+        samples = take.speech()
+        if samples is None:
+            return None
+        features = speech_features(samples)
+        take.write_speech_track(
+            {"features": features.values.astype(np.float16), "rate": features.rate, "model": features.model}
+        )
+        return features
+    return SpeechFeatures(np.asarray(track["features"], np.float32), track["rate"], track["model"])
+
+
+def fit_speaking(
+    take: Take, head: Head, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[SpeechModel | None, LifeModel, dict[str, Any]]:
+    """Learns how the person speaks, blinks and moves the head.
+
+    Args:
+        take: A tracked take.
+        head: The head model it was tracked with.
+        progress: Called with the share done in percent, and 100.
+
+    Returns:
+        The speech model, or None where the take has no usable sound; the life model; figures for the report, whose
+        ``driven`` says whether the avatar can speak and ``note`` why not.
+    """
+    motion, used = take.motion(), take.used
+    life = LifeModel.from_motion(motion, head=head, used=used)
+    features = take_features(take)
+    if features is None:
+        return None, life, {"driven": False, "note": "the clip has no sound: the avatar cannot be driven by speech"}
+    opening = landmark_opening(take.perception()["landmarks"])
+    seen = used & np.isfinite(opening)
+    offset = estimate_offset(features, motion.time, opening=np.nan_to_num(opening), used=seen)
+    figures: dict[str, Any] = {
+        "feature_model": features.model,
+        "offset_seconds": offset.seconds,
+        "offset_confidence": offset.confidence,
+    }
+    if offset.note:
+        figures["offset_note"] = offset.note
+    try:
+        speech = fit_speech_model(
+            features,
+            motion,
+            offset=offset.seconds,
+            head=head,
+            used=used,
+            progress=(lambda share: progress(round(100 * share), 100)) if progress else None,
+        )
+        scores = evaluate_speech(features, motion, offset=offset.seconds, head=head, used=used)
+    except InputError as error:
+        log.warning("The avatar will not speak: %s", error)
+        return None, life, {"driven": False, "note": str(error), **figures}
+    return speech, life, {"driven": True, **figures, **asdict(scores)}

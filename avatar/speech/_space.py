@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +22,13 @@ RANGE_PERCENTILES = (0.5, 99.5)
 class MouthSpace:
     """Maps a take's mouth to K + 1 normalised targets and back.
 
-    The first target is the opening, the others are principal components of the mouth's expression and jaw, each
-    column weighted by how far it moves the lower face, so that errors count in metres. All are in units of the take.
+    The first target is the opening, the others are principal components of the mouth's expression and jaw, measured by
+    how far they move the lower face, so that errors count in metres. All are in units of the take.
 
     Attributes:
-        scale: (E + 3,) metres of lower-face displacement per unit of expression and radian of jaw.
         mean: (E + 3,) the take's mean mouth, expression and jaw.
-        basis: (E + 3, K) principal components of the scaled mouth.
+        inward: (E + 3, K) from expression and jaw to principal components.
+        outward: (K, E + 3) from components to expression and jaw.
         size: (1,) standard deviation of the first component, metres.
         opening: (2,) mean and standard deviation of the opening, metres.
         gap: (K,) change of the normalised opening per unit of each component.
@@ -39,9 +39,9 @@ class MouthSpace:
         rest: (K + 1,) the take's closed mouth.
     """
 
-    scale: Float[np.ndarray, " D"]
     mean: Float[np.ndarray, " D"]
-    basis: Float[np.ndarray, "D K"]
+    inward: Float[np.ndarray, "D K"]
+    outward: Float[np.ndarray, "K D"]
     size: Float[np.ndarray, " 1"]
     opening: Float[np.ndarray, " 2"]
     gap: Float[np.ndarray, " K"]
@@ -53,7 +53,7 @@ class MouthSpace:
 
     def encode(self, mouth: Float[np.ndarray, "T D"], opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
         """(T, K + 1) normalised targets of expression and jaw side by side and the opening in metres."""
-        components = ((mouth - self.mean) * self.scale) @ self.basis / self.size
+        components = (mouth - self.mean) @ self.inward / self.size
         return np.column_stack([(opening - self.opening[0]) / self.opening[1], components])
 
     def decode(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T D"]:
@@ -64,7 +64,7 @@ class MouthSpace:
         targets = np.clip(targets, *self.target_range)
         components = targets[:, 1:]
         components = components + (targets[:, :1] - components @ self.gap[:, None]) * self.synergy
-        mouth = self.mean + (components * self.size) @ self.basis.T / self.scale
+        mouth = self.mean + (components * self.size) @ self.outward
         return np.clip(mouth, self.low, self.high)
 
     def metres(self, normalised_opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
@@ -87,19 +87,22 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
         opening: (T,) metres.
         mouth: The head's mouth.
     """
-    scale = np.concatenate([mouth.scale_expression, mouth.scale_jaw])
-    # A column that hardly moves the lower face would be divided by almost nothing when decoded.
-    scale = np.maximum(scale, 0.05 * scale.max())
+    # The metric's square root turns coefficients into metres. What hardly moves the lower face is floored, or decoding
+    # would divide by almost nothing.
+    power, axes = np.linalg.eigh(mouth.metric)
+    lengths = np.sqrt(np.maximum(power, 0))
+    lengths = np.maximum(lengths, 0.02 * lengths.max())
     mean = values.mean(axis=0)
-    scaled = (values - mean) * scale
+    scaled = (values - mean) @ (axes * lengths) @ axes.T
     variance, directions = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     variance, directions = np.maximum(variance[::-1], 0), directions[:, ::-1]
     kept = int(np.searchsorted(np.cumsum(variance), KEPT_VARIANCE * variance.sum())) + 1
     basis = directions[:, : min(kept, MAXIMUM_COMPONENTS)]
     basis = basis * np.where(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])] < 0, -1.0, 1.0)
+    inward, outward = (axes * lengths) @ axes.T @ basis, basis.T @ (axes / lengths) @ axes.T
     size = max(float(np.sqrt(variance[0])), 1e-9)
     spread = max(float(opening.std()), 1e-9)
-    gap = (np.concatenate([mouth.gap_expression, mouth.gap_jaw]) / scale) @ basis * size / spread
+    gap = outward @ np.concatenate([mouth.gap_expression, mouth.gap_jaw]) * size / spread
 
     components = scaled @ basis / size
     normal = (opening - opening.mean()) / spread
@@ -112,9 +115,9 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
     rest = targets[closed].mean(axis=0)
     rest[0] = np.percentile(normal, 4)
     return MouthSpace(
-        scale=scale,
         mean=mean,
-        basis=basis,
+        inward=inward,
+        outward=outward,
         size=np.array([size]),
         opening=np.array([opening.mean(), spread]),
         gap=gap,
@@ -124,6 +127,3 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
         target_range=np.percentile(targets, RANGE_PERCENTILES, axis=0),
         rest=rest,
     )
-
-
-SPACE_FIELDS = tuple(field.name for field in fields(MouthSpace))

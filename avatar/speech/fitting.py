@@ -138,7 +138,7 @@ def fit_speech_model(
     regressor = fit(mask, config.seeds)
     if progress:
         progress(1.0)
-    log.info("speech model fitted on %.1f s, %d components", seconds, space.basis.shape[1])
+    log.info("speech model fitted on %.1f s, %d components", seconds, len(space.outward))
 
     upper = motion.expression[mask].astype(np.float64).mean(axis=0)
     means = [Rotation.from_rotvec(getattr(motion, name)[mask]).mean().as_rotvec() for name in ROTATIONS]

@@ -51,16 +51,14 @@ class MouthMap:
         gap_base: Inner-lip gap at zero expression and zero jaw by the linear map, metres.
         gap_expression: (E,) metres of inner-lip gap per unit of expression.
         gap_jaw: (3,) metres per radian of jaw.
-        scale_expression: (E,) root mean square displacement of the lower face per unit, metres.
-        scale_jaw: (3,) the same per radian of jaw.
+        metric: (E + 3, E + 3) mean square displacement of the lower face as a quadratic form of expression and jaw.
         speech_part: (E, E) projector onto the expression that speech moves; the identity less it is the upper face.
     """
 
     gap_base: float
     gap_expression: Float[np.ndarray, " E"]
     gap_jaw: Float[np.ndarray, " 3"]
-    scale_expression: Float[np.ndarray, " E"]
-    scale_jaw: Float[np.ndarray, " 3"]
+    metric: Float[np.ndarray, "D D"]
     speech_part: Float[np.ndarray, "E E"]
 
     def opening(self, expression: Float[np.ndarray, "T E"], jaw: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, " T"]:
@@ -104,12 +102,12 @@ def mouth_map(
     gap_jaw = (jacobian[upper, 1] - jacobian[lower, 1]).mean(axis=0)
     gap = float((points[0, upper, 1] - points[0, lower, 1]).mean())
     low = list(LOWER_FACE)
+    moved = np.concatenate([directions[low], jacobian[low]], axis=2).reshape(-1, count + 3)
     return MouthMap(
         gap_base=gap - float(gap_jaw @ centre),
         gap_expression=(directions[upper, 1] - directions[lower, 1]).mean(axis=0),
         gap_jaw=gap_jaw,
-        scale_expression=np.sqrt((directions[low] ** 2).sum(axis=1).mean(axis=0)) if count else np.zeros(0),
-        scale_jaw=np.sqrt((jacobian[low] ** 2).sum(axis=1).mean(axis=0)),
+        metric=moved.T @ moved / len(low),
         speech_part=_speech_part(head, directions),
     )
 

@@ -1,0 +1,68 @@
+"""Sound in, motion of the whole head out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avatar.errors import InputError
+from avatar.speech.life import natural_motion
+from avatar.speech.silence import loudness, speech_activity
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from avatar.motion import Motion
+    from avatar.speech.life import LifeModel, Pose
+    from avatar.speech.model import SpeechModel
+
+
+def motion_from_audio(
+    speech_model: SpeechModel | None,
+    life_model: LifeModel,
+    *,
+    samples: Float[np.ndarray, " N"],
+    fps: float,
+    seed: int = 0,
+    pose: Pose = "natural",
+) -> Motion:
+    """The motion of a head that says a recording: mouth from speech, head, gaze, brows and blinks from the person.
+
+    Args:
+        speech_model: The avatar's speech model; None where it was trained without sound.
+        life_model: Its model of head motion and blinks.
+        samples: (N,) mono sound at 16 kHz.
+        fps: Frames a second.
+        seed: Another seed, another head motion and other blinks; the mouth stays.
+        pose: "natural", or "still" for a head that keeps its mean pose.
+
+    Returns:
+        ``round(seconds * fps)`` frames, at least one: picture and sound end within half a frame of each other.
+
+    Raises:
+        InputError: The avatar has no speech model, or the sound is shorter than 20 ms.
+    """
+    if speech_model is None:
+        raise InputError(
+            "This avatar cannot be driven by sound",
+            expected="an avatar with a speech model",
+            found="one trained from a clip without sound",
+            fix="train it from a clip with the person's voice, or drive it with a motion file",
+        )
+    activity = speech_activity(loudness(samples))
+    speech = speech_model.predict(samples, fps=fps, activity=activity)
+    energy = np.interp(speech.time, np.arange(len(activity)) / 100, activity)
+    life = natural_motion(life_model, speech.time, seed=seed, pose=pose, speech_energy=energy)
+    upper = speech_model.upper.astype(np.float32)
+    return replace(
+        speech,
+        expression=speech.expression - upper + life.upper,
+        global_orient=life.global_orient,
+        neck_pose=life.neck_pose,
+        leye_pose=life.leye_pose,
+        reye_pose=life.reye_pose,
+        eyelids=life.eyelids,
+        transl=life.transl,
+    )

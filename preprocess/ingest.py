@@ -1,0 +1,304 @@
+"""Ingest: a recording in, a take out, with every frame cropped to the head and looked at; ready for tracking.
+
+The recording is decoded twice, one frame in memory at a time: once to follow the face, then, with the crop known, to
+write what the take holds. Apart from a few dozen sampled frames, memory does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from avatar.errors import InputError
+from avatar.io.audio import read_audio
+from avatar.io.take import Perception, Take, TakeInfo
+from avatar.io.video import VideoInfo, probe, read_frames
+from avatar.preprocess.framing import Crop, bridge_gaps, choose_crop, face_heights, inside_crop, require_enough
+from avatar.preprocess.observer import LooseSample, Observer, Sample, default_observer
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, UInt8
+
+STAGE = "ingest"
+
+# The face is followed in pictures of at most this size: finer ones cost time and show the landmarker nothing more.
+_SEARCH_SIDE = 1280
+# Below this face height in pixels the landmarker's own input (256 pixels for the face and its surroundings) is finer.
+_FINE_FACE = 200.0
+_CONFIDENT = 0.5
+_COLOUR_SAMPLES = 32
+_PLATE_SAMPLES = 48
+_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class _Sightings:
+    """The face in T frames, in pixels of the upright source; NaN where it was not seen."""
+
+    times: Float[np.ndarray, " T"]
+    landmarks: Float32[np.ndarray, "T 478 3"]
+    blendshapes: Float32[np.ndarray, "T 52"]
+    confidence: Float32[np.ndarray, " T"]
+    samples: dict[int, UInt8[np.ndarray, "h w 3"]]
+    shrink: float
+
+    @property
+    def seen(self) -> Bool[np.ndarray, " T"]:
+        return self.confidence >= _CONFIDENT
+
+
+def ingest(
+    video: Path,
+    take_path: Path,
+    *,
+    size: int = 512,
+    observer: Observer | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Take:
+    """Turns a recording into a take that is ready for tracking; returns at once where that has been done.
+
+    Frames where the face was lost for up to a quarter of a second get interpolated landmarks and confidence 0, longer
+    losses NaN; neither is used for training.
+
+    Args:
+        video: The recording: one person, one shot.
+        take_path: Folder of the take; made where it is missing.
+        size: Largest side of the images in pixels; the recording is only ever scaled down.
+        observer: What looks at the frames; the product's own when None.
+        progress: Called with frames done and in total, over both passes.
+
+    Raises:
+        InputError: The recording cannot be read or shows too little of a face, or the folder cannot be written to or
+            holds the take of another recording; nothing has been changed then.
+    """
+    video, take_path = Path(video), Path(take_path)
+    started = time.perf_counter()
+    info = probe(video)
+    digest = _sha256(video)
+    finished = _existing(take_path, video, digest, size)
+    if finished is not None:
+        return finished
+    observer = default_observer() if observer is None else observer
+    report = progress or (lambda done, total: None)
+
+    sightings = _follow_face(video, info, observer, report)
+    require_enough(video.name, sightings.seen, sightings.times)
+    crop = choose_crop(sightings.landmarks[sightings.seen], info.width, info.height)
+    sightings = replace(sightings, confidence=sightings.confidence * inside_crop(sightings.landmarks, crop))
+    require_enough(video.name, sightings.seen, sightings.times)
+    followed = time.perf_counter()
+
+    side = min(size, crop.side)
+    take = Take.create(
+        take_path,
+        TakeInfo(
+            width=side,
+            height=side,
+            fps=(info.fps.numerator, info.fps.denominator),
+            source_name=video.name,
+            source_sha256=digest,
+            crop=(crop.left, crop.top, crop.side),
+        ),
+    )
+    seen = _to_crop(sightings, crop, side)
+    _write_pictures(video, take, crop, seen, sightings, observer, report)
+    take.write_perception(seen)
+    take.write_frames(sightings.times, sightings.seen)
+    spread = np.flatnonzero(sightings.seen)
+    chosen = spread[np.linspace(0, len(spread) - 1, min(_PLATE_SAMPLES, len(spread))).astype(int)]
+    take.write_background(observer.plate((take.image(int(i)), take.mask(int(i))) for i in chosen))
+    drawn = time.perf_counter()
+
+    sound = read_audio(video)
+    if sound is not None:
+        take.write_speech(sound)
+    take.record(
+        STAGE,
+        seconds=time.perf_counter() - started,
+        size=size,
+        frames=len(sightings.times),
+        declared_frames=info.frames,
+        used=int(sightings.seen.sum()),
+        bridged=int((np.isfinite(seen["landmarks"][:, 0, 0]) & ~sightings.seen).sum()),
+        has_audio=sound is not None,
+        follow_seconds=round(followed - started, 2),
+        write_seconds=round(drawn - followed, 2),
+        sound_seconds=round(time.perf_counter() - drawn, 2),
+    )
+    return take
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _existing(path: Path, video: Path, digest: str, size: int) -> Take | None:
+    """The finished take, or None where there is work to do; raises InputError where the folder is no place for it."""
+    if (path / "take.json").is_file():
+        take = Take.open(path)
+        if take.info.source_sha256 != digest:
+            raise InputError(
+                f"{path} holds the take of another recording",
+                expected=f"a take of {video.name} or no take",
+                found=f"one of {take.info.source_name} with other content",
+                fix="choose another output folder",
+            )
+        if not take.is_complete(STAGE):
+            return None
+        if take.info.stages[STAGE].detail.get("size") != size:
+            raise InputError(
+                f"{path} holds a take of another size",
+                expected=f"images of at most {size} pixels",
+                found=f"a limit of {take.info.stages[STAGE].detail.get('size')}",
+                fix="choose another output folder, or the same size",
+            )
+        return take
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{path} cannot be written",
+            expected="a folder that can be written to",
+            found=f"{place} is {'write-protected' if place.is_dir() else 'a file'}",
+            fix="choose another output folder",
+        )
+    return None
+
+
+def _follow_face(video: Path, info: VideoInfo, observer: Observer, progress: Callable[[int, int], None]) -> _Sightings:
+    times, landmarks, blendshapes, confidence = [], [], [], []
+    samples: dict[int, np.ndarray] = {}
+    stride = 1
+    shrink = min(1.0, _SEARCH_SIDE / max(info.width, info.height))
+    observer.landmarker.reset()
+    for index, frame in enumerate(read_frames(video, max_side=_SEARCH_SIDE)):
+        seen = observer.landmarker.track(frame.image)
+        times.append(frame.time)
+        landmarks.append(np.full((478, 3), np.nan) if seen is None else seen.landmarks / shrink)
+        blendshapes.append(np.full(52, np.nan) if seen is None else seen.blendshapes)
+        confidence.append(0.0 if seen is None else seen.confidence)
+        if seen is not None and seen.confidence >= _CONFIDENT and index % stride == 0:
+            samples[index] = frame.image
+            if len(samples) > _COLOUR_SAMPLES:
+                # Every other one goes, so that those kept stay spread over however long the clip is.
+                stride *= 2
+                samples = {i: image for i, image in samples.items() if i % stride == 0}
+        progress(index + 1, 2 * max(info.frames, index + 1))
+    return _Sightings(
+        np.array(times),
+        np.array(landmarks, np.float32),
+        np.array(blendshapes, np.float32),
+        np.array(confidence, np.float32),
+        samples,
+        shrink,
+    )
+
+
+def _to_crop(sightings: _Sightings, crop: Crop, side: int) -> Perception:
+    """The sightings in pixels of the take's images, short gaps bridged. Cropping and scaling are linear, so is this."""
+    landmarks = (sightings.landmarks - np.array([crop.left, crop.top, 0], np.float32)) * np.float32(side / crop.side)
+    return Perception(
+        landmarks=bridge_gaps(landmarks, sightings.seen, sightings.times),
+        blendshapes=bridge_gaps(sightings.blendshapes, sightings.seen, sightings.times),
+        confidence=np.where(sightings.seen, sightings.confidence, np.float32(0)),
+    )
+
+
+def _cropped(image: UInt8[np.ndarray, "h w 3"], crop: Crop, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    part = image[crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
+    return (
+        np.ascontiguousarray(part)
+        if side == crop.side
+        else cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
+    )
+
+
+def _colour_samples(sightings: _Sightings, crop: Crop, observer: Observer) -> Iterator[Sample]:
+    scale = sightings.shrink
+    small = Crop(*(int(value * scale) for value in crop))
+    for index, image in sightings.samples.items():
+        if sightings.seen[index]:
+            part = _cropped(image, small, small.side)
+            points = sightings.landmarks[index] * scale - np.array([small.left, small.top, 0], np.float32)
+            yield part, observer.segment(part), points
+
+
+def _write_pictures(
+    video: Path,
+    take: Take,
+    crop: Crop,
+    seen: Perception,
+    sightings: _Sightings,
+    observer: Observer,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Writes images, masks and parts; a face that was small in the search is found again in the finer crop."""
+    model = observer.fit_regions(_colour_samples(sightings, crop, observer))
+    sightings.samples.clear()
+    count = len(sightings.times)
+    searched = float(np.median(face_heights(sightings.landmarks[sightings.seen]))) * sightings.shrink
+    refine = searched < _FINE_FACE and take.info.width / crop.side > 1.2 * sightings.shrink
+    if refine:
+        observer.landmarker.reset()
+    with ExitStack() as stack:
+        # One thread looks, one writes: the models are not made for two callers, and PNG coding takes as long.
+        looking = stack.enter_context(ThreadPoolExecutor(1))
+        writer = _Writer(stack.enter_context(ThreadPoolExecutor(1)))
+
+        def samples() -> Iterator[LooseSample]:
+            waiting: deque[tuple[int, np.ndarray, Future]] = deque()
+
+            def finish() -> LooseSample:
+                index, image, future = waiting.popleft()
+                alpha = future.result()
+                writer.submit(take.write_mask, index, alpha)
+                points = seen["landmarks"][index]
+                return image, alpha, points if np.isfinite(points).all() else None
+
+            for index, frame in enumerate(read_frames(video)):
+                if index >= count:
+                    break
+                image = _cropped(frame.image, crop, take.info.width)
+                if refine and sightings.seen[index] and (found := observer.landmarker.track(image)) is not None:
+                    seen["landmarks"][index], seen["blendshapes"][index] = found.landmarks, found.blendshapes
+                writer.submit(take.write_image, index, image)
+                waiting.append((index, image, looking.submit(observer.segment, image)))
+                if len(waiting) >= _IN_FLIGHT:
+                    yield finish()
+            while waiting:
+                yield finish()
+
+        for index, labels in enumerate(observer.label_parts(model, samples())):
+            writer.submit(take.write_parts, index, labels)
+            progress(count + index + 1, 2 * count)
+        writer.finish()
+
+
+class _Writer:
+    """Hands files to a thread, a few at a time, and passes its errors on."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool, self._pending = pool, deque[Future]()
+
+    def submit(self, write: Callable[[int, np.ndarray], None], index: int, value: np.ndarray) -> None:
+        self._pending.append(self._pool.submit(write, index, value))
+        if len(self._pending) > 3 * _IN_FLIGHT:
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        while self._pending:
+            self._pending.popleft().result()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 JOINTS = ("root", "neck", "jaw", "eye_l", "eye_r")
 PARENTS = (-1, 0, 1, 1, 1)
 POSE_FEATURES = 9 * (len(JOINTS) - 1)
+HALF = ("shapedirs", "exprdirs", "posedirs", "weights", "eyelids")
 # What a motion's coefficients mean depends on these arrays alone; a better landmark embedding keeps old motions valid.
 HASHED = ("v_template", "f", "shapedirs", "exprdirs", "posedirs", "J_regressor", "kintree_table", "weights", "eyelids")
 
@@ -137,8 +138,7 @@ def read_head(path: Path) -> HeadLayout:
 
 
 def write_head(path: Path, layout: HeadLayout) -> None:
-    """Writes a head npz; directions, weights and lids in half precision, regions in a byte, the rest as it is."""
-    half = {"shapedirs", "exprdirs", "posedirs", "weights", "eyelids"}
+    """Writes a head npz; directions, weights and lids in half precision, regions in a byte; reproducible."""
     arrays: dict[str, np.ndarray] = {}
     for entry in fields(layout):
         value = getattr(layout, entry.name)
@@ -146,14 +146,16 @@ def write_head(path: Path, layout: HeadLayout) -> None:
             arrays |= {f"{entry.name}_{part.name}": getattr(value, part.name) for part in fields(value)}
         elif entry.name == "regions":
             arrays["region_names"] = np.array(list(value), dtype=np.str_)
-            arrays["regions"] = (np.round(np.stack(list(value.values())) * 255) if value else np.zeros((0, 0))).astype(
-                np.uint8
-            )
+            stacked = np.stack(list(value.values())) if value else np.zeros((0, 0))
+            arrays["regions"] = np.round(stacked * 255).astype(np.uint8)
         elif entry.name == "parts":
             arrays["parts"] = np.array(json.dumps(value))
         elif value is not None:
-            value = np.asarray(value)
-            arrays[entry.name] = value.astype(np.float16) if entry.name in half else value
+            arrays[entry.name] = np.asarray(value, dtype=np.float16 if entry.name in HALF else None)
+    single = {"f": np.float32, "i": np.int32}
+    for name, value in arrays.items():
+        if value.ndim and value.dtype.kind in single and value.dtype.itemsize > 4:
+            arrays[name] = value.astype(single[value.dtype.kind])
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 

@@ -161,7 +161,7 @@ class FaceLandmarker:
         scale = size / side
         x0, y0 = int(max(left, 0)), int(max(top, 0))
         crop = image[y0 : int(np.ceil(top + side)), x0 : int(np.ceil(left + side))]
-        width, height = max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale))
+        width, height = (min(max(1, round(n * scale)), size) for n in (crop.shape[1], crop.shape[0]))
         square = np.zeros((size, size, 3), np.uint8)
         at_x, at_y = min(round((x0 - left) * scale), size - width), min(round((y0 - top) * scale), size - height)
         small = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)

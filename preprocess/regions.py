@@ -139,7 +139,7 @@ class RegionModel:
         if question.any():
             part = slice(int(question.argmax()), height)
             head[part] |= self._neck_and_hair(image[part], frame, part, face[part], person[part])
-        head = _attached(head.astype(np.uint8), face)
+        head = _attached((head & person).astype(np.uint8), face)
         return np.where(head, HEAD, np.where(person, TORSO, BACKGROUND)).astype(np.uint8)
 
     def _neck_and_hair(
@@ -152,12 +152,13 @@ class RegionModel:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         # Collars lie 0.1 to 0.5 face heights below the chin: colour outweighs place there, but not far from there.
         place = 0.3 - 2.5 * np.maximum(below, 0) - 2.0 * np.maximum(beside - 0.4, 0)
-        skin = ((cv2.GaussianBlur(self.skin[codes], (0, 0), sigma) + place > 0) & person).astype(np.uint8)
+        skin = (cv2.GaussianBlur(self.skin[codes], (0, 0), sigma) + place > 0) & person
         # Opening cuts bridges such as a tie's edge, closing fills a necklace or a shadow.
-        skin = cv2.morphologyEx(skin | face, cv2.MORPH_OPEN, kernel)
-        skin = cv2.morphologyEx(skin | face, cv2.MORPH_CLOSE, kernel)
-        # The last pixel at the collar mixes both colours; the evaluation's region must hold none of the shirt.
-        skin = cv2.erode(skin, np.ones((3, 3), np.uint8)) | face
+        skin = cv2.morphologyEx((skin | (face > 0)).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        skin = cv2.morphologyEx(cv2.bitwise_or(skin, face), cv2.MORPH_CLOSE, kernel)
+        # The last pixel at the collar mixes both colours, and the head must hold none of the shirt; towards the
+        # background nothing is taken off.
+        skin = cv2.erode(np.where(person, skin, 1).astype(np.uint8), np.ones((3, 3), np.uint8)) | face
         # Hair below the mouth is believed only where it hangs down from hair above it: dark cloth looks like dark hair.
         hair = cv2.GaussianBlur(self.hair[codes], (0, 0), sigma) - 1.5 * np.maximum(below, 0) > 0
         hair = cv2.morphologyEx((hair & person & (face == 0)).astype(np.uint8), cv2.MORPH_OPEN, kernel)

@@ -117,7 +117,8 @@ class WhisperEncoder(torch.nn.Module):
                 self._norm(x, f"{layer}/self_attention/layer_norm"), f"{layer}/self_attention/linear_0"
             )
             split = attended.view(batch, rows, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
-            mixed = F.scaled_dot_product_attention(*split).transpose(1, 2).reshape(batch, rows, channels)
+            mixed = F.scaled_dot_product_attention(split[0], split[1], split[2])
+            mixed = mixed.transpose(1, 2).reshape(batch, rows, channels)
             x = x + self._linear(mixed, f"{layer}/self_attention/linear_1")
             hidden = F.gelu(self._linear(self._norm(x, f"{layer}/ffn/layer_norm"), f"{layer}/ffn/linear_0"))
             x = x + self._linear(hidden, f"{layer}/ffn/linear_1")

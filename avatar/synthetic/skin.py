@@ -130,9 +130,9 @@ class HeadAppearance:
         lean = np.interp(along, [0, 0.3, 0.7, 1.0], [1.2, 0.6, 0.1, -0.3]) * np.where(offset < 0, 1.0, 0.8)
         # Strands are stretched noise, in coordinates turned along the direction of growth.
         across, length = np.cos(lean) * up - np.sin(lean) * x, np.sin(lean) * up + np.cos(lean) * x
-        strands = noise(np.stack([length, across, z * 0.1], axis=1), (0.009, 0.0011, 0.02), seed=11)
+        strands = noise(np.stack([length, across, z * 0.1], axis=1), (0.010, 0.0013, 0.02), seed=11)
         body = np.exp(-(np.abs(offset) ** 2.6)) * smoothstep(-0.06, 0.14, along) * smoothstep(1.08, 0.82, along)
-        density = smoothstep(0.05, 0.75, body * (0.95 + 0.36 * strands))
+        density = smoothstep(0.05, 0.75, body * (0.98 + 0.24 * strands))
         return 0.9 * density * smoothstep(0.0, 0.03, z)
 
     def _eye(self, p: np.ndarray, centre: np.ndarray) -> Material:
@@ -169,21 +169,30 @@ class HeadAppearance:
         phase = angle / width
         gap = np.abs(phase - np.round(phase))
         enamel = to_linear(np.array([0.86, 0.82, 0.74])) * np.exp(0.05 * noise(p, 0.006, seed=15))[:, None]
-        enamel = enamel * (1 - 0.18 * smoothstep(0.15, 0.6, np.abs(angle)))[:, None]
         albedo = enamel * (1 - 0.5 * smoothstep(0.07, 0.0, gap))[:, None]
         line = 0.62 - 0.07 * np.cos(2 * np.pi * (phase - 0.5))
         gum = np.array([0.42, 0.14, 0.135])
-        out.albedo[:] = _mix(albedo, gum, smoothstep(-0.04, 0.04, root - line))
-        out.specular[:] = 0.20
+        albedo = _mix(albedo, gum, smoothstep(-0.04, 0.04, root - line))
+        light = self._light_inside(p)
+        out.albedo[:] = albedo * light
+        out.specular[:] = 0.20 * light[:, 0]
         out.gloss[:] = 60
         out.softness[:] = 0.3
         return out
 
     def _tongue(self, p: np.ndarray) -> Material:
         out = _plain(len(p))
-        out.albedo[:] = np.array([0.38, 0.12, 0.115]) * np.exp(0.12 * noise(p, 0.0018, seed=16))[:, None]
-        out.specular[:], out.gloss[:], out.softness[:] = 0.10, 25, 0.8
+        light = self._light_inside(p)
+        out.albedo[:] = np.array([0.38, 0.12, 0.115]) * np.exp(0.12 * noise(p, 0.0018, seed=16))[:, None] * light
+        out.specular[:] = 0.10 * light[:, 0]
+        out.gloss[:], out.softness[:] = 25, 0.8
         return out
+
+    def _light_inside(self, p: np.ndarray) -> np.ndarray:
+        """Share (n, 3) of the light that reaches places inside the mouth: less and redder the deeper they lie."""
+        front = self.template[slice(*self.ranges["teeth_upper"]), 2].max() if "teeth_upper" in self.ranges else 0.05
+        depth = np.clip((front - 0.006 - p[:, 2]) / 0.016, 0, None)
+        return np.exp(-depth[:, None] * np.array([0.9, 1.25, 1.35]))
 
     def _lashes(self, count: int) -> Material:
         out = _plain(count)

@@ -1,0 +1,227 @@
+"""Speech with exact phoneme times, and the mouth that goes with it.
+
+The voice is hibari (Apache-2.0), a small text-to-speech network whose duration predictor says when each phoneme
+sounds. Its alphabet is misaki's: IPA, with capitals for diphthongs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avatar.errors import InputError
+from avatar.heads.arkit import ARKIT_NAMES
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+# The duration predictor's output inside the network, in units of two 12.5 ms frames.
+_DURATIONS = "/Round_output_0"
+_UNIT = 0.025
+
+_VISEME_OF = {
+    phone: viseme
+    for viseme, phones in {
+        "closed": "pbm",
+        "lip_teeth": "fv",
+        "dental": "θð",
+        "alveolar": "tdnlɾT",
+        "hiss": "sz",
+        "hush": "ʃʒʧʤ",
+        "velar": "kɡŋhj",
+        "r": "ɹɚɜ",
+        "wide_open": "aɑæʌ",
+        "half_open": "ɛe",
+        "spread": "iɪᵻ",
+        "round": "ɔɒo",
+        "tight_round": "uʊw",
+        "neutral": "əᵊɐ",
+    }.items()
+    for phone in phones
+}
+_GLIDES = {"A": "ei", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ"}
+_STRESS = {"ˈ": 1.18, "ˌ": 1.05}
+
+# ARKit weights of each mouth shape; names without a side stand for both sides.
+_SHAPES: dict[str, dict[str, float]] = {
+    "rest": {},
+    "closed": {"mouthPress": 0.28, "mouthRollLower": 0.16, "mouthRollUpper": 0.12},
+    "lip_teeth": {"jawOpen": 0.06, "mouthRollLower": 0.55, "mouthUpperUp": 0.30, "mouthShrugLower": 0.1},
+    "dental": {"jawOpen": 0.20, "mouthLowerDown": 0.30, "mouthUpperUp": 0.15, "tongueOut": 0.12},
+    "alveolar": {"jawOpen": 0.17, "mouthLowerDown": 0.32, "mouthUpperUp": 0.22},
+    "hiss": {"jawOpen": 0.06, "mouthStretch": 0.25, "mouthLowerDown": 0.42, "mouthUpperUp": 0.34},
+    "hush": {"jawOpen": 0.10, "mouthFunnel": 0.55, "mouthPucker": 0.12, "mouthLowerDown": 0.25},
+    "velar": {"jawOpen": 0.22, "mouthLowerDown": 0.24, "mouthUpperUp": 0.12},
+    "r": {"jawOpen": 0.15, "mouthFunnel": 0.34, "mouthPucker": 0.18},
+    "wide_open": {"jawOpen": 0.62, "mouthLowerDown": 0.30, "mouthUpperUp": 0.22, "mouthStretch": 0.1},
+    "half_open": {"jawOpen": 0.40, "mouthStretch": 0.24, "mouthLowerDown": 0.30, "mouthUpperUp": 0.2},
+    "spread": {"jawOpen": 0.22, "mouthSmile": 0.28, "mouthStretch": 0.24, "mouthLowerDown": 0.28, "mouthUpperUp": 0.16},
+    "round": {"jawOpen": 0.44, "mouthFunnel": 0.52, "mouthPucker": 0.15},
+    "tight_round": {"jawOpen": 0.20, "mouthPucker": 0.62, "mouthFunnel": 0.34},
+    "neutral": {"jawOpen": 0.28, "mouthLowerDown": 0.22, "mouthUpperUp": 0.12},
+}
+# How strongly a shape imposes itself on its neighbours, and how far it reaches, in phone lengths.
+_DOMINANCE = {"closed": (2.2, 0.40), "lip_teeth": (1.8, 0.45), "hush": (1.5, 0.6), "tight_round": (1.4, 0.7)}
+_DEFAULT_DOMINANCE = (1.0, 0.55)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """One sound.
+
+    Attributes:
+        symbol: IPA, empty for silence.
+        start: Seconds.
+        end: Seconds.
+        stress: Strength about 1.
+    """
+
+    symbol: str
+    start: float
+    end: float
+    stress: float = 1.0
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Sound and when each phone of it sounds.
+
+    Attributes:
+        samples: (N,) mono in [-1, 1].
+        rate: Samples a second.
+        phones: Phones in order.
+    """
+
+    samples: Float[np.ndarray, " N"]
+    rate: int
+    phones: tuple[Phone, ...]
+
+
+def speak(text: str, *, speed: float = 1.0, seed: int = 0) -> Utterance:
+    """Says an English text with hibari and tells the time of every phone.
+
+    Args:
+        text: English.
+        speed: 1 is the voice's own pace.
+        seed: Seed of the voice's noise.
+
+    Raises:
+        InputError: hibari is not installed.
+    """
+    try:
+        import onnxruntime
+        from hibari import Hibari, dsp
+    except ImportError as error:
+        raise InputError(
+            "The synthetic voice cannot be used",
+            expected="the package hibari-tts",
+            found=str(error),
+            fix="pip install 'headsplat[dev]'",
+        ) from error
+    voice = Hibari()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = _with_output(Path(voice.model_path).read_bytes(), _DURATIONS)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    rng, sounds, phones, start = np.random.default_rng(seed), [], [], 0.0
+    for sentence in voice.phonemize(text):
+        symbols = [symbol for symbol in sentence if symbol in voice.vocab]
+        inputs = {"ids": np.array([voice.ids(sentence)], np.int64), "speed": np.array([speed], np.float32)}
+        *spectra, durations = session.run(None, inputs)
+        sounds.append(dsp.synth(*[np.asarray(each)[0] for each in spectra], rng=rng))
+        ends = start + _UNIT * np.cumsum(np.clip(np.asarray(durations).ravel(), 1, None))
+        phones += _phones(["", *symbols, ""], np.concatenate([[start], ends]))
+        start = float(ends[-1])
+    samples = np.concatenate(sounds).astype(np.float32)
+    return Utterance(samples, dsp.SR, tuple(phones))
+
+
+def babble(seconds: float, *, seed: int = 0) -> tuple[Phone, ...]:
+    """Meaningless phones, for clips without sound."""
+    rng = np.random.default_rng(seed)
+    phones, time = [], 0.1
+    while time < seconds:
+        for symbols, low, high in (("pbmtdnkszfʃlɹw", 0.05, 0.11), ("aɛioʊəæɪ", 0.09, 0.20)):
+            end = time + float(rng.uniform(low, high))
+            phones.append(Phone(symbols[rng.integers(len(symbols))], time, end, float(rng.uniform(0.8, 1.2))))
+            time = end
+        if rng.random() < 0.12:
+            time += float(rng.uniform(0.15, 0.4))
+    return tuple(phones)
+
+
+def mouth_weights(phones: tuple[Phone, ...], time: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 52"]:
+    """ARKit weights (T, 52) of a mouth that says `phones`, at moments in seconds.
+
+    Shapes are blended by dominance functions (Cohen and Massaro 1993); lips then meet for every bilabial whatever
+    surrounds it, since an open /m/ is what viewers notice first.
+    """
+    time = np.asarray(time, np.float64)
+    total = np.full(len(time), 0.12)
+    blended = np.zeros((len(time), len(ARKIT_NAMES)))
+    closure = np.zeros(len(time))
+    for phone in phones:
+        kind = _VISEME_OF.get(phone.symbol, "rest")
+        strength, reach = _DOMINANCE.get(kind, _DEFAULT_DOMINANCE)
+        # The mouth leads the sound by a few hundredths of a second.
+        middle, width = (phone.start + phone.end) / 2 - 0.02, max(reach * (phone.end - phone.start), 0.032)
+        if kind == "rest":
+            middle, width = middle + 0.02, max(width * 0.8, 0.05)
+        weight = strength * np.exp(-(np.abs((time - middle) / width) ** 2))
+        total += weight
+        blended += weight[:, None] * _shape(kind, phone.stress)
+        if kind == "closed":
+            outside = np.maximum(phone.start - 0.015 - time, time - (phone.end - 0.010))
+            closure = np.maximum(closure, np.clip(1 - outside / 0.045, 0, 1))
+    weights = blended / total[:, None]
+    closure = (closure * closure * (3 - 2 * closure))[:, None]
+    return (weights * (1 - closure) + _shape("closed", 1.0) * closure).astype(np.float32)
+
+
+def _shape(kind: str, stress: float) -> np.ndarray:
+    weights = np.zeros(len(ARKIT_NAMES))
+    for name, value in _SHAPES[kind].items():
+        for full in (name, f"{name}Left", f"{name}Right"):
+            if full in ARKIT_NAMES:
+                weights[ARKIT_NAMES.index(full)] = value * (stress if kind != "closed" else 1.0)
+    return weights
+
+
+def _phones(symbols: list[str], bounds: np.ndarray) -> list[Phone]:
+    """Phones from the model's symbols and their bounds: marks of stress and length go to the sounds they belong to."""
+    phones: list[Phone] = []
+    stress, start = 0.9, float(bounds[0])
+    for index, symbol in enumerate(symbols):
+        end = float(bounds[index + 1])
+        if symbol in _STRESS:
+            stress = _STRESS[symbol]
+            continue  # The mark's own time belongs to the sound that follows it.
+        sounds = _GLIDES.get(symbol, symbol)
+        if not any(sound in _VISEME_OF for sound in sounds):
+            sounds = " "
+        cuts = np.linspace(start, end, len(sounds) + 1)
+        for sound, low, high in zip(sounds, cuts[:-1], cuts[1:], strict=True):
+            known = sound in _VISEME_OF
+            if known or symbol != " ":
+                phones.append(Phone(sound if known else "", float(low), float(high), stress))
+        vowel = _VISEME_OF.get(sounds[0]) in {"wide_open", "half_open", "spread", "round", "tight_round", "neutral"}
+        stress = 0.9 if vowel else stress
+        start = end
+    return phones
+
+
+def _with_output(model: bytes, name: str) -> bytes:
+    """An ONNX model with one more float output.
+
+    Serialised protobuf messages may be merged by appending (Protocol Buffers, "Last One Wins"): here a ModelProto
+    (graph = 7) of a GraphProto (output = 12) of a ValueInfoProto (name = 1, type = 2).
+    """
+
+    def field(number: int, payload: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(payload)]) + payload
+
+    tensor_of_floats = field(1, bytes([1 << 3, 1]))
+    return model + field(7, field(12, field(1, name.encode()) + field(2, tensor_of_floats)))

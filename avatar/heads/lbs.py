@@ -80,8 +80,7 @@ def skin(
     translations: Float[Tensor, "B 5 3"],
 ) -> Float[Tensor, "B V 3"]:
     """Moves each vertex by the weighted mean of the joints' transforms (`joint_transforms`)."""
-    count = len(rotations)
-    affine = torch.cat([rotations, translations[..., None]], dim=-1).reshape(count, 5, 12)
+    affine = torch.cat([rotations, translations[..., None]], dim=-1).flatten(-2)
     blended = (weights @ affine).unflatten(-1, (3, 4))
     return (blended[..., :3] @ vertices[..., None])[..., 0] + blended[..., 3]
 
@@ -97,7 +96,7 @@ def lbs(
 ) -> Float[Tensor, "B V 3"]:
     """Poses a head, after Loper et al., "SMPL", 2015, with the joints of Li et al., "FLAME", 2017.
 
-    The first two arguments may have a batch of one, which is then shared by all poses.
+    Any batch of one is shared by the others: one identity by many poses, or one pose by many identities.
 
     Args:
         v_shaped: (B, V, 3) the identity at rest, metres.
@@ -115,5 +114,6 @@ def lbs(
     corrected = v_shaped + blend(posedirs, (rotations[:, 1:] - eye).flatten(1))
     if offsets is not None:
         corrected = corrected + offsets
-    world, shift = joint_transforms(rotations, joints.expand(len(pose), -1, -1))
+    batch = max(len(rotations), len(joints))
+    world, shift = joint_transforms(rotations.expand(batch, -1, -1, -1), joints.expand(batch, -1, -1))
     return skin(corrected, weights, world, shift)

@@ -108,6 +108,12 @@ def test_one_identity_serves_all_poses(head, coefficients):
     torch.testing.assert_close(baked(**without), shared, atol=2e-6, rtol=0)
 
 
+def test_one_pose_serves_all_identities(head, coefficients):
+    shared = head(**coefficients | {"pose": coefficients["pose"][:1]})
+    repeated = head(**coefficients | {"pose": coefficients["pose"][:1].repeat(3, 1, 1)})
+    torch.testing.assert_close(shared, repeated, atol=2e-6, rtol=0)
+
+
 def test_root_rotation_is_rigid_about_the_root_joint(head):
     pose = torch.zeros(1, 5, 3)
     pose[0, 0] = torch.tensor([0.2, -0.7, 0.4])

@@ -127,7 +127,7 @@ def _decode(container: InputContainer) -> Iterator[AudioFrame]:
             packet = next(packets, None)
             if packet is None:
                 return
-            yield from stream.decode(packet if packet.size else None)
+            yield from stream.decode(packet)
         except EndOfFile:
             return
         except InvalidDataError:

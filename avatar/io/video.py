@@ -208,7 +208,7 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
         if packet is None:
             return
         try:
-            yield from stream.decode(packet if packet.size else None)
+            yield from stream.decode(packet)
         except EndOfFile:
             return
         except av.FFmpegError as error:

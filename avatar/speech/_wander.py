@@ -14,11 +14,14 @@ FADE = 1.0
 STRETCH = (1.5, 4.0)
 # A track shorter than this gives too few places to go to.
 SHORTEST = 5.0
-CHOICES = 4
+# How much worse than the best a place may be and still be taken now and then, in squared standard deviations.
+TOLERANCE = 0.15
+# What one recent visit counts in the same unit.
+VISIT = 1.0
 
 
 def wander(
-    track: Float[np.ndarray, "N D"], rate: float, *, count: int, rng: np.random.Generator
+    track: Float[np.ndarray, "N D"], rate: float, *, count: int, matched: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "count D"]:
     """Walks through a track for as long as wanted (motion graphs, Kovar et al. 2002).
 
@@ -30,18 +33,20 @@ def wander(
         track: (N, D) smooth track.
         rate: Its rows a second.
         count: Rows wanted, at the same rate.
+        matched: How many of the first columns decide where fades lead.
         rng: Source of the choices.
     """
     length, fade = len(track), round(FADE * rate)
     if length < round(SHORTEST * rate):
         return sway(track.mean(axis=0), track.std(axis=0), rate, count=count, rng=rng)
-    scale = track.std(axis=0) + 1e-9
-    velocity = np.gradient(track, axis=0) * rate
+    pose = track[:, :matched]
+    scale = pose.std(axis=0) + 1e-9
+    velocity = np.gradient(pose, axis=0) * rate
     pace = velocity.std(axis=0) + 1e-9
     # What has to match: pose at the start and the end of the fade, velocity in its middle.
     starts = length - fade
     signature = np.concatenate(
-        [track[:starts] / scale, track[fade:] / scale, velocity[fade // 2 : fade // 2 + starts] / pace], axis=1
+        [pose[:starts] / scale, pose[fade:] / scale, velocity[fade // 2 : fade // 2 + starts] / pace], axis=1
     )
     visits = np.zeros(starts)
     weight = smootherstep(np.linspace(0, 1, fade + 2)[1:-1])[:, None]
@@ -57,16 +62,16 @@ def wander(
         if filled >= count:
             break
         leaving = min(stop, starts - 1)
-        distance = ((signature - signature[leaving]) ** 2).mean(axis=1) + 0.5 * visits
+        distance = ((signature - signature[leaving]) ** 2).mean(axis=1) + VISIT * visits
         # Not to where it already is, and not to where the track ends.
         near = slice(max(leaving - fade, 0), leaving + fade)
         distance[near] += np.inf
         distance[max(starts - fade, 0) :] += np.inf
-        if not np.isfinite(distance).any():
-            distance = np.where(np.arange(starts) < starts // 2, 0.0, np.inf)
-        target = int(rng.choice(np.argsort(distance)[:CHOICES]))
-        if not np.isfinite(distance[target]):
-            target = int(distance.argmin())
+        if np.isfinite(distance).any():
+            chance = np.exp(-(distance - distance.min()) / TOLERANCE)
+            target = int(rng.choice(starts, p=chance / chance.sum()))
+        else:
+            target = int(rng.integers(max(starts // 2, 1)))
         mixed = (1 - weight) * track[leaving : leaving + fade] + weight * track[target : target + fade]
         take = min(fade, count - filled)
         result[filled : filled + take] = mixed[:take]

@@ -14,6 +14,10 @@ TEXTBOOK_RATE = 17.0
 TEXTBOOK_WIDTH = 0.14
 REFRACTORY = 0.5
 FASTEST, SLOWEST = 40.0, 5.0
+# An exponential's rare long waits, cut at this many means: eyes do dry.
+LONGEST_WAIT = 3.5
+# Frames seldom catch a lid at its deepest, so a take's own depth is taken from its deeper blinks and not below this.
+LEAST_CLOSURE = 0.7
 # The lid falls faster than it rises: shares of a blink's time before and after its deepest moment.
 CLOSING_SHARE = 0.36
 # The raised cosine used for both slopes is half its height for half its length.
@@ -82,7 +86,7 @@ def draw_blinks(duration: float, *, rate: float, rng: np.random.Generator) -> Fl
     moment = float(rng.exponential(mean_wait))
     while moment < duration:
         moments.append(moment)
-        moment += REFRACTORY + float(rng.exponential(mean_wait))
+        moment += REFRACTORY + min(float(rng.exponential(mean_wait)), LONGEST_WAIT * mean_wait)
     return np.array(moments)
 
 
@@ -97,7 +101,7 @@ def blink_statistics(time: Float[np.ndarray, " T"], eyelids: Float[np.ndarray, "
     if len(moments) < 3:
         return TEXTBOOK_RATE, TEXTBOOK_WIDTH, 1.0 - base
     rate = float(np.clip(60 * len(moments) / (time[-1] - time[0]), SLOWEST, FASTEST))
-    depth = float(np.median(np.interp(moments, time, closure))) - base
+    depth = max(float(np.percentile(np.interp(moments, time, closure), 90)), LEAST_CLOSURE) - base
     return rate, float(np.clip(np.median(widths), 0.08, 0.3)), depth
 
 

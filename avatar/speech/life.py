@@ -209,7 +209,7 @@ def natural_motion(
     # Two rows more than needed let the spline below see beyond the last moment.
     count = int(np.ceil(last * RATE)) + 3
     if pose == "natural":
-        path = wander(model.track, RATE, count=count, rng=head_rng)
+        path = wander(model.track, RATE, count=count, matched=POSE_WIDTH, rng=head_rng)
         if speech_energy is not None:
             energy = np.interp(np.arange(count) / RATE, moments, speech_energy)
             # A second either way: the head comes to rest, it does not stop.

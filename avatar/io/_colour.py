@@ -24,7 +24,7 @@ _MATRICES = {
     10: Colorspace.BT2020,
 }
 # Without these swscale truncates, which darkens every picture by about one code.
-EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _PQ, _HLG = 16, 18  # AVColorTransferCharacteristic (ISO/IEC 23091-2 TransferCharacteristics)
 _BT2020_PRIMARIES = 9
 _REFERENCE_WHITE = 203.0  # cd/m2 of diffuse white in HDR (ITU-R BT.2408).
@@ -52,7 +52,7 @@ def to_rgb(frame: VideoFrame, width: int, height: int) -> UInt8[np.ndarray, "hei
         src_colorspace=_MATRICES.get(int(frame.colorspace), guess),
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-        interpolation=(Interpolation.AREA if smaller else Interpolation.BICUBIC) | EXACT,
+        interpolation=(Interpolation.AREA if smaller else Interpolation.BILINEAR) | EXACT,
     ).to_ndarray()
     transfer = int(frame.color_trc)
     if transfer in (_PQ, _HLG):

@@ -47,8 +47,9 @@ def read_png(path: Path, *, color: bool = False) -> np.ndarray:
 def write_png(path: Path, image: UInt8[np.ndarray, "H W *C"]) -> None:
     """Writes RGB or grey, complete or not at all; raises InputError where that is not possible."""
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    # Level 1 is several times faster than the default and a few percent larger.
-    data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    # One fixed filter and level 1 halve the time of writing and of reading against the encoder's own choice of filters.
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    data = cv2.imencode(".png", stored, settings)[1].tobytes()
     replacing(path, lambda file: file.write_bytes(data))
 
 

@@ -20,7 +20,7 @@ from avatar.errors import InputError
 from avatar.preprocess import _face_graph as graph
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Bool, Float, UInt8
 
 BACKGROUND, HEAD, TORSO = 0, 1, 2
 # Histogram bins of Lab: lightness coarse, since shade changes it on one material, hue fine.
@@ -139,7 +139,7 @@ class RegionModel:
         if question.any():
             part = slice(int(question.argmax()), height)
             head[part] |= self._neck_and_hair(image[part], frame, part, face[part], person[part])
-        head = _attached((head & person).astype(np.uint8), face)
+        head = _attached((head & person).astype(np.uint8), face) & person
         return np.where(head, HEAD, np.where(person, TORSO, BACKGROUND)).astype(np.uint8)
 
     def _neck_and_hair(
@@ -185,15 +185,18 @@ def label_parts(
         border between head and torso.
     """
     half = window // 2
-    held: list[tuple[np.ndarray, np.ndarray]] = []
-    source = _single_labels(model, frames)
-    held.extend(islice(source, half + 1))
+    # Background has no vote: where a head moves away, it leaves neither head nor torso.
+    ballot = np.array([0, 1, -1], np.int8)
+    source = (ballot[labels] for labels in _single_labels(model, frames))
+    held = list(islice(source, half + 1))
     index = 0
     while index < len(held):
-        votes = [head for _, head in held[max(0, index - half) : index + half + 1]]
-        majority = 2 * np.sum(votes, axis=0, dtype=np.int16) > len(votes)
-        own = held[index][0]
-        yield np.where(own == BACKGROUND, BACKGROUND, np.where(majority, HEAD, TORSO)).astype(np.uint8)
+        own = held[index]
+        # The frame's own vote breaks ties.
+        lead = own.astype(np.int16)
+        for votes in held[max(0, index - half) : index + half + 1]:
+            lead += 2 * votes
+        yield np.where(own == 0, BACKGROUND, np.where(lead > 0, HEAD, TORSO)).astype(np.uint8)
         held.extend(islice(source, 1))
         if index == half:
             held.pop(0)
@@ -201,24 +204,25 @@ def label_parts(
             index += 1
 
 
-def _single_labels(model: RegionModel, frames: Iterable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _single_labels(model: RegionModel, frames: Iterable) -> Iterator[UInt8[np.ndarray, "H W"]]:
     last = None
     for image, alpha, landmarks in frames:
         last = landmarks if landmarks is not None else last
         if last is None:
-            labels = np.where(alpha > 0.5, TORSO, BACKGROUND).astype(np.uint8)
+            yield np.where(alpha > 0.5, TORSO, BACKGROUND).astype(np.uint8)
         else:
-            labels = model.label(image, alpha, last)
-        yield labels, labels == HEAD
+            yield model.label(image, alpha, last)
 
 
-def _attached(head: UInt8[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) -> np.ndarray:
-    """The part of `head` that hangs together with the face."""
+def _attached(head: UInt8[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The part of `head` that hangs together with the face, its holes filled."""
     _, components = cv2.connectedComponents(head, connectivity=4)
     inside = components[(face > 0) & (head > 0)]
     if not len(inside):
         return head > 0
-    return components == np.bincount(inside).argmax()
+    whole = (components == np.bincount(inside).argmax()).astype(np.uint8)
+    outline, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(whole, outline, -1, 1, cv2.FILLED) > 0
 
 
 def _codes(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:

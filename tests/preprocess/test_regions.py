@@ -91,6 +91,22 @@ def test_opening_the_mouth_leaves_the_axes_in_place() -> None:
     assert face_frame(opened, SIZE, SIZE).below[SIZE - 1, 150] < shut.below[SIZE - 1, 150]
 
 
+def test_a_patch_of_another_colour_on_the_neck_stays_head() -> None:
+    image, alpha, landmarks, truth = draw(*PEOPLE["dark skin, black hair, white shirt"])
+    model = RegionModel.fit([(image, alpha, landmarks)])
+    marked = image.copy()
+    cv2.circle(marked, (150, 200), 5, (230, 230, 235), -1)
+    assert (model.label(marked, alpha, landmarks)[195:206, 145:156] == HEAD).all()
+    assert (truth[195:206, 145:156] == HEAD).all()
+
+
+def test_a_moving_head_leaves_no_rim_of_torso() -> None:
+    frames = [draw(*PEOPLE["light skin, fair hair, blue shirt"], shift=4.0 * step)[:3] for step in range(5)]
+    model = RegionModel.fit(frames)
+    for label in label_parts(model, frames):
+        assert not (label[:150] == TORSO).any()
+
+
 def test_fit_needs_a_face() -> None:
     with pytest.raises(InputError, match="colours"):
         RegionModel.fit([])

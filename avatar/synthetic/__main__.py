@@ -20,8 +20,8 @@ from avatar.synthetic.speech import speak
 logger = logging.getLogger(__name__)
 
 TEXT = (
-    "Hello! My name is Robin, and I am not a real person. Maybe you noticed? "
-    "Move your head, blink, and keep talking for a few minutes. Five, four, three, two, one."
+    "Hello! My name is Robin. I am not a real person, but maybe you believed it for a moment? "
+    "Move your head, and blink. Now make one of your own."
 )
 AUDIO_RATE = 24000
 LICENCE = """demo.mp4 and demo_truth.npz

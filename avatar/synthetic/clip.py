@@ -53,7 +53,7 @@ class ClipSettings:
     identity: float = 0.55
     fps: float = 25.0
     size: int = 400
-    focal_factor: float = 2.1
+    focal_factor: float = 2.3
     distance: float = 0.80
     movement: float = 1.0
     supersample: int = 2
@@ -125,11 +125,11 @@ def synthetic_motion(
     _put(weights, "browOuterUp", 0.30 * effort)
     _put(weights, "mouthSmile", 0.10 + 0.16 * mood, add=True)
     _put(weights, "cheekSquint", 0.12 * mood)
-    _put(weights, "eyeSquint", 0.10 * mood)
+    _put(weights, "eyeWide", 0.12 - 0.08 * mood + 0.15 * effort)
     parts = arkit_to_motion_parts(weights.clip(0, 1).astype(np.float32), head)
 
     drift = np.stack([_wander(time, rate, rng) for rate in (0.11, 0.17, 0.09)], axis=1)
-    place = settings.movement * drift * [0.010, 0.004, 0.012] + [0.0, -0.002, -settings.distance]
+    place = settings.movement * drift * [0.010, 0.004, 0.012] + [0.0, -0.010, -settings.distance]
     return Motion(
         time=time,
         betas=betas,

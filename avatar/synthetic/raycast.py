@@ -169,8 +169,11 @@ class Scene:
         prim, barycentric, direction = prim[hit], barycentric[hit], directions[hit]
         corners = self.faces[prim]
         normal = _unit(np.einsum("nk,nkc->nc", barycentric, self.normals[corners]))
-        away = np.einsum("nc,nc->n", normal, direction) > 0
-        normal[away] *= -1
+        a, b, c = (self.vertices[corners[:, k]] for k in range(3))
+        normal[np.einsum("nc,nc->n", np.cross(b - a, c - a), direction) > 0] *= -1
+        # Near an outline a smooth normal may lean away from the camera where its face does not.
+        away = np.clip(np.einsum("nc,nc->n", normal, direction) + 0.03, 0, None)
+        normal = _unit(normal - away[:, None] * direction)
         return Surface(
             hit=hit.reshape(camera.height * supersample, camera.width * supersample),
             prim=prim,

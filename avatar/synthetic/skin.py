@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from avatar.synthetic.looks import LOOKS, Look
 from avatar.synthetic.noise import fractal, noise
@@ -48,6 +49,7 @@ class HeadAppearance:
         self.names = list(self.ranges)
         for index, (start, stop) in enumerate(self.ranges.values()):
             self.part[(self.faces[:, 0] >= start) & (self.faces[:, 0] < stop)] = index
+        self._upper_lashes = self._lash_roots()
 
     def __call__(self, prim: Int[np.ndarray, " n"], barycentric: Float[np.ndarray, "n 3"]) -> Material:
         """The material at the samples."""
@@ -112,6 +114,7 @@ class HeadAppearance:
             scalp = hair_cover(p, self.eyes[:, 1].mean()) * (1 - smoothstep(0.2, 0.5, ears))
             albedo = _mix(albedo, to_linear(np.array(look.hair)) * 0.55, 0.92 * scalp)
 
+        albedo *= 1 - 0.75 * self._lash_line(p, up, z)[:, None]
         oily = 0.5 + 0.5 * np.maximum(_bump(x, 0, 0.03) * smoothstep(0.035, 0.07, z), cheeks * 0.6)
         grain = np.exp(0.35 * noise(p, 0.0022, seed=10))
         out.albedo[:] = albedo
@@ -131,9 +134,30 @@ class HeadAppearance:
         # Strands are stretched noise, in coordinates turned along the direction of growth.
         across, length = np.cos(lean) * up - np.sin(lean) * x, np.sin(lean) * up + np.cos(lean) * x
         strands = noise(np.stack([length, across, z * 0.1], axis=1), (0.010, 0.0013, 0.02), seed=11)
-        body = np.exp(-(np.abs(offset) ** 2.6)) * smoothstep(-0.06, 0.14, along) * smoothstep(1.08, 0.82, along)
+        body = np.exp(-(np.abs(offset) ** 2.6)) * smoothstep(-0.05, 0.26, along) * smoothstep(1.08, 0.82, along)
         density = smoothstep(0.05, 0.75, body * (0.98 + 0.24 * strands))
         return 0.9 * density * smoothstep(0.0, 0.03, z)
+
+    def _lash_roots(self) -> KDTree | None:
+        """Points along the upper lids' edges: where the lash cards come nearest to the eyeball."""
+        if "lashes" not in self.ranges:
+            return None
+        triangles = self.template[self.faces[self.part == self.names.index("lashes")]]
+        u, v = (axis.ravel() for axis in np.meshgrid(*[np.linspace(0, 1, 9)] * 2))
+        inside = u + v <= 1
+        weights = np.stack([1 - u - v, u, v], axis=1)[inside]
+        points = np.einsum("sk,fkc->fsc", weights, triangles).reshape(-1, 3)
+        points = points[points[:, 1] > self.eyes[:, 1].mean() - 0.002]
+        radius = np.linalg.norm(points - self.eyes[np.where(points[:, 0] > 0, 0, 1)], axis=1)
+        return KDTree(points[radius < np.quantile(radius, 0.25)])
+
+    def _lash_line(self, p: np.ndarray, up: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Darkness (n,) of the upper lid's edge, where lashes too thin for the picture grow."""
+        dark = np.zeros(len(p))
+        near = np.flatnonzero((up > -0.010) & (up < 0.012) & (z > 0.03))
+        if self._upper_lashes is not None and len(near):
+            dark[near] = smoothstep(0.0016, 0.0005, self._upper_lashes.query(p[near])[0])
+        return dark
 
     def _eye(self, p: np.ndarray, centre: np.ndarray) -> Material:
         out = _plain(len(p))
@@ -191,7 +215,7 @@ class HeadAppearance:
     def _light_inside(self, p: np.ndarray) -> np.ndarray:
         """Share (n, 3) of the light that reaches places inside the mouth: less and redder the deeper they lie."""
         front = self.template[slice(*self.ranges["teeth_upper"]), 2].max() if "teeth_upper" in self.ranges else 0.05
-        depth = np.clip((front - 0.006 - p[:, 2]) / 0.016, 0, None)
+        depth = np.clip((front - 0.010 - p[:, 2]) / 0.016, 0, None)
         return np.exp(-depth[:, None] * np.array([0.9, 1.25, 1.35]))
 
     def _lashes(self, count: int) -> Material:

@@ -90,8 +90,8 @@ def grow_hair(
     chosen, weights = sample_surface(vertices, faces, 6 * cut.count, rng=rng)
     corners = faces[chosen]
     place = np.einsum("nk,nkc->nc", weights, template[corners])
-    cover = hair_cover(place, eye_height) * (1 - smoothstep(0.1, 0.4, (weights * bare[corners]).sum(axis=1)))
-    keep = np.flatnonzero(rng.random(len(place)) < cover)[: cut.count]
+    cover = hair_cover(place, eye_height) * (1 - smoothstep(0.01, 0.1, (weights * bare[corners]).sum(axis=1)))
+    keep = np.flatnonzero(rng.random(len(place)) < cover**2 - 0.1)[: cut.count]
     corners, weights, place = corners[keep], weights[keep], place[keep]
     root = np.einsum("nk,nkc->nc", weights, vertices[corners])
     normal = _unit(np.einsum("nk,nkc->nc", weights, vertex_normals(vertices, faces)[corners]))
@@ -116,7 +116,7 @@ def grow_hair(
     fall = np.array([0, -0.10, 0]) * (steps**2)[:, None]
     path = root[:, None] + length[:, None, None] * (bend + fall) - 0.0008 * normal[:, None]
     tint = np.exp(0.28 * rng.standard_normal(len(place)) + 0.20 * noise(place, 0.010, seed=26))
-    width = cut.width * np.array([1.0, 1.0, 0.9, 0.7, 0.15])
+    width = cut.width * np.array([1.0, 1.0, 0.95, 0.8, 0.4])
     return ribbons(path, normal, width=width, tint=tint)
 
 
@@ -167,7 +167,7 @@ def pin_lashes(
     count: int = 520,
     rng: np.random.Generator,
 ) -> Lashes:
-    """Single lashes that run across a head's lash cards, from the edge on the lid to the free edge.
+    """Single upper lashes that run across a head's lash cards, from the edge on the lid to the free edge.
 
     Args:
         template: (V, 3) the mean head.
@@ -189,11 +189,12 @@ def pin_lashes(
         tips |= inside & (distance > high)
     picked = rng.choice(np.flatnonzero(roots), count)
     lower = np.abs(island[picked]) == 1
-    picked = picked[~lower | (rng.random(count) < 0.45)]
+    middle = np.abs(place[picked, 0]) > np.abs(place[:, 0]).min() + 0.006
+    picked = picked[middle & ~lower]
     start = place[picked]
     outer = np.flatnonzero(tips)
     tip = place[outer[KDTree(place[outer]).query(start + np.array([0, 0, 0.003]))[1]]]
-    short = np.where(np.abs(island[picked]) == 1, 0.45, 0.8)[:, None] * rng.uniform(0.7, 1, (len(picked), 1))
+    short = rng.uniform(0.5, 0.75, (len(picked), 1))
     tip = start + (tip - start) * short
     side = np.array([0.0003, 0, 0])
     wanted = np.stack([start - side, start + side, tip], axis=1).reshape(-1, 3)

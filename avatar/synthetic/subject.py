@@ -52,7 +52,7 @@ class Subject:
         faces = head.faces.numpy()
         skin = (faces < head.parts["skin"][1]).all(axis=1)
         hidden = under_shirt(template)
-        kept = ~(skin & hidden[faces].all(axis=1))
+        kept = ~(skin & hidden[faces].any(axis=1))
         weights = head.weights.numpy()
         self._scalp = np.flatnonzero((weights[:, 1] > 0.98) & (template[:, 1] > template[:, 1].max() - 0.06))
         self._bust = np.flatnonzero(weights[:, 0] > 0.98)

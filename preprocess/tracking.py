@@ -1,0 +1,259 @@
+"""The tracker: a parametric head fitted to the landmarks of a whole clip, in batches over all frames.
+
+Shared are the identity, the focal length, the bust's orientation and small corrections of the landmark embedding; each
+frame has the neck's rotation, the translation, jaw, gaze, lids and expression, which move smoothly in seconds.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from avatar.errors import InputError
+from avatar.preprocess import _mesh_regions as regions
+from avatar.preprocess import _priors as terms
+from avatar.preprocess._initial import anchor_of, initial_frames, initial_shared
+from avatar.preprocess._landmark_model import PointModel
+from avatar.preprocess._observations import Observations
+from avatar.preprocess._solve import Problem, Silhouettes, solve
+from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared, to_motion
+from avatar.preprocess._windows import batches, evenly, sample, solve_windows, subset, windows
+from avatar.preprocess.tracking_config import TrackingConfig
+from avatar.preprocess.tracking_report import tracking_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jaxtyping import Float
+
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.motion import Motion
+
+STAGE = "tracking"
+
+__all__ = ["STAGE", "Observations", "TrackingConfig", "TrackingResult", "track", "track_observations"]
+
+
+@dataclass(frozen=True)
+class TrackingResult:
+    """A tracked clip.
+
+    Attributes:
+        motion: The head's motion, one row per frame.
+        focal: Focal length in pixels.
+        landmarks: (T, 478, 2) pixels where the model puts the landmarks, corrections included.
+        offsets: (478, 3) corrections of the landmark embedding for this person, metres at rest.
+        report: Figures for the capture report, plain JSON values.
+        history: Objective at every twentieth step of the pass that fits the shared unknowns.
+    """
+
+    motion: Motion
+    focal: float
+    landmarks: Float[np.ndarray, "T 478 2"]
+    offsets: Float[np.ndarray, "478 3"]
+    report: dict[str, Any]
+    history: list[float]
+
+
+def track(
+    take: Take,
+    head: Head,
+    *,
+    config: TrackingConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Tracks an ingested take: writes its motion, focal length and stage record, and returns the report's figures.
+
+    Args:
+        take: The take.
+        head: The head model; needs the 478-landmark embedding.
+        config: Settings; the defaults suit any talking-head clip.
+        progress: Called with (steps done, all steps).
+
+    Returns:
+        The figures of `tracking_report` and of the camera, plain JSON values.
+
+    Raises:
+        InputError: The take has not been ingested, or shows a face in fewer than three frames.
+    """
+    observations = Observations.of_take(take)
+    result = track_observations(observations, head, config=config, masks=take.mask, progress=progress)
+    take.write_motion(result.motion, focal=result.focal)
+    take.record(STAGE, **result.report)
+    return result.report
+
+
+def track_observations(
+    observations: Observations,
+    head: Head,
+    *,
+    config: TrackingConfig | None = None,
+    masks: Callable[[int], Float[np.ndarray, "H W"]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrackingResult:
+    """Fits a head model to what was seen. Deterministic, on one thread: more would only get in each other's way.
+
+    Args:
+        observations: Landmarks and blendshapes.
+        head: The head model; needs the 478-landmark embedding.
+        config: Settings; the defaults suit any talking-head clip.
+        masks: Gives the soft person mask in [0, 1] of a frame by its number; None fits without silhouettes.
+        progress: Called with (steps done, all steps).
+
+    Raises:
+        InputError: Fewer than three frames show a face.
+    """
+    config = config or TrackingConfig()
+    seen = int((observations.weight > 0).sum())
+    if seen < 3:
+        raise InputError(
+            "The clip cannot be tracked",
+            expected="at least 3 frames with a face",
+            found=f"{seen} of {len(observations.time)} frames",
+            fix="film the face from the front, in even light, with nothing in front of it",
+        )
+    started = clock.perf_counter()
+    with _one_thread():
+        problem, shared, frames = _set_up(observations, head, config=config)
+        steps = _Steps(progress, len(frames), config)
+        whole = len(frames) <= config.joint_frames
+        rows = np.arange(len(frames)) if whole else sample(problem, config=config)
+        masked = replace(
+            problem if whole else subset(problem, rows),
+            silhouettes=_silhouettes(problem, head, masks, config=config, rows=rows),
+        )
+        shared, solved, history = solve(
+            masked,
+            shared,
+            frames[torch.from_numpy(rows)],
+            config=config,
+            fit_shared=True,
+            progress=steps.part(config.steps),
+        )
+        frames = solved if whole else solve_windows(problem, shared, frames, config=config, progress=steps.part)
+        with torch.no_grad():
+            pixels = [problem.camera.pixels(problem.model, shared, part) for part in batches(frames, config=config)]
+            landmarks = torch.cat(pixels).transpose(1, 2).numpy()
+    steps.finish()
+    report = tracking_report(
+        observations.pixels,
+        landmarks,
+        weight=observations.weight,
+        time=observations.time,
+        held_out=problem.learnt,
+        config=config,
+    )
+    report |= _camera_figures(shared, frames, width=observations.width)
+    seconds = clock.perf_counter() - started
+    report |= {"seconds": seconds, "frames_per_second": len(frames) / seconds}
+    motion = to_motion(shared, frames, problem.camera, head=head, time=observations.time)
+    offsets = shared.offsets.T.contiguous().numpy()
+    return TrackingResult(motion, report["focal"], landmarks, offsets, report, history)
+
+
+def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -> tuple[Problem, Shared, PerFrame]:
+    """The whole clip as one problem, and the first guess of its solution."""
+    model = PointModel.landmarks(head, components=min(config.identity_components, head.shapedirs.shape[2]))
+    weight, pixels = observations.weight, observations.pixels
+    trusted = weight > 0
+    frames = initial_frames(
+        model,
+        head,
+        time=observations.time,
+        pixels=pixels,
+        blendshapes=observations.blendshapes,
+        trusted=trusted,
+        centre=(observations.width / 2, observations.height / 2),
+    )
+    pixels_a_metre = float((-frames.place[:, 2]).exp()[torch.from_numpy(trusted)].median())
+    corners = pixels[trusted][:, list(regions.OUTER_CORNERS)]
+    used = np.flatnonzero(trusted)
+    # The take's own split counts the same way, so that the frames of its test have taught nothing.
+    learnt = int(used[len(used) - 1 - int(len(used) * config.held_out_fraction)]) + 1
+    camera = Pinhole(
+        observations.width, observations.height, torch.from_numpy(anchor_of(model)), bool(head.arkit_to_psi.numel())
+    )
+    problem = Problem(
+        model=model,
+        camera=camera,
+        time=observations.time,
+        target=torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1))),
+        weight=torch.from_numpy(weight),
+        landmark_weight=terms.landmark_weights(head, config=config),
+        unit=float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1))),
+        focal=config.distance * pixels_a_metre,
+        iris=float(terms.iris_diameters(model.rest).mean()),
+        learnt=learnt,
+    )
+    return problem, initial_shared(model, focal=problem.focal), frames
+
+
+def _silhouettes(
+    problem: Problem,
+    head: Head,
+    masks: Callable[[int], np.ndarray] | None,
+    *,
+    config: TrackingConfig,
+    rows: np.ndarray,
+) -> Silhouettes | None:
+    """Masks of a few of the clip's frames `rows` in which a face was seen and from which may be learnt."""
+    if masks is None or config.silhouette_frames == 0:
+        return None
+    places = np.flatnonzero((problem.weight.numpy()[rows] > 0) & (rows < problem.learnt))
+    places = places[evenly(len(places), config.silhouette_frames)]
+    skull = torch.tensor(terms.skull_vertices(head))
+    return Silhouettes(
+        rows=torch.from_numpy(places),
+        distances=terms.outside_distances([masks(int(index)) for index in rows[places]]),
+        model=PointModel.on_vertices(head, skull, components=problem.model.shape.shape[2]),
+    )
+
+
+def _camera_figures(shared: Shared, frames: PerFrame, *, width: int) -> dict[str, float]:
+    """Figures of the camera and the person."""
+    focal = float(shared.log_focal.exp())
+    return {
+        "focal": focal,
+        "focal_in_widths": focal / width,
+        "distance_m": focal * float(frames.place[:, 2].exp().median()),
+        "offsets_rms_mm": 1e3 * float(shared.offsets.square().sum(0).mean().sqrt()),
+        "betas_rms": float(shared.betas.square().mean().sqrt()),
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Steps:
+    """Adds up the steps of several passes for one progress display."""
+
+    def __init__(self, report: Callable[[int, int], None] | None, count: int, config: TrackingConfig) -> None:
+        self.report, self.done = report, 0
+        passes = 0 if count <= config.joint_frames else len(windows(count, config=config))
+        self.total = config.steps + passes * config.window_steps
+
+    def part(self, length: int) -> Callable[[int, int], None] | None:
+        """Progress of the next pass, of up to `length` steps."""
+        if self.report is None:
+            return None
+        before, report = self.done, self.report
+        self.done += length
+        return lambda done, _: report(before + done, self.total)
+
+    def finish(self) -> None:
+        """All is done, however early the passes ended."""
+        if self.report is not None:
+            self.report(self.total, self.total)

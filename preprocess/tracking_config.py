@@ -1,0 +1,102 @@
+"""Settings of the tracker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TrackingPriors:
+    """Weights of the tracker's regularisers, against a reprojection error in per cent of the inter-ocular distance."""
+
+    betas: float = 2e-3
+    """On the sum of the squared identity coefficients (standard deviations)."""
+    actions: float = 3e-2
+    """L1 on the ARKit weights; L2 on the expression of a head model that has no ARKit map."""
+    bounds: float = 1.0
+    """On squared ARKit weights and lid closures below 0 or above 1."""
+    offsets: float = 1e4
+    """On the squared shared landmark offsets, per landmark, metres."""
+    jaw_closing: float = 20.0
+    """On the squared angle by which the jaw closes beyond its rest, radians."""
+    jaw_sideways: float = 5.0
+    """On the squared roll and yaw of the jaw, radians."""
+    gaze: float = 0.1
+    """On the squared gaze angles, radians."""
+    rotation: float = 0.05
+    """On the squared distance of the neck's and the root's rotation matrices from the identity."""
+    iris: float = 20.0
+    """On the squared relative deviation of the iris diameter from 11.8 mm, which gives the metric scale."""
+    silhouette: float = 2.0
+    """On the distance by which the skull leaves the person mask, per cent of the inter-ocular distance."""
+
+
+@dataclass(frozen=True)
+class TrackingSmoothness:
+    """Weights of squared accelerations, in units per (1/25 s)^2, so that any frame rate is smoothed alike."""
+
+    rotation: float = 500.0
+    """Neck rotation matrix (two for each squared radian)."""
+    place: float = 3e5
+    """Sideways translation of the head, metres."""
+    depth: float = 4e4
+    """Logarithm of the depth."""
+    jaw: float = 200.0
+    """Jaw, radians."""
+    gaze: float = 2.0
+    """Gaze, radians."""
+    lids: float = 0.05
+    """Lid closure."""
+    actions: float = 0.3
+    """ARKit weights or expression coefficients."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """How a head model is fitted to the landmarks of a clip."""
+
+    identity_components: int = 100
+    """Number of identity coefficients to fit, at most as many as the head model has."""
+    steps: int = 300
+    """Most Adam steps of the pass that fits everything."""
+    window_steps: int = 200
+    """Most Adam steps of a pass over one window of a long clip, with the shared unknowns fixed."""
+    tolerance: float = 2e-4
+    """A pass ends once 20 steps lower the objective by less than this fraction."""
+    joint_frames: int = 900
+    """A clip of up to so many frames is fitted in one pass."""
+    shared_frames: int = 600
+    """Number of evenly chosen frames that give the shared unknowns of a longer clip."""
+    window_frames: int = 1000
+    """Frames of one window of a longer clip."""
+    window_overlap: int = 60
+    """Frames that neighbouring windows share; the results are cross-faded over them."""
+    held_out_fraction: float = 0.1
+    """Last part of the used frames, from which nothing shared is learnt: the test split of the take."""
+    distance: float = 0.8
+    """Median of the log-normal prior on the distance of the camera, metres, between a phone and a studio camera. The
+    focal length is hardly observable from a frontal clip; the head's size in the picture turns one into the other."""
+    distance_spread: float = 0.5
+    """Standard deviation of the logarithm of that distance."""
+    focal_weight: float = 0.02
+    """Weight of that prior against the reprojection error."""
+    offset_landmarks: bool = True
+    """Whether small shared 3D offsets correct the landmark embedding for this person."""
+    charbonnier: float = 0.5
+    """Error below which the reprojection loss is quadratic, per cent of the inter-ocular distance."""
+    weight_lips: float = 2.5
+    """Weight of the lip landmarks, against 1 for the face's interior."""
+    weight_eyes: float = 2.5
+    """Weight of the eye-contour landmarks."""
+    weight_iris: float = 2.0
+    """Weight of the iris landmarks."""
+    weight_oval: float = 0.05
+    """Weight of the face oval, which is no fixed place on the skin."""
+    silhouette_frames: int = 60
+    """Number of evenly chosen frames whose masks are used; 0 ignores the masks."""
+    outlier_ratio: float = 3.0
+    """A frame is flagged when its residual exceeds the clip's median so many times."""
+    priors: TrackingPriors = field(default_factory=TrackingPriors)
+    """Weights of the regularisers."""
+    smoothness: TrackingSmoothness = field(default_factory=TrackingSmoothness)
+    """Weights of the accelerations."""

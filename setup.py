@@ -24,12 +24,14 @@ PACKAGES = {
     "avatar.train": "train",
 }
 
+# Python builds extensions with -fwrapv, which turns loops over i - 3 and i + 3 into gathers: hence -fno-wrapv.
 # No -ffast-math: in a shared library it can switch the whole process to flush-to-zero.
 COMMON = [
     "-std=c++17",
     "-O3",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-fno-wrapv",
     "-ffp-contract=fast",
     "-fopenmp-simd",
     "-fvisibility=hidden",

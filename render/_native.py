@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,8 +141,6 @@ def available_isas() -> tuple[str, ...]:
 @functools.cache
 def default_threads() -> int:
     """Threads used when the caller does not say: the processors this process may run on."""
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -149,7 +149,7 @@ _idle_blocks: deque[ctypes.Array] = deque(maxlen=16)
 
 
 @functools.lru_cache(maxsize=64)
-def _lease_type(count: int) -> type[ctypes.Array]:
+def _lease_type(count: int) -> type[Any]:
     """A float array over borrowed memory that gives the memory back when it is collected."""
 
     def give_back(self, idle=_idle_blocks) -> None:

@@ -69,7 +69,7 @@ def rasterize_reference(
     width: int,
     height: int,
     *,
-    background: Float[Tensor, "3"] | None = None,
+    background: Float[Tensor, " 3"] | None = None,
     near: float = 0.01,
     eps2d: float = 0.3,
     alpha_max: float = 0.999,

@@ -85,34 +85,44 @@ def rasterize(
         "Ks": Ks,
         "backgrounds": means.new_zeros(3) if backgrounds is None else backgrounds,
     }
-    backend = _choose_backend(backend, means)
-    batch = _check(tensors, backend)
+    chosen = _choose_backend(backend, means)
+    batch = _check(tensors, chosen)
     _check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
-    cameras = math.prod(batch)
-    flat = {
-        name: tensor.expand(*batch, *tensor.shape[tensor.ndim - len(_TRAILING[name]) :]).reshape(
-            cameras, *tensor.shape[tensor.ndim - len(_TRAILING[name]) :]
-        )
-        for name, tensor in tensors.items()
-    }
-    if backend == "torch":
-        renders = [
-            rasterize_reference(
-                *(flat[name][i] for name in _TRAILING if name != "backgrounds"),
-                width,
-                height,
-                background=flat["backgrounds"][i],
-                near=near,
-                eps2d=eps2d,
-                alpha_max=alpha_max,
-            )
-            for i in range(cameras)
-        ]
-        image = torch.stack([r[0] for r in renders]) if renders else means.new_zeros(0, height, width, 3)
-        alpha = torch.stack([r[1] for r in renders]) if renders else means.new_zeros(0, height, width, 1)
+    flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
+    if chosen == "cpu":
+        image, alpha, _ = _cpu.render(*flat, width, height, near, eps2d, alpha_max, threads or 0, "")
     else:
-        image, alpha, _ = _cpu.render(*flat.values(), width, height, near, eps2d, alpha_max, threads or 0, "")
+        image, alpha = _render_in_torch(*flat, width, height, near=near, eps2d=eps2d, alpha_max=alpha_max)
     return image.reshape(*batch, height, width, 3), alpha.reshape(*batch, height, width, 1)
+
+
+def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int) -> Tensor:
+    """Broadcasts the leading dimensions to `batch` and makes them one, the cameras."""
+    if tensor.ndim == trailing and not batch:
+        return tensor[None]
+    shape = tensor.shape[tensor.ndim - trailing :]
+    return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
+
+
+def _render_in_torch(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    backgrounds: Tensor,
+    width: int,
+    height: int,
+    **settings: float,
+) -> tuple[Tensor, Tensor]:
+    image = means.new_zeros(means.shape[0], height, width, 3)
+    alpha = means.new_zeros(means.shape[0], height, width, 1)
+    cameras = zip(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, strict=True)
+    for i, (*scene, background) in enumerate(cameras):
+        image[i], alpha[i] = rasterize_reference(*scene, width, height, background=background, **settings)
+    return image, alpha
 
 
 def _choose_backend(backend: str | None, means: Tensor) -> str:

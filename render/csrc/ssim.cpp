@@ -34,6 +34,7 @@ struct Window {
 void blur_along_row(const Window& window, const float* __restrict in, float* __restrict out, int n) {
   const float w0 = window.tap[0], w1 = window.tap[1], w2 = window.tap[2];
   const float w3 = window.tap[3], w4 = window.tap[4], w5 = window.tap[5];
+#pragma omp simd
   for (int i = 0; i < n; i++) {
     out[i] = w0 * in[i] + w1 * (in[i - 3] + in[i + 3]) + w2 * (in[i - 6] + in[i + 6]) + w3 * (in[i - 9] + in[i + 9]) +
              w4 * (in[i - 12] + in[i + 12]) + w5 * (in[i - 15] + in[i + 15]);
@@ -47,6 +48,7 @@ void blur_across_rows(const Window& window, const float* const* rows, float* __r
   const float* __restrict a = rows[0], * __restrict b = rows[1], * __restrict c = rows[2], * __restrict d = rows[3];
   const float* __restrict e = rows[4], * __restrict f = rows[5], * __restrict g = rows[6], * __restrict h = rows[7];
   const float* __restrict i = rows[8], * __restrict j = rows[9], * __restrict k = rows[10];
+#pragma omp simd
   for (int x = 0; x < n; x++) {
     out[x] = w0 * f[x] + w1 * (e[x] + g[x]) + w2 * (d[x] + h[x]) + w3 * (c[x] + i[x]) + w4 * (b[x] + j[x]) +
              w5 * (a[x] + k[x]);
@@ -111,6 +113,7 @@ class StripBlur {
 // The four images whose blurs make SSIM: x, y, x^2 + y^2, x y.
 void moments(const float* __restrict x, const float* __restrict y, float* const* rows, int n) {
   float* __restrict a = rows[0], * __restrict b = rows[1], * __restrict squares = rows[2], * __restrict product = rows[3];
+#pragma omp simd
   for (int i = 0; i < n; i++) {
     a[i] = x[i];
     b[i] = y[i];

@@ -1,0 +1,117 @@
+"""Adam with a fused step on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avatar.errors import InputError
+from avatar.render import _native
+
+
+class FusedAdam(torch.optim.Optimizer):
+    """Adam (Kingma & Ba 2015) whose step is one pass over memory on the CPU.
+
+    It is a `torch.optim.Optimizer`: learning rates live in `param_groups` and may change between steps, and
+    `state_dict` has the layout of `torch.optim.Adam`, so either can resume the other. Parameters that are not
+    contiguous float32 CPU tensors take the same step in torch.
+
+    Args:
+        groups: Parameters by name, each a group of its own; or what `torch.optim.Adam` takes.
+        lr: Learning rate of the groups that do not give theirs.
+        lrs: Learning rates by name; only with named parameters.
+        betas: Decay of the running means of the gradient and of its square.
+        eps: Added to the root of the mean square.
+        threads: Threads of the fused step; all processors when None. The result does not depend on it.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, Tensor] | Iterable[Any],
+        lr: float = 1e-3,
+        *,
+        lrs: Mapping[str, float] | None = None,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-15,
+        threads: int | None = None,
+    ) -> None:
+        rates = dict(lrs or {})
+        if isinstance(groups, Mapping):
+            unknown = sorted(rates.keys() - groups.keys())
+            if unknown:
+                raise InputError(
+                    "learning rates were given for parameters that do not exist",
+                    expected=f"names among {', '.join(groups)}",
+                    found=", ".join(unknown),
+                )
+            groups = [{"params": [param], "name": name, "lr": rates.get(name, lr)} for name, param in groups.items()]
+        elif rates:
+            raise InputError("lrs needs named parameters", expected="a mapping of names to tensors", found="a list")
+        self._threads = threads
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
+
+    def group(self, name: str) -> dict[str, Any]:
+        """The parameter group of that name, to change its learning rate."""
+        for group in self.param_groups:
+            if group.get("name") == name:
+                return group
+        names = ", ".join(str(group.get("name")) for group in self.param_groups)
+        raise InputError("no such parameter group", expected=f"one of {names}", found=name)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Takes one step; parameters without a gradient stay as they are."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    self._step_param(param, param.grad, group)
+        return loss
+
+    def _step_param(self, param: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[param]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        state["step"] += 1
+        steps, (beta1, beta2) = float(state["step"]), group["betas"]
+        correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        if all(_is_plain(t) for t in (param, gradient, mean, square)):
+            _native.load_library().adam(
+                param.data_ptr(),
+                gradient.data_ptr(),
+                mean.data_ptr(),
+                square.data_ptr(),
+                param.numel(),
+                group["lr"],
+                beta2,
+                group["eps"],
+                1 - beta1,
+                1 - beta2,
+                correction1,
+                correction2,
+                self._threads or _native.default_threads(),
+            )
+            torch.autograd.graph.increment_version(param)
+        else:
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            scale = (square.sqrt() / correction2**0.5).add_(group["eps"])
+            param.addcdiv_(mean, scale, value=-group["lr"] / correction1)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and tensor.layout == torch.strided
+        and tensor.is_contiguous()
+    )

@@ -1,0 +1,1 @@
+"""Developer command that builds the shipped open head and its landmark embedding."""

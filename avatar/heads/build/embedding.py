@@ -1,0 +1,242 @@
+"""The 478-landmark embedding: render the head, detect, back-project, and take robust medians with their spread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import trimesh.triangles
+from scipy.spatial import KDTree
+
+from avatar.cameras import Camera, intrinsics, look_at
+from avatar.errors import InputError
+from avatar.heads.head import Head
+from avatar.heads.layout import Embedding
+from avatar.synthetic.raycast import Scene
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+logger = logging.getLogger(__name__)
+
+# Landmark indices of MediaPipe's canonical face mesh.
+OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149),
+    *(150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415)
+IRISES = {"eye_r": range(468, 473), "eye_l": range(473, 478)}
+# Points 17 to 67 of iBUG-68 (Sagonas et al., 2016): brows, nose, eyes, mouth. The jaw line 0 to 16 is left out: the
+# mesh's oval moves with the silhouette and is no stand-in for it.
+IBUG_51 = (
+    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),
+    *(168, 197, 5, 4, 98, 97, 2, 326, 327),
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
+    *(78, 82, 13, 312, 308, 317, 14, 87),
+)
+VIEWS = (
+    *((0, 0), (0.26, 0), (-0.26, 0), (0.52, 0), (-0.52, 0), (0, 0.2), (0, -0.2)),
+    *((0.35, 0.15), (-0.35, 0.15), (0.8, 0), (-0.8, 0)),
+)
+JAWS = (0.0, 0.12, 0.25)
+FRONTAL = 0.1
+SIZE, FIELD_OF_VIEW, DISTANCE = 416, 0.29, 0.9
+# A landmark that no ray finds on the skin goes to the nearest skin in the picture within this many metres.
+REACH, OVAL_REACH = 0.004, 0.03
+OUTLIER, SMALLEST_SIGMA = 0.012, 5e-4
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one picture says: each landmark's place on the template (478, 3), metres, and its weight (478,)."""
+
+    points: Float[np.ndarray, "478 3"]
+    weights: Float[np.ndarray, " 478"]
+
+
+def embed_landmarks(
+    head: Head,
+    *,
+    picture: Callable[[np.ndarray, Camera, int], np.ndarray],
+    detect: Callable[[np.ndarray], np.ndarray | None],
+    identities: int = 8,
+    seed: int = 0,
+) -> Embedding:
+    """Where the detector sees its 478 landmarks on the head.
+
+    Args:
+        head: The head, with or without landmarks.
+        picture: Renders posed vertices (V, 3) from a camera for an identity's number; RGB uint8.
+        detect: Finds the landmarks (478, 2) in pixels in an RGB picture, or None.
+        identities: Random identities, the first being the mean.
+        seed: Seed of the identities.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    skin = _SkinSamples(head)
+    sightings: list[Sighting] = []
+    for identity in range(identities):
+        betas = 0.7 * torch.randn((1, head.shapedirs.shape[-1]), generator=generator) * (identity > 0)
+        for jaw in JAWS:
+            pose = torch.zeros(1, 5, 3)
+            pose[0, 2, 0] = jaw
+            vertices = head(betas=betas, pose=pose)[0].double().numpy()
+            scene = Scene(vertices, head.faces.numpy())
+            for azimuth, elevation in VIEWS:
+                if jaw and abs(azimuth) > 0.55:
+                    continue
+                camera = orbit(azimuth, elevation)
+                found = detect(picture(vertices, camera, identity))
+                if found is not None:
+                    frontal = abs(azimuth) < FRONTAL and abs(elevation) < FRONTAL
+                    sightings.append(skin.back_project(found, scene, camera, opened=jaw > 0, frontal=frontal))
+        logger.info("identity %d of %d: %d sightings", identity + 1, identities, len(sightings))
+    points, sigma = _consensus(sightings)
+    return _pin(head, points, sigma)
+
+
+def without_jaw_line(embedding: Embedding) -> Embedding:
+    """Points 17 to 67 of iBUG-68, taken from the 478."""
+    chosen = np.array(IBUG_51)
+    return Embedding(embedding.faces[chosen], embedding.barycentric[chosen], embedding.sigma[chosen])
+
+
+def orbit(
+    azimuth: float, elevation: float, *, size: int = SIZE, target: tuple[float, float, float] = (0, 0, 0.03)
+) -> Camera:
+    """A square camera on a sphere around the face; angles in radians, positive azimuth towards the subject's left."""
+    direction = [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+    eye = np.asarray(target) + DISTANCE * np.array(direction)
+    focal = size / 2 / np.tan(FIELD_OF_VIEW / 2)
+    return Camera(look_at(eye, np.asarray(target)), intrinsics(focal, size, size), size, size)
+
+
+class _SkinSamples:
+    """Points spread over the head's outer skin, to find the nearest visible skin of a ray that misses it."""
+
+    def __init__(self, head: Head) -> None:
+        self.template = head.v_template.double().numpy()
+        self.faces = head.faces.numpy()
+        self.part = np.full(len(self.faces), -1)
+        self.names = list(head.parts)
+        for index, (start, stop) in enumerate(head.parts.values()):
+            self.part[(self.faces[:, 0] >= start) & (self.faces[:, 0] < stop)] = index
+        inside = (
+            head.regions["inside_mouth"].numpy() if "inside_mouth" in head.regions else np.zeros(len(self.template))
+        )
+        self.outer = (self.part == self.names.index("skin")) & (inside[self.faces].mean(axis=1) < 0.5)
+        front = self.outer & (self.template[self.faces].mean(axis=1)[:, 2] > -0.05)
+        steps = 4
+        grid = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+        self.face = np.repeat(np.flatnonzero(front), len(grid))
+        self.barycentric = np.tile(grid, (int(front.sum()), 1))
+        self.rest = self._at(self.template, self.face, self.barycentric)
+
+    def _at(self, vertices: np.ndarray, faces: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+        return np.einsum("nk,nkc->nc", barycentric, vertices[self.faces[faces]])
+
+    def back_project(
+        self, landmarks: np.ndarray, scene: Scene, camera: Camera, *, opened: bool, frontal: bool
+    ) -> Sighting:
+        """Carries the landmarks (478, 2) of one picture to the template."""
+        rotation, translation = camera.viewmat[:3, :3], camera.viewmat[:3, 3]
+        pixels = np.concatenate([landmarks[:, :2], np.ones((478, 1))], axis=1)
+        directions = pixels @ np.linalg.inv(camera.K).T @ rotation
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        origin = -rotation.T @ translation
+        face, barycentric = scene.intersect(np.broadcast_to(origin, directions.shape), directions)
+        points, weights = np.zeros((478, 3)), np.zeros(478)
+        hit = face >= 0
+        points[hit] = self._at(self.template, face[hit], barycentric[hit].astype(np.float64))
+        on_skin = hit & self.outer[np.where(hit, face, 0)]
+        corners = self.faces[face[on_skin]]
+        normal = np.einsum("nk,nkc->nc", barycentric[on_skin], scene.normals[corners])
+        weights[on_skin] = np.clip(-(normal * directions[on_skin]).sum(axis=1), 0, 1) ** 2
+        # The lids may cover the iris's edge, which the detector still points to: the balls are hit without the skin.
+        for part, indices in IRISES.items():
+            ball = np.flatnonzero(self.part == self.names.index(part))
+            rays = directions[indices]
+            hit_face, at = Scene(scene.vertices, self.faces[ball]).intersect(np.broadcast_to(origin, rays.shape), rays)
+            points[indices] = self._at(self.template, ball[hit_face], at.astype(np.float64))
+            weights[indices] = hit_face >= 0
+        strayed = np.flatnonzero(~on_skin[:468])
+        points[strayed], weights[strayed] = self._nearest(landmarks[strayed, :2], strayed, scene, camera, origin)
+        if not opened:
+            weights[list(INNER_LIPS)] = 0
+        oval = list(OVAL)
+        # A silhouette shows a true point only where it is seen from the front; it slides elsewhere.
+        weights[oval] = np.where(frontal & (weights[oval] > 0) & (points[oval, 2] > -0.04), 0.5, 0)
+        weights[weights < 0.12] = 0
+        return Sighting(points, weights)
+
+    def _nearest(
+        self, pixels: np.ndarray, indices: np.ndarray, scene: Scene, camera: Camera, origin: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The visible skin nearest to pixels (n, 2) in the picture, on the template, and its weights."""
+        place = self._at(scene.vertices.astype(np.float64), self.face, self.barycentric)
+        towards = origin - place
+        depth = np.linalg.norm(towards, axis=1)
+        towards /= depth[:, None]
+        seen = ~scene.occluded(place + 5e-4 * towards, towards)
+        view = place[seen] @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
+        projected = view @ camera.K.T
+        gap, nearest = KDTree(projected[:, :2] / projected[:, 2:]).query(pixels)
+        metres = gap / camera.K[0, 0] * view[nearest, 2]
+        reach = np.where(np.isin(indices, OVAL), OVAL_REACH, REACH)
+        return self.rest[seen][nearest], np.where(metres < reach, 0.3, 0.0)
+
+
+def _consensus(sightings: list[Sighting]) -> tuple[Float[np.ndarray, "478 3"], Float[np.ndarray, " 478"]]:
+    """Weighted geometric medians (Weiszfeld) without outliers, made symmetric, and the spread around them."""
+    points = np.stack([sighting.points for sighting in sightings])
+    weights = np.stack([sighting.weights for sighting in sightings])
+    blind = np.flatnonzero((weights > 0).sum(axis=0) == 0)
+    if len(blind):
+        raise InputError(
+            "The landmarks cannot be embedded",
+            expected="each landmark seen on the skin in some picture",
+            found=f"none for {blind.tolist()} in {len(sightings)} pictures",
+            fix="Use more identities",
+        )
+    masked = np.where(weights[..., None] > 0, points, np.nan)
+    middle = np.nanmedian(masked, axis=0)
+    weights = np.where(np.linalg.norm(points - middle, axis=2) > OUTLIER, 0, weights)
+    for _ in range(30):
+        pull = weights / (np.linalg.norm(points - middle, axis=2) + 1e-4)
+        middle = (points * pull[..., None]).sum(axis=0) / pull.sum(axis=0)[:, None]
+    squared = ((points - middle) ** 2).sum(axis=2)
+    # The spread is per axis on the surface: two of three dimensions.
+    sigma = np.sqrt((weights * squared).sum(axis=0) / weights.sum(axis=0) / 2)
+    flipped = middle * [-1, 1, 1]
+    twin = np.asarray(KDTree(middle).query(flipped)[1])
+    mutual = twin[twin] == np.arange(len(twin))
+    middle = np.where(mutual[:, None], (middle + flipped[twin]) / 2, middle)
+    sigma = np.where(mutual, np.sqrt((sigma**2 + sigma[twin] ** 2) / 2), sigma)
+    return middle, np.maximum(sigma, SMALLEST_SIGMA)
+
+
+def _pin(head: Head, points: np.ndarray, sigma: np.ndarray) -> Embedding:
+    """Landmarks on the nearest outer skin, the irises on their eyeball's front."""
+    samples = _SkinSamples(head)
+    faces, barycentric = np.zeros(478, np.int32), np.zeros((478, 3))
+    targets = [(samples.outer, range(468))]
+    targets += [(samples.part == samples.names.index(part), indices) for part, indices in IRISES.items()]
+    for allowed, indices in targets:
+        chosen = np.flatnonzero(allowed)
+        corners = samples.template[samples.faces[chosen]]
+        # The closest triangle is among those with the nearest centres: the head's triangles are small and even.
+        near = np.asarray(KDTree(corners.mean(axis=1)).query(points[indices], k=24)[1])
+        repeated = np.repeat(points[indices], near.shape[1], axis=0)
+        place = trimesh.triangles.closest_point(corners[near.ravel()], repeated).reshape(*near.shape, 3)
+        best = np.argmin(np.linalg.norm(place - points[indices][:, None], axis=2), axis=1)
+        row = np.arange(len(best))
+        triangle = near[row, np.asarray(best)]
+        faces[indices] = chosen[triangle]
+        barycentric[indices] = trimesh.triangles.points_to_barycentric(corners[triangle], place[row, best])
+    barycentric = np.clip(barycentric, 0, 1)
+    barycentric /= barycentric.sum(axis=1, keepdims=True)
+    return Embedding(faces, barycentric.astype(np.float32), sigma.astype(np.float32))

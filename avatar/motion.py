@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 ROTATIONS = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
-PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl")
+PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl", "torso")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Motion:
         transl: (T, 3) metres.
         head_id: Name of the head model the coefficients belong to.
         head_hash: Its content hash.
+        torso: (T, 3) metres that the shoulders are away from where the root carries them; zero where it is left out.
     """
 
     time: Float[np.ndarray, " T"]
@@ -50,9 +51,12 @@ class Motion:
     transl: Float[np.ndarray, "T 3"]
     head_id: str
     head_hash: str
+    torso: Float[np.ndarray, "T 3"] = None  # type: ignore[assignment]  # zeros of the right length by default
 
     def __post_init__(self) -> None:
         count = len(self.time)
+        if self.torso is None:
+            object.__setattr__(self, "torso", np.zeros((count, 3), np.float32))
         for name in PER_FRAME:
             value = getattr(self, name)
             if value.ndim != 2 or len(value) != count or not np.isfinite(value).all():
@@ -100,7 +104,8 @@ class Motion:
         """Reads a motion npz; raises FormatError for anything else."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                values = {f.name: stored[f.name] for f in fields(cls)}
+                # Files of other tools need not know about the shoulders.
+                values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name != "torso"}
         except FileNotFoundError:
             raise
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

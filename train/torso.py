@@ -74,7 +74,7 @@ def torso_sheet(
     camera = take_camera(take)
     for index in indices[np.unique(np.linspace(0, len(indices) - 1, FRAMES).astype(int))]:
         rotation = Rotation.from_rotvec(motion.global_orient[index]).as_matrix()
-        world = (grid - root) @ rotation.T + root + motion.transl[index]
+        world = (grid - root) @ rotation.T + root + motion.transl[index] + motion.torso[index]
         seen = world @ camera.viewmat[:3, :3].T
         pixels = seen @ camera.K.T
         column, row = (np.floor(pixels[..., k] / pixels[..., 2]).astype(int) for k in (0, 1))

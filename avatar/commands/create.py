@@ -14,7 +14,8 @@ from avatar.config import write_json
 from avatar.heads import load_head
 from avatar.io.avatar import AvatarInfo, load_avatar, save_avatar
 from avatar.io.take import Take
-from avatar.io.video import source_hash
+from avatar.io.video import probe
+from avatar.models.cache import sha256_of
 
 if TYPE_CHECKING:
     from avatar.cli import Create, Preprocess, Train
@@ -31,7 +32,7 @@ def run(options: Create) -> None:
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    job = Job.open(options.output, options.video.name, source_hash(options.video), {"size": options.size})
+    job = open_job(options.video, options.output, {"size": options.size})
     prepare_take(options.video, options.output, options.output, job, size=options.size)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
@@ -54,6 +55,12 @@ def finish(output: Path, report: dict[str, Any], *, as_json: bool) -> None:
     show(report, as_json=as_json)
 
 
+def open_job(video: Path, output: Path, settings: dict[str, Any]) -> Job:
+    """The job of a clip in a folder; a clip that cannot be read is refused before the folder is touched."""
+    probe(video)
+    return Job.open(output, video.name, sha256_of(video), settings)
+
+
 def train_settings(preset: str) -> dict[str, Any]:
     """What a trained avatar depends on, beside its take."""
     from avatar.train.config import PRESETS
@@ -63,7 +70,7 @@ def train_settings(preset: str) -> dict[str, Any]:
 
 def create(video: Path, output: Path, preset: str, *, size: int, consent: str | None) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    job = Job.open(output, video.name, source_hash(video), {"size": size, **train_settings(preset)})
+    job = open_job(video, output, {"size": size, **train_settings(preset)})
     take = prepare_take(video, output / "take", output, job, size=size)
     return make_avatar(take, output, job, preset, consent=consent)
 

@@ -40,6 +40,7 @@ class Pose:
         joints: (1, 5, 3) axis-angle of root, neck, jaw, left eye, right eye, radians.
         eyelids: (1, 2).
         transl: (1, 3) metres.
+        torso: (1, 3) metres of the shoulders' own motion.
         condition: (K,) standardised motion components.
     """
 
@@ -47,6 +48,7 @@ class Pose:
     joints: Float[Tensor, "1 5 3"]
     eyelids: Float[Tensor, "1 2"]
     transl: Float[Tensor, "1 3"]
+    torso: Float[Tensor, "1 3"]
     condition: Float[Tensor, " K"]
 
 
@@ -133,7 +135,7 @@ class GaussianHead(nn.Module):
         conditions = self.condition(torch.as_tensor(motion_features(motion, self.head)))
         tensors = [
             torch.as_tensor(value, dtype=torch.float32)
-            for value in (motion.expression, motion.pose, motion.eyelids, motion.transl)
+            for value in (motion.expression, motion.pose, motion.eyelids, motion.transl, motion.torso)
         ]
         return [
             Pose(*(value[i : i + 1] for value in tensors), condition=conditions[i])  # type: ignore[arg-type]
@@ -141,12 +143,12 @@ class GaussianHead(nn.Module):
         ]
 
     def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
-        """The posed head followed by the torso sheet, which moves rigidly with the root; metres."""
+        """The posed head followed by the torso sheet, which turns with the root and moves as the shoulders do; metres."""
         head = self._subject(
             expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl
         )[0]
         root = rotation_matrices(pose.joints[0, 0])
-        torso = (self.torso_vertices - self._root) @ root.T + self._root + pose.transl
+        torso = (self.torso_vertices - self._root) @ root.T + self._root + pose.transl + pose.torso
         return torch.cat([head, torso])
 
     def residual(self, condition: Float[Tensor, " K"]) -> Float[Tensor, "N 10"]:

@@ -33,8 +33,7 @@ class MouthSpace:
         opening: (2,) mean and standard deviation of the opening, metres.
         gap: (K,) change of the normalised opening per unit of each component.
         synergy: (K,) how the components change together when the take opens by one normalised unit.
-        low: (E + 3,) the take's own lower bounds.
-        high: (E + 3,) and upper bounds of expression and jaw.
+        jaw_range: (2, 3) the take's own bounds of the jaw, radians.
         target_range: (2, K + 1) bounds of the normalised targets.
         rest: (K + 1,) the take's closed mouth.
     """
@@ -46,8 +45,7 @@ class MouthSpace:
     opening: Float[np.ndarray, " 2"]
     gap: Float[np.ndarray, " K"]
     synergy: Float[np.ndarray, " K"]
-    low: Float[np.ndarray, " D"]
-    high: Float[np.ndarray, " D"]
+    jaw_range: Float[np.ndarray, "2 3"]
     target_range: Float[np.ndarray, "2 J"]
     rest: Float[np.ndarray, " J"]
 
@@ -64,8 +62,11 @@ class MouthSpace:
         targets = np.clip(targets, *self.target_range)
         components = targets[:, 1:]
         components = components + (targets[:, :1] - components @ self.gap[:, None]) * self.synergy
+        # Clipped as components: single coefficients, clipped, would leave the mouth's subspace and move the brows.
+        components = np.clip(components, *self.target_range[:, 1:])
         mouth = self.mean + (components * self.size) @ self.outward
-        return np.clip(mouth, self.low, self.high)
+        mouth[:, -3:] = np.clip(mouth[:, -3:], *self.jaw_range)
+        return mouth
 
     def metres(self, normalised_opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
         """Openings in metres of normalised ones."""
@@ -110,7 +111,6 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
     reach = float(gap @ synergy)
     synergy = synergy / reach if reach > 1e-6 else np.zeros_like(synergy)
     targets = np.column_stack([normal, components])
-    low, high = np.percentile(values, RANGE_PERCENTILES, axis=0)
     closed = normal <= np.percentile(normal, 10)
     rest = targets[closed].mean(axis=0)
     rest[0] = np.percentile(normal, 4)
@@ -122,8 +122,7 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
         opening=np.array([opening.mean(), spread]),
         gap=gap,
         synergy=synergy,
-        low=low,
-        high=high,
+        jaw_range=np.percentile(values[:, -3:], RANGE_PERCENTILES, axis=0),
         target_range=np.percentile(targets, RANGE_PERCENTILES, axis=0),
         rest=rest,
     )

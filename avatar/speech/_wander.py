@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 # Length of a cross-fade and of the stretches between two, seconds.
-FADE = 1.0
+FADE = 1.5
 STRETCH = (1.5, 4.0)
 # A track shorter than this gives too few places to go to.
-SHORTEST = 5.0
+SHORTEST = 6.0
 # How much worse than the best a place may be and still be taken now and then, in squared standard deviations.
 TOLERANCE = 0.15
 # What one recent visit counts in the same unit.
@@ -25,7 +25,7 @@ def wander(
 ) -> Float[np.ndarray, "count D"]:
     """Walks through a track for as long as wanted (motion graphs, Kovar et al. 2002).
 
-    After a stretch of the track it cross-fades for one second to another place. Places are compared by the pose and
+    After a stretch of the track it cross-fades for a second and a half to another place. Places are compared by the pose and
     the velocity along the whole fade, in standard deviations of the track, and places seen lately count as further
     away, so that no loop shows.
 
@@ -53,25 +53,26 @@ def wander(
     result = np.empty((count, track.shape[1]))
     place, filled = int(rng.integers(starts)), 0
     while filled < count:
-        stretch = round(rng.uniform(*STRETCH) * rate)
-        stop = min(place + stretch, starts)
-        take = min(stop - place, count - filled)
-        result[filled : filled + take] = track[place : place + take]
-        filled += take
-        visits[place:stop] += 1
-        if filled >= count:
-            break
-        leaving = min(stop, starts - 1)
-        distance = ((signature - signature[leaving]) ** 2).mean(axis=1) + VISIT * visits
+        # Every way to leave within the next stretch, and every place to go to.
+        earliest, latest = (min(place + round(seconds * rate), starts - 1) for seconds in STRETCH)
+        leaves = np.arange(earliest, latest + 1, 2)
+        distance = ((signature[leaves, None] - signature) ** 2).mean(axis=2) + VISIT * visits
         # Not to where it already is, and not to where the track ends.
-        near = slice(max(leaving - fade, 0), leaving + fade)
-        distance[near] += np.inf
-        distance[max(starts - fade, 0) :] += np.inf
+        places = np.arange(starts)
+        distance[np.abs(places - leaves[:, None]) < fade] = np.inf
+        distance[:, max(starts - fade, 1) :] = np.inf
         if np.isfinite(distance).any():
             chance = np.exp(-(distance - distance.min()) / TOLERANCE)
-            target = int(rng.choice(starts, p=chance / chance.sum()))
+            choice = int(rng.choice(chance.size, p=chance.ravel() / chance.sum()))
+            leaving, target = int(leaves[choice // starts]), choice % starts
         else:
-            target = int(rng.integers(max(starts // 2, 1)))
+            leaving, target = int(latest), int(rng.integers(max(starts // 2, 1)))
+        take = min(leaving - place, count - filled)
+        result[filled : filled + take] = track[place : place + take]
+        filled += take
+        visits[place:leaving] += 1
+        if filled >= count:
+            break
         mixed = (1 - weight) * track[leaving : leaving + fade] + weight * track[target : target + fade]
         take = min(fade, count - filled)
         result[filled : filled + take] = mixed[:take]

@@ -1,0 +1,202 @@
+"""Speech to motion: a known relation is learned, stays in range, rests in silence, and survives storage."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from avatar.config import read_json, write_json
+from avatar.errors import FormatError, InputError
+from avatar.speech import model as model_module
+from avatar.speech._sampling import correlation
+from avatar.speech._space import mouth_of
+from avatar.speech.evaluation import evaluate_speech
+from avatar.speech.features import SpeechFeatures
+from avatar.speech.fitting import SpeechConfig, fit_speech_model
+from avatar.speech.model import SpeechModel
+from avatar.speech.mouth import mouth_map
+
+from .conftest import make_subject
+
+FAST = SpeechConfig(steps=40, seeds=(0,), folds=2)
+
+
+@pytest.fixture(scope="module")
+def speech(subject, head) -> SpeechModel:
+    return fit_speech_model(subject.features, subject.motion, offset=0.2, head=head, config=FAST)
+
+
+@pytest.fixture
+def fake_features(monkeypatch):
+    """Features of samples without the encoder: the level of each 20 ms times a fixed row, plus the row's number."""
+
+    def features(samples: np.ndarray) -> SpeechFeatures:
+        rows = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+        direction = np.random.default_rng(5).standard_normal(384)
+        return SpeechFeatures((rows.std(axis=1)[:, None] * direction).astype(np.float32), 50.0, "synthetic/1")
+
+    monkeypatch.setattr(model_module, "speech_features", features)
+
+
+def test_learns_a_known_relation_and_its_shift(speech, subject, head) -> None:
+    other = make_subject(head, seed=1)
+    mouth = mouth_map(head)
+    _, said = mouth_of(speech.predict(other.features, fps=25.0), mouth)
+    _, true = mouth_of(other.motion, mouth)
+    assert correlation(said, true) > 0.85
+    wrong = fit_speech_model(
+        subject.features, subject.motion, offset=-0.2, head=head, config=replace(FAST, seeds=(), folds=2)
+    )
+    _, misled = mouth_of(wrong.predict(other.features, fps=25.0), mouth)
+    assert correlation(misled, true) < 0.4
+
+
+def test_restores_the_spread_and_the_closures(speech, head) -> None:
+    other = make_subject(head, seed=2)
+    mouth = mouth_map(head)
+    _, said = mouth_of(speech.predict(other.features, fps=25.0), mouth)
+    _, true = mouth_of(other.motion, mouth)
+    assert 0.8 < said.std() / true.std() < 1.2
+    closed = true < np.percentile(true, 5)
+    assert said[closed].mean() < np.percentile(true, 25)
+
+
+def test_moves_the_mouth_only_and_stays_in_the_takes_range(speech, subject, head) -> None:
+    loud = SpeechFeatures(20 * subject.features.values, 50.0, "synthetic/1")
+    motion = speech.predict(loud, fps=30.0)
+    speech_part = mouth_map(head).speech_part
+    upper = motion.expression @ (np.eye(len(speech_part)) - speech_part).T
+    assert np.ptp(upper, axis=0).max() < 1e-4
+    _, said = mouth_of(motion, mouth_map(head))
+    _, taken = mouth_of(subject.motion, mouth_map(head))
+    room = 0.1 * np.ptp(taken)
+    assert said.min() > taken.min() - room
+    assert said.max() < taken.max() + room
+    assert (motion.jaw_pose >= subject.motion.jaw_pose.min(axis=0) - 1e-6).all()
+    assert (motion.jaw_pose <= subject.motion.jaw_pose.max(axis=0) + 1e-6).all()
+    assert motion.head_hash == head.hash
+
+
+@pytest.mark.parametrize("fps", [23.976, 25.0, 60.0])
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 70.0])
+def test_any_length_at_any_frame_rate(speech, fake_features, seconds: float, fps: float) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal(int(seconds * 16000)).astype(np.float32)
+    motion = speech.predict(samples, fps=fps)
+    assert len(motion) == max(round(seconds * fps), 1)
+    assert motion.time[0] == 0.0
+    assert len(motion) / fps == pytest.approx(seconds, abs=0.5 / fps + 1e-9)
+
+
+def test_stretches_do_not_show(speech, fake_features, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    level = np.repeat(rng.uniform(0.02, 0.3, 120), 1600)
+    samples = (level * rng.standard_normal(len(level))).astype(np.float32)
+    whole = speech.predict(samples, fps=25.0)
+    monkeypatch.setattr(model_module, "STRETCH_SECONDS", 4)
+    # The statistics come from the first stretch; equal ones leave nothing but the seams.
+    monkeypatch.setattr(model_module, "STATISTICS_SECONDS", 4)
+    pieces = speech.predict(samples, fps=25.0)
+    monkeypatch.setattr(model_module, "STRETCH_SECONDS", 60)
+    whole = speech.predict(samples, fps=25.0)
+    assert pieces.expression == pytest.approx(whole.expression, abs=1e-4)
+    assert pieces.jaw_pose == pytest.approx(whole.jaw_pose, abs=1e-4)
+
+
+def test_same_input_same_motion(speech, subject, head) -> None:
+    again = fit_speech_model(subject.features, subject.motion, offset=0.2, head=head, config=FAST)
+    first, second = (m.predict(subject.features, fps=25.0) for m in (speech, again))
+    assert np.array_equal(first.expression, second.expression)
+    assert np.array_equal(first.jaw_pose, second.jaw_pose)
+
+
+def test_rests_in_silence(speech, fake_features, head) -> None:
+    rng = np.random.default_rng(0)
+    samples = np.zeros(16000 * 5, np.float32)
+    samples[2 * 16000 : 3 * 16000] = 0.2 * rng.standard_normal(16000)
+    motion = speech.predict(samples, fps=50.0)
+    rest = speech.rest(np.zeros(1))
+    quiet = (motion.time < 1.85) | (motion.time > 3.25)
+    assert motion.jaw_pose[quiet] == pytest.approx(np.tile(rest.jaw_pose, (quiet.sum(), 1)), abs=1e-6)
+    assert motion.expression[quiet] == pytest.approx(np.tile(rest.expression, (quiet.sum(), 1)), abs=1e-6)
+    loud = (motion.time > 2.1) & (motion.time < 2.9)
+    assert np.abs(motion.jaw_pose[loud] - rest.jaw_pose).max() > 1e-3
+
+
+def test_silence_alone_is_a_still_mouth(speech, fake_features) -> None:
+    motion = speech.predict(np.zeros(16000, np.float32), fps=25.0)
+    assert np.ptp(motion.expression, axis=0).max() == 0
+    assert np.ptp(motion.jaw_pose, axis=0).max() == 0
+
+
+def test_a_stored_model_says_the_same(speech, subject, tmp_path) -> None:
+    save_file(speech.to_tensors(), tmp_path / "speech.safetensors")
+    write_json(tmp_path / "speech.json", speech.settings())
+    loaded = SpeechModel.from_tensors(
+        load_file(tmp_path / "speech.safetensors"), read_json(tmp_path / "speech.json", dict)
+    )
+    first, second = (m.predict(subject.features, fps=25.0) for m in (speech, loaded))
+    assert np.array_equal(first.expression, second.expression)
+    assert np.array_equal(first.jaw_pose, second.jaw_pose)
+
+
+def test_damaged_models_are_refused(speech) -> None:
+    tensors, settings = speech.to_tensors(), speech.settings()
+    with pytest.raises(FormatError, match="format 1"):
+        SpeechModel.from_tensors(tensors, settings | {"format": 99})
+    with pytest.raises(FormatError, match="complete"):
+        SpeechModel.from_tensors({k: v for k, v in tensors.items() if k != "space.rest"}, settings)
+    with pytest.raises(FormatError, match="complete"):
+        SpeechModel.from_tensors(tensors | {"net0.enter.weight": tensors["net0.enter.weight"][:5]}, settings)
+
+
+@pytest.mark.parametrize(("rate", "name"), [(25.0, "synthetic/1"), (50.0, "another/2")])
+def test_other_features_are_refused(speech, subject, rate: float, name: str) -> None:
+    with pytest.raises(InputError, match=r"synthetic/1 at 50 Hz[\s\S]*To do"):
+        speech.predict(SpeechFeatures(subject.features.values, rate, name), fps=25.0)
+
+
+def test_unusable_requests_are_refused(speech, subject, head) -> None:
+    with pytest.raises(InputError, match="too short"):
+        speech.predict(np.zeros(10, np.float32), fps=25.0)
+    with pytest.raises(InputError, match="positive"):
+        speech.predict(subject.features, fps=0.0)
+    with pytest.raises(InputError, match="another head model"):
+        fit_speech_model(subject.features, replace(subject.motion, head_hash="x"), offset=0.0, head=head)
+    with pytest.raises(InputError, match="too little speech"):
+        fit_speech_model(subject.features, subject.motion[:20], offset=0.0, head=head)
+
+
+def test_progress_ends_at_one(subject, head) -> None:
+    seen: list[float] = []
+    config = SpeechConfig(steps=3, seeds=(0,), folds=2)
+    fit_speech_model(subject.features, subject.motion, offset=0.2, head=head, config=config, progress=seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) == 3 * 3 + 1
+    assert seen[-1] == 1.0
+
+
+def test_scores_tell_a_right_offset_from_a_wrong_one(subject, head) -> None:
+    right, wrong = (
+        evaluate_speech(subject.features, subject.motion, offset=offset, head=head, config=replace(FAST, steps=12))
+        for offset in (0.2, -0.3)
+    )
+    assert right.correlation > 0.8 > 0.4 > wrong.correlation
+    assert right.rmse_mm < 0.6 * right.rmse_mean_face_mm
+    assert right.rmse_mm < right.rmse_nearest_frame_mm
+    assert right.closure_f1 > wrong.closure_f1
+
+
+def test_regions_split_a_head_without_arkit_names(head) -> None:
+    named = mouth_map(head)
+    nameless = head.subset(np.arange(len(head.v_template)).tolist())
+    nameless.arkit_names = ()
+    found = mouth_map(nameless)
+    actions = head.arkit_to_psi.numpy()
+    jaw_free = actions[:, [list(head.arkit_names).index(n) for n in ("mouthFunnel", "mouthSmileLeft", "browInnerUp")]]
+    scale = np.linalg.norm(jaw_free, axis=0)
+    kept = [np.linalg.norm(m.speech_part @ jaw_free, axis=0) / scale for m in (named, found)]
+    assert kept[0] == pytest.approx([1, 1, 0], abs=1e-4)
+    assert kept[1][0] > 0.6
+    assert kept[1][1] > 0.6
+    assert kept[1][2] < 0.4

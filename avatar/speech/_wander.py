@@ -25,9 +25,9 @@ def wander(
 ) -> Float[np.ndarray, "count D"]:
     """Walks through a track for as long as wanted (motion graphs, Kovar et al. 2002).
 
-    After a stretch of the track it cross-fades for a second and a half to another place. Places are compared by the pose and
-    the velocity along the whole fade, in standard deviations of the track, and places seen lately count as further
-    away, so that no loop shows.
+    After a stretch of the track it cross-fades for a second and a half to another place. Places are compared by the
+    pose at both ends of the fade and the velocity in its middle, in standard deviations of the track, and places seen
+    lately count as further away, so that no loop shows.
 
     Args:
         track: (N, D) smooth track.

@@ -329,20 +329,25 @@ def _pixel_noise(shape: tuple[int, int]) -> np.ndarray:
 
 def _share(surface: Surface, values: np.ndarray) -> np.ndarray:
     """Averages values over close samples of the same surface: rows, then columns."""
-    place = surface.scatter(np.concatenate([surface.position, surface.normal], axis=1).astype(np.float32), np.inf)
-    grid = surface.scatter(values)
-    for axis in (0, 1):
-        total, weight = grid.copy(), np.ones((*grid.shape[:2], 1), np.float32)
+    rows, columns = (np.flatnonzero(surface.hit.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return values
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    place = np.concatenate([surface.position / 0.006, surface.normal], axis=1).astype(np.float32)
+    # Channels first: sums over them are then additions of whole planes.
+    place = np.ascontiguousarray(surface.scatter(place, 1e6)[window].transpose(2, 0, 1))
+    grid = np.ascontiguousarray(surface.scatter(values)[window].transpose(2, 0, 1))
+    for axis in (1, 2):
+        total, weight = grid.copy(), np.ones(grid.shape[1:], np.float32)
         for step in (-3, -2, -1, 1, 2, 3):
             near = np.roll(place, step, axis)
-            with np.errstate(invalid="ignore"):
-                gap = ((near[..., :3] - place[..., :3]) ** 2).sum(axis=-1, keepdims=True)
-                facing = (near[..., 3:] * place[..., 3:]).sum(axis=-1, keepdims=True)
-                alike = ((gap < 0.006**2) & (facing > 0.7)).astype(np.float32)
+            gap = sum((near[channel] - place[channel]) ** 2 for channel in range(3))
+            facing = sum(near[channel] * place[channel] for channel in range(3, 6))
+            alike = (np.asarray(gap) < 1) & (np.asarray(facing) > 0.7)
             total += alike * np.roll(grid, step, axis)
             weight += alike
         grid = total / weight
-    return grid[surface.hit]
+    return grid.transpose(1, 2, 0)[surface.hit[window]]
 
 
 def _reduce(grid: np.ndarray, supersample: int) -> np.ndarray:
@@ -356,4 +361,5 @@ def _rays(values: np.ndarray) -> np.ndarray:
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    length = np.sqrt(np.einsum("...c,...c->...", values, values))[..., None]
+    return values / np.maximum(length, 1e-12)

@@ -164,7 +164,7 @@ def pin_lashes(
     card: Int[np.ndarray, "F 3"],
     skin: Int[np.ndarray, "G 3"],
     *,
-    count: int = 520,
+    count: int = 160,
     rng: np.random.Generator,
 ) -> Lashes:
     """Single upper lashes that run across a head's lash cards, from the edge on the lid to the free edge.
@@ -178,24 +178,17 @@ def pin_lashes(
     """
     chosen, weights = sample_surface(template, card, 12000, rng=rng)
     place = np.einsum("nk,nkc->nc", weights, template[card[chosen]])
+    # Each eye's lower card ends a little below the middle of both cards, where the upper one begins.
+    upper = place[:, 1] > (place[:, 1].min() + place[:, 1].max()) / 2
+    chosen, weights, place = chosen[upper], weights[upper], place[upper]
     near, share = sample_surface(template, skin, 60000, rng=rng)
     distance = KDTree(np.einsum("nk,nkc->nc", share, template[skin[near]])).query(place)[0]
-    island = np.sign(place[:, 0]) * np.where(place[:, 1] > 0.0279, 2, 1)
-    roots, tips = np.zeros(len(place), bool), np.zeros(len(place), bool)
-    for each in np.unique(island):
-        inside = island == each
-        low, high = np.quantile(distance[inside], [0.15, 0.85])
-        roots |= inside & (distance < low)
-        tips |= inside & (distance > high)
-    picked = rng.choice(np.flatnonzero(roots), count)
-    lower = np.abs(island[picked]) == 1
-    middle = np.abs(place[picked, 0]) > np.abs(place[:, 0]).min() + 0.006
-    picked = picked[middle & ~lower]
-    start = place[picked]
-    outer = np.flatnonzero(tips)
-    tip = place[outer[KDTree(place[outer]).query(start + np.array([0, 0, 0.003]))[1]]]
-    short = rng.uniform(0.5, 0.75, (len(picked), 1))
-    tip = start + (tip - start) * short
+    low, high = np.quantile(distance, [0.15, 0.85])
+    # None near the nose, where lashes are few and short.
+    roots = (distance < low) & (np.abs(place[:, 0]) > np.abs(place[:, 0]).min() + 0.006)
+    start, ends = place[rng.choice(np.flatnonzero(roots), count)], place[distance > high]
+    tip = ends[KDTree(ends).query(start + np.array([0, 0, 0.003]))[1]]
+    tip = start + (tip - start) * rng.uniform(0.5, 0.75, (count, 1))
     side = np.array([0.0003, 0, 0])
     wanted = np.stack([start - side, start + side, tip], axis=1).reshape(-1, 3)
     found = KDTree(place).query(wanted)[1]

@@ -44,7 +44,7 @@ class Subject:
         cut: Haircut | None = None,
         seed: int = 0,
     ) -> None:
-        rng = np.random.default_rng(seed)
+        for_lashes, for_hair = np.random.default_rng(seed).spawn(2)
         self.look, self._head_appearance = look, HeadAppearance(head, look)
         template = head.v_template.numpy().astype(np.float64)
         with torch.no_grad():
@@ -55,7 +55,7 @@ class Subject:
         kept = ~(skin & hidden[faces].any(axis=1))
         weights = head.weights.numpy()
         self._scalp = np.flatnonzero((weights[:, 1] > 0.98) & (template[:, 1] > template[:, 1].max() - 0.06))
-        self._bust = np.flatnonzero(weights[:, 0] > 0.98)
+        self._bust = np.flatnonzero(weights[:, 0] > 0.999)
         self._rest = rest
 
         ears = head.regions.get("ears")
@@ -65,7 +65,7 @@ class Subject:
             start, stop = head.parts["lashes"]
             card = ((faces >= start) & (faces < stop)).all(axis=1)
             kept &= ~card
-            self._lashes = pin_lashes(template, faces[card], faces[skin], rng=rng)
+            self._lashes = pin_lashes(template, faces[card], faces[skin], rng=for_lashes)
         self._hair = None
         if not look.bald:
             self._hair = grow_hair(
@@ -75,7 +75,7 @@ class Subject:
                 bare=np.zeros(len(rest)) if ears is None else ears.numpy(),
                 eye_height=eye_height,
                 cut=cut or Haircut(),
-                rng=rng,
+                rng=for_hair,
             )
         self._shirt, shirt_faces, self._station = tailor(rest, faces[skin])
         self._kept = np.flatnonzero(kept)

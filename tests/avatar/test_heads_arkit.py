@@ -109,6 +109,18 @@ def test_jaw_open_turns_the_jaw_down(head):
     np.testing.assert_allclose(moved[start:stop], 0, atol=1e-6)
 
 
+def test_mouth_close_shuts_the_lips_over_an_open_jaw(head):
+    """At the landmarks of the inner lips' middle, 13 above and 14 below."""
+    corners, barycentric = head.faces[head.landmarks.faces].numpy(), head.landmarks.barycentric.numpy()
+
+    def gap(**weights: float) -> float:
+        points = np.einsum("lk,lkc->lc", barycentric, posed(head, one(**weights))[0][corners])
+        return float(points[13, 1] - points[14, 1])
+
+    assert gap(jawOpen=1.0) > 0.02
+    assert abs(gap(jawOpen=1.0, mouthClose=1.0) - gap()) < 0.004
+
+
 def test_wrong_width_is_named(head):
     with pytest.raises(InputError, match=r"Expected: shape \(T, 52\)"):
         arkit_to_motion_parts(np.zeros((3, 51)), head)

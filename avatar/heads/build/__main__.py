@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class Command:
     keep_geometry: bool = False
     identities: int = 8
     sheet: Path | None = None
-    settings: BuildSettings = BuildSettings()
+    settings: BuildSettings = field(default_factory=BuildSettings)
 
 
 def main(command: Command) -> None:

@@ -156,6 +156,9 @@ class _SkinSamples:
         corners = self.faces[face[on_skin]]
         normal = np.einsum("nk,nkc->nc", barycentric[on_skin], scene.normals[corners])
         weights[on_skin] = np.clip(-(normal * directions[on_skin]).sum(axis=1), 0, 1) ** 2
+        # Inner lips and silhouettes are seen edge-on wherever they are seen at all.
+        edge = [index for index in (*INNER_LIPS, *OVAL) if on_skin[index]]
+        weights[edge] = np.maximum(weights[edge], 0.2)
         # The lids may cover the iris's edge, which the detector still points to: the balls are hit without the skin.
         for part, indices in IRISES.items():
             ball = np.flatnonzero(self.part == self.names.index(part))

@@ -160,7 +160,7 @@ class MakeHuman:
         return share / np.where(everything > 0, everything, 1)
 
     def mask(self, name: str) -> Float[np.ndarray, "H W"]:
-        """A painted mask in [0, 1] over the base mesh's texture sheet; ``lips``, ``eyelids``, ``ears`` …"""
+        """A painted mask in [0, 1] over the base mesh's texture sheet, for example of ``lips``."""
         data = np.frombuffer(self.read(f"mpfb2/textures/mpfb_{name}.jpg"), np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
         assert image is not None

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 # The bust ends on a sphere of this radius (m) around a point in the lower neck.
 BUST_RADIUS = 0.155
-# Corrections of MakeHuman's mouth, a factor on x and a shift in metres: its upper teeth hide behind the lip, and its tongue fills the mouth.
-# With these the incisors show 1.5 mm below the resting upper lip, as young adults' do (Vig and Brundo, 1978).
-# With these the incisors show 1.5 mm below the resting upper lip, as young adults' do (Vig and Brundo, 1978). The arch
-# is narrowed so that molars stay behind the corners of the lips, the tongue widened so that it meets the molars.
+# Corrections of MakeHuman's mouth, a factor on x and a shift in metres: its upper teeth hide behind the lip and its
+# tongue fills the mouth. With these the incisors show 1.5 mm below the resting upper lip, as young adults' do (Vig and
+# Brundo, 1978). The arch is narrowed so that molars stay behind the corners of the lips, the tongue widened so that it
+# meets the molars.
 MOUTH = {
     "teeth_upper": (0.95, (0.0, -0.0055, 0.0)),
     "teeth_lower": (0.95, (0.0, 0.001, 0.0)),
@@ -163,7 +163,7 @@ def _skin(base: BaseMesh, reference: np.ndarray) -> tuple[sp.csr_matrix, np.ndar
     corners = triangles(quads)
     faces, uv = corners[..., 0], base.uv[corners[..., 1]]
     neck = reference[base.ids("joint-neck")].mean(axis=0)
-    offset = reference - (neck + [0, 0.02, 0.015])
+    offset = reference - neck - np.array([0, 0.02, 0.015])
     below = np.stack([offset[:, 0], np.minimum(offset[:, 1], 0), offset[:, 2]], axis=1)
     field = BUST_RADIUS - np.linalg.norm(below, axis=1) + 10 * np.maximum(offset[:, 1], 0)
     near = (field[faces] > 0).any(axis=1)

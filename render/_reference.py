@@ -91,7 +91,7 @@ def rasterize_reference(
     alpha = torch.where(alpha >= MIN_ALPHA, alpha, torch.zeros_like(alpha))
 
     alpha = torch.where(torch.cumprod(1 - alpha, -1) > MIN_TRANSMITTANCE, alpha, torch.zeros_like(alpha))
-    after = torch.cumprod(torch.cat([torch.ones_like(alpha[..., :1]), 1 - alpha], -1), -1)
+    after = torch.cumprod(torch.cat([alpha.new_ones(height, width, 1), 1 - alpha], -1), -1)
     image = (alpha * after[..., :-1]) @ colors[drawn]
     left = after[..., -1:]
     if background is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -90,9 +90,10 @@ def rasterize(
     _check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
     flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
     if chosen == "cpu":
-        image, alpha, _ = _cpu.render(*flat, width, height, near, eps2d, alpha_max, threads or 0, "")
+        arguments: list[Any] = [*flat, width, height, near, eps2d, alpha_max, threads or 0, ""]
+        image, alpha, _ = _cpu.render(*arguments)
     else:
-        image, alpha = _render_in_torch(*flat, width, height, near=near, eps2d=eps2d, alpha_max=alpha_max)
+        image, alpha = _render_in_torch(*flat, width=width, height=height, near=near, eps2d=eps2d, alpha_max=alpha_max)
     return image.reshape(*batch, height, width, 3), alpha.reshape(*batch, height, width, 1)
 
 
@@ -113,6 +114,7 @@ def _render_in_torch(
     viewmats: Tensor,
     Ks: Tensor,
     backgrounds: Tensor,
+    *,
     width: int,
     height: int,
     **settings: float,
@@ -121,7 +123,7 @@ def _render_in_torch(
     alpha = means.new_zeros(means.shape[0], height, width, 1)
     cameras = zip(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, strict=True)
     for i, (*scene, background) in enumerate(cameras):
-        image[i], alpha[i] = rasterize_reference(*scene, width, height, background=background, **settings)
+        image[i], alpha[i] = rasterize_reference(*scene, width=width, height=height, background=background, **settings)
     return image, alpha
 
 

@@ -1,4 +1,5 @@
 // The C interface: plain pointers to contiguous float32 arrays, a status for every call, no Python and no torch.
+#include <cmath>
 #include <new>
 
 #include "adam.h"
@@ -59,6 +60,7 @@ HEADSPLAT_API int headsplat_render(void* state_pointer, int count, const float* 
     state.settings = {near, eps2d, alpha_max};
     state.tiles_x = (width + kTile - 1) / kTile;
     state.tiles_y = (height + kTile - 1) / kTile;
+    if (background && !std::isfinite(background[0] + background[1] + background[2])) return kNotFinite;
     if (!project({count, means, quats, scales, opacities, colors}, state, threads)) return kNotFinite;
     if (!build_tiles(state, threads)) return kTooManyIntersections;
     blend(state, background, image, alpha, threads);

@@ -1,0 +1,273 @@
+"""The rasteriser against the reference in double precision, and what it does with odd input."""
+
+import math
+
+import pytest
+import torch
+
+from avatar.errors import BackendError, InputError
+from avatar.render import _cpu, _native, rasterize
+
+NAMES = ("means", "quats", "scales", "opacities", "colors", "viewmats")
+
+
+def render_cpu(leaves, Ks, width, height, *, background=None, threads=1, isa="", near=0.01, eps2d=0.3, alpha_max=0.999):
+    """The operator itself on one camera, which lets a test choose the instruction set."""
+    background = torch.zeros(3) if background is None else background
+    arguments = [t[None] for t in (*leaves, Ks, background)]
+    image, alpha, _ = _cpu.render(*arguments, width, height, near, eps2d, alpha_max, threads, isa)
+    return image[0], alpha[0]
+
+
+def assert_agree(scene, width: int, height: int, *, isa: str = "", value=2e-5, gradient=2e-4, **settings):
+    """Values agree to `value`; each gradient to `gradient` of its own norm plus a little of the largest."""
+    g = torch.Generator().manual_seed(7)
+    v_image, v_alpha = torch.randn(height, width, 3, generator=g), torch.randn(height, width, 1, generator=g)
+    background = torch.tensor([0.2, 0.3, 0.4])
+    ours, theirs = scene.leaves(), scene.to(torch.float64).leaves()
+    ours_bg, theirs_bg = background.clone().requires_grad_(), background.double().requires_grad_()
+    image, alpha = render_cpu(ours, scene.Ks, width, height, background=ours_bg, isa=isa, **settings)
+    expected = rasterize(*theirs, scene.Ks.double(), width, height, backgrounds=theirs_bg, backend="torch", **settings)
+    torch.testing.assert_close(image.double(), expected[0], atol=value, rtol=value)
+    torch.testing.assert_close(alpha.double(), expected[1], atol=value, rtol=value)
+    ((image * v_image).sum() + (alpha * v_alpha).sum()).backward()
+    ((expected[0] * v_image).sum() + (expected[1] * v_alpha).sum()).backward()
+    for name, a, b in zip((*NAMES, "backgrounds"), (*ours, ours_bg), (*theirs, theirs_bg), strict=True):
+        error, size = (a.grad.double() - b.grad).norm(), b.grad.norm()
+        assert error <= gradient * size + 1e-6, f"{name}: error {error:.2e} of {size:.2e}"
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "height", "seed"), [(300, 72, 56, 0), (1000, 64, 48, 1), (150, 33, 17, 2), (40, 16, 16, 3)]
+)
+def test_agrees_with_the_reference(count, width, height, seed, isa, random_scene):
+    assert_agree(random_scene(count, width, height, seed=seed), width, height, isa=isa)
+
+
+def test_dense_scene_stops_where_the_reference_stops(isa, random_scene):
+    scene = random_scene(600, 32, 32, seed=4)
+    scene.opacities.copy_((scene.opacities * 1.3).clamp(max=1.0))
+    scene.scales.mul_(4)
+    alpha = rasterize(*scene.leaves(), scene.Ks, 32, 32)[1]
+    assert alpha.max() > 0.999, "the scene must drive pixels to the stop"
+    assert_agree(scene, 32, 32, isa=isa, gradient=1e-3)
+
+
+@pytest.mark.parametrize("alpha_max", [0.99, 0.5])
+def test_alpha_max_clamps_and_stops_the_gradient(alpha_max, isa, front_scene):
+    scene = front_scene(2, opacities=[1.0, 0.6], means=[[0, 0, 1], [0.1, 0, 1.2]])
+    assert_agree(scene, 32, 32, isa=isa, alpha_max=alpha_max)
+    leaves = front_scene(1, opacities=[1.0], scales=[[1e3] * 3]).leaves()
+    _, alpha = rasterize(*leaves, front_scene().Ks, 32, 32, alpha_max=alpha_max)
+    torch.testing.assert_close(alpha, torch.full_like(alpha, alpha_max), atol=1e-6, rtol=0)
+    alpha.sum().backward()
+    assert leaves[3].grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scales": [[0.3, 1e-4, 1e-4]], "quats": [[0.9, 0.1, 0.2, 0.3]]},
+        {"scales": [[2.0, 3.0, 1.0]]},
+        {"opacities": [1.0]},
+        {"opacities": [1.01 / 255]},
+        {"means": [[0.9, 0.3, 1.0]], "scales": [[0.3, 0.1, 0.2]]},
+        {"means": [[0.0, 0.0, 0.0101]], "scales": [[1e-4, 2e-4, 1e-4]]},
+        {"quats": [[3.0, -4.0, 5.0, 1.0]], "scales": [[0.2, 0.1, 0.05]]},
+    ],
+    ids=["needle", "huge", "opaque", "faint", "jacobian bound", "near plane", "long quaternion"],
+)
+def test_single_gaussians_agree(changes, isa, front_scene):
+    assert_agree(front_scene(1, **changes), 32, 32, isa=isa, gradient=2e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"means": [[0.0, 0.0, -1.0]]},
+        {"means": [[0.0, 0.0, 0.009]]},
+        {"means": [[50.0, 0.0, 1.0]]},
+        {"opacities": [0.0]},
+        {"opacities": [0.99 / 255]},
+        {"quats": [[0.0, 0.0, 0.0, 0.0]], "means": [[0.0, 0.0, -1.0]]},
+    ],
+    ids=["behind", "nearer than near", "beside", "opacity 0", "below 1/255", "zero quaternion behind"],
+)
+def test_what_is_not_drawn_leaves_the_background_and_no_gradient(changes, isa, front_scene):
+    scene, background = front_scene(1, **changes), torch.tensor([0.1, 0.2, 0.3])
+    leaves = scene.leaves()
+    image, alpha = render_cpu(leaves, scene.Ks, 20, 30, background=background, isa=isa)
+    assert torch.equal(image, background.expand(30, 20, 3))
+    assert torch.equal(alpha, torch.zeros(30, 20, 1))
+    (image.sum() + alpha.sum()).backward()
+    assert all(torch.equal(t.grad, torch.zeros_like(t)) for t in leaves)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+def test_no_gaussians(backend, front_scene):
+    leaves = front_scene(0).leaves()
+    image, alpha = rasterize(*leaves, front_scene().Ks, 5, 4, backgrounds=torch.ones(3), backend=backend)
+    assert torch.equal(image, torch.ones(4, 5, 3))
+    assert torch.equal(alpha, torch.zeros(4, 5, 1))
+    if backend == "cpu":
+        image.sum().backward()
+        assert leaves[0].grad.shape == (0, 3)
+        assert torch.equal(leaves[5].grad, torch.zeros(4, 4))
+
+
+def test_a_centred_gaussian_has_its_opacity_and_colour(front_scene):
+    # An odd size puts a pixel centre on the optical axis.
+    scene = front_scene(1, size=33)
+    image, alpha = rasterize(*scene.leaves(), scene.Ks, 33, 33)
+    torch.testing.assert_close(alpha[16, 16], torch.tensor([0.7]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(image[16, 16], 0.7 * scene.colors[0], atol=1e-6, rtol=0)
+
+
+def test_runaway_scales_stay_finite(isa, front_scene):
+    for size in (1e2, 1e6, 1e12, 1e18):
+        scene = front_scene(1, scales=[[size, 1e-5, 1e-5]], quats=[[0.8, 0.3, 0.4, 0.1]])
+        leaves = scene.leaves()
+        image, _ = render_cpu(leaves, scene.Ks, 40, 40, isa=isa)
+        image.sum().backward()
+        assert image.isfinite().all()
+        assert image.max() <= 1
+        assert leaves[0].grad.isfinite().all()
+
+
+def test_reference_passes_gradcheck(random_scene):
+    scene = random_scene(6, 7, 6, seed=5).to(torch.float64)
+    scene.scales.mul_(2)
+
+    def render(*leaves):
+        return rasterize(*leaves, scene.Ks, 7, 6, backgrounds=leaves[4][0], backend="torch")
+
+    assert torch.autograd.gradcheck(render, scene.leaves(), eps=1e-7, atol=1e-4)
+
+
+def test_threads_do_not_change_a_bit(isa, random_scene):
+    scene = random_scene(9000, 130, 70, seed=6)
+    results = []
+    for threads in (1, 2, 3):
+        leaves = scene.leaves()
+        image, alpha = render_cpu(leaves, scene.Ks, 130, 70, threads=threads, isa=isa)
+        (image.square().sum() + alpha.sum()).backward()
+        results.append([image.detach(), alpha.detach(), *(t.grad for t in leaves)])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_batches_broadcast_and_sum_their_gradients(random_scene):
+    scene = random_scene(60, 24, 20, seed=8)
+    views = scene.viewmats.repeat(2, 3, 1, 1)
+    views[..., 0, 3] = torch.linspace(-0.1, 0.1, 6).view(2, 3)
+    together = scene.leaves()
+    image, alpha = rasterize(*together[:5], views, scene.Ks, 24, 20)
+    assert image.shape == (2, 3, 20, 24, 3)
+    assert alpha.shape == (2, 3, 20, 24, 1)
+    image.square().sum().backward()
+    one_by_one = scene.leaves()
+    for i in range(2):
+        for j in range(3):
+            single, _ = rasterize(*one_by_one[:5], views[i, j], scene.Ks, 24, 20)
+            assert torch.equal(single, image[i, j])
+            single.square().sum().backward()
+    for a, b in zip(together[:5], one_by_one[:5], strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_renders_may_overlap_and_be_dropped(random_scene):
+    scene = random_scene(50, 32, 32, seed=9)
+    first, second = scene.leaves(), random_scene(70, 32, 32, seed=10).leaves()
+    image_a, _ = rasterize(*first, scene.Ks, 32, 32)
+    image_b, _ = rasterize(*second, scene.Ks, 32, 32)
+    dropped = rasterize(*second, scene.Ks, 32, 32)
+    held = len(_native.state_leases._held)
+    del dropped
+    assert len(_native.state_leases._held) == held - 1
+    image_b.sum().backward()
+    image_a.sum().backward(retain_graph=True)
+    alone = scene.leaves()
+    rasterize(*alone, scene.Ks, 32, 32)[0].sum().backward()
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(first, alone, strict=True))
+    image_a.sum().backward()
+    assert torch.equal(first[0].grad, 2 * alone[0].grad)
+
+
+def test_outputs_do_not_share_recycled_memory(front_scene):
+    scene = front_scene(1)
+    with torch.no_grad():
+        bright = rasterize(*scene.leaves(), scene.Ks, 16, 16, backgrounds=torch.ones(3))[0]
+        kept = bright.clone()
+        for _ in range(5):
+            rasterize(*scene.leaves(), scene.Ks, 16, 16)
+    assert torch.equal(bright, kept)
+
+
+def test_operator_is_registered_as_torch_wants(random_scene):
+    scene = random_scene(10, 20, 18, seed=11)
+    tensors = [t[None].requires_grad_() for t in scene.leaves()]
+    tensors = [t.detach().requires_grad_() for t in tensors]
+    arguments = (*tensors, scene.Ks[None], torch.zeros(1, 3), 20, 18, 0.01, 0.3, 0.999, 1, "")
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(_cpu.render, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "Ks", "backgrounds"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_refuses_numbers_that_are_not_finite(name, bad, random_scene):
+    scene = random_scene(40, 20, 20)
+    tensors = {n: getattr(scene, n).clone() for n in (*NAMES, "Ks")}
+    tensors["backgrounds"] = torch.zeros(3)
+    tensors[name].view(-1)[0] = bad
+    with pytest.raises(InputError, match=rf"cannot use `{name}`[\s\S]*Found: {bad}"):
+        rasterize(**tensors, width=20, height=20)
+
+
+def test_refusal_text_names_the_tensor_and_the_place(random_scene):
+    scene = random_scene(40, 20, 20)
+    scene.scales[7, 2] = math.nan
+    with pytest.raises(InputError) as error:
+        rasterize(*scene.leaves(), scene.Ks, 20, 20)
+    assert str(error.value) == (
+        "rasterize cannot use `scales`.\n"
+        "  Expected: finite numbers.\n"
+        "  Found: nan at [7, 2] of camera 0, and 0 more like it.\n"
+        "  To do: find the step that made it: a zero quaternion, a logarithm of zero, a learning rate too high."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"quats": torch.zeros(40, 3)}, r"`quats`[\s\S]*\(\.\.\., 40, 4\)[\s\S]*\(40, 3\)"),
+        ({"opacities": torch.zeros(39)}, r"`opacities`[\s\S]*\(\.\.\., 40\)[\s\S]*\(39,\)"),
+        ({"colors": torch.zeros(40, 3, dtype=torch.float64)}, r"`colors`[\s\S]*float32[\s\S]*float64"),
+        ({"viewmats": torch.eye(4).repeat(2, 1, 1), "Ks": torch.eye(3).repeat(3, 1, 1)}, "do not broadcast"),
+        ({"means": torch.zeros(3)}, "`means`"),
+        ({"width": 0}, "`width`"),
+        ({"near": 0.0}, "`near`"),
+        ({"alpha_max": 1.0}, "`alpha_max`"),
+        ({"threads": 0}, "`threads`"),
+    ],
+)
+def test_refuses_arguments_that_do_not_fit(changes, expected, random_scene):
+    scene = random_scene(40, 20, 20)
+    arguments = {n: getattr(scene, n) for n in (*NAMES, "Ks")} | {"width": 20, "height": 20} | changes
+    with pytest.raises(InputError, match=expected):
+        rasterize(**arguments)
+
+
+@pytest.mark.parametrize("backend", ["gsplat", "vulkan"])
+def test_refuses_backends_it_does_not_have(backend, front_scene):
+    scene = front_scene(1)
+    with pytest.raises(BackendError, match=backend):
+        rasterize(*scene.leaves(), scene.Ks, 8, 8, backend=backend)
+
+
+def test_refuses_an_instruction_set_the_machine_lacks():
+    with pytest.raises(BackendError, match="sse9"):
+        _native.load_library("sse9")
+
+
+def test_sources_name_their_instruction_set(isa):
+    assert _native.load_library(isa).isa == isa

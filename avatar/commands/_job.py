@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
+PREPROCESSING = ("ingest", "tracking", "shoulders")
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Job:
                     )
                 if job.settings != msgspec.to_builtins(settings):
                     job.settings = settings
-                    job.stages = {name: row for name, row in job.stages.items() if name in ("ingest", "tracking")}
+                    job.stages = {name: row for name, row in job.stages.items() if name in PREPROCESSING}
             else:
                 job = cls(source, source_sha256, settings)
             write_json(path, job)

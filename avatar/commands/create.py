@@ -78,6 +78,7 @@ def create(video: Path, output: Path, preset: str, *, size: int, consent: str | 
 def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
     """Ingest and tracking; each is skipped when it is done."""
     from avatar.preprocess.ingest import ingest
+    from avatar.preprocess.shoulders import track_shoulders
     from avatar.preprocess.tracking import track
 
     if not job.done("ingest"):
@@ -87,6 +88,9 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
     if not job.done("tracking"):
         with job.stage(output, "tracking") as row, progress_bar("track the head") as progress:
             row["figures"] = track(take, load_head("open"), progress=progress)
+    if not job.done("shoulders"):
+        with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
+            track_shoulders(take, progress=progress)
     return take
 
 

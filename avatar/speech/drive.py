@@ -65,4 +65,5 @@ def motion_from_audio(
         reye_pose=life.reye_pose,
         eyelids=life.eyelids,
         transl=life.transl,
+        torso=life.torso,
     )

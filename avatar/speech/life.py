@@ -29,7 +29,8 @@ MAXIMUM_FRAMES = 1500
 SMOOTHING_SECONDS = 0.06
 HEAD_JOINTS = ("global_orient", "neck_pose")
 EYE_JOINTS = ("leye_pose", "reye_pose")
-POSE_WIDTH, GAZE_WIDTH, BROW_COMPONENTS = 9, 6, 6
+POSE_WIDTH, TORSO_WIDTH, GAZE_WIDTH, BROW_COMPONENTS = 9, 3, 6, 6
+BROWS = POSE_WIDTH + TORSO_WIDTH  # first column of the brows in a track
 GAZE_SAMPLES = 256
 SACCADE_SECONDS = 0.04
 # Looking at a listener, fixations of speakers last about 0.3 to 2 s (Lee et al. 2002, "Eyes Alive").
@@ -49,6 +50,7 @@ class LifeMotion:
         reye_pose: (T, 3).
         eyelids: (T, 2) closure.
         transl: (T, 3) metres.
+        torso: (T, 3) metres of the shoulders' own motion.
         upper: (T, E) expression of the upper face, to be added to that of the mouth.
     """
 
@@ -59,6 +61,7 @@ class LifeMotion:
     reye_pose: Float[np.ndarray, "T 3"]
     eyelids: Float[np.ndarray, "T 2"]
     transl: Float[np.ndarray, "T 3"]
+    torso: Float[np.ndarray, "T 3"]
     upper: Float[np.ndarray, "T E"]
 
 
@@ -69,8 +72,9 @@ class LifeModel:
     Attributes:
         mean: (4, 3) mean root, neck, left and right eye, axis-angle.
         transl: (3,) mean translation, metres.
-        track: (N, 9 + P) at 25 Hz: root and neck as rotation vectors from their means, translation from its mean,
-            and P components of the brows. N is at most 1500.
+        torso: (3,) mean of the shoulders' own motion, metres.
+        track: (N, 12 + P) at 25 Hz: root and neck as rotation vectors from their means, translation and shoulders
+            from theirs, and P components of the brows. N is at most 1500.
         brow_mean: (E,) mean expression of the upper face.
         brow_basis: (P, E) its components.
         gaze_follow: (9, 6) how both eyes turn against the head, per unit of the track's pose.
@@ -81,6 +85,7 @@ class LifeModel:
 
     mean: Float[np.ndarray, "4 3"]
     transl: Float[np.ndarray, " 3"]
+    torso: Float[np.ndarray, " 3"]
     track: Float[np.ndarray, "N D"]
     brow_mean: Float[np.ndarray, " E"]
     brow_basis: Float[np.ndarray, "P E"]
@@ -111,7 +116,7 @@ class LifeModel:
         rotations = [Rotation.from_rotvec(getattr(even, name)) for name in (*HEAD_JOINTS, *EYE_JOINTS)]
         means = [rotation.mean() for rotation in rotations]
         turns = [(mean.inv() * r).as_rotvec() for mean, r in zip(means, rotations, strict=True)]
-        transl = even.transl.astype(np.float64).mean(axis=0)
+        transl, torso = (rows.astype(np.float64).mean(axis=0) for rows in (even.transl, even.torso))
 
         speech_part = mouth_map(head, betas=motion.betas).speech_part
         upper = even.expression @ (np.eye(len(speech_part)) - speech_part).T
@@ -119,7 +124,8 @@ class LifeModel:
         brow_mean = upper.mean(axis=0)
         _, strength, directions = np.linalg.svd(upper - brow_mean, full_matrices=False)
         brow_basis = directions[: min(BROW_COMPONENTS, int((strength > 1e-6).sum()))]
-        track = np.column_stack([*turns[:2], even.transl - transl, (upper - brow_mean) @ brow_basis.T])
+        brows = (upper - brow_mean) @ brow_basis.T
+        track = np.column_stack([*turns[:2], even.transl - transl, even.torso - torso, brows])
         track = gaussian_filter1d(track, SMOOTHING_SECONDS * RATE, axis=0, mode="nearest")
 
         gaze = np.column_stack(turns[2:])
@@ -133,6 +139,7 @@ class LifeModel:
         return cls(
             mean=np.stack([mean.as_rotvec() for mean in means]),
             transl=transl,
+            torso=torso,
             track=track,
             brow_mean=brow_mean,
             brow_basis=brow_basis,
@@ -160,12 +167,13 @@ class LifeModel:
         missing = sorted(set(names) - set(tensors))
         if not missing:
             model = cls(**{name: tensors[name].double().numpy() for name in names})
-            width = (POSE_WIDTH + len(model.brow_basis),)
+            width = (BROWS + len(model.brow_basis),)
             shapes = {
                 "track": model.track.shape[1:] == width and len(model.track) > 0,
                 "gaze": model.gaze.shape[1:] == (GAZE_WIDTH,) and len(model.gaze) > 0,
                 "gaze_follow": model.gaze_follow.shape == (POSE_WIDTH, GAZE_WIDTH),
                 "mean": model.mean.shape == (4, 3),
+                "torso": model.torso.shape == (TORSO_WIDTH,),
                 "blink": model.blink.shape == (3,),
             }
             missing = [name for name, fits in shapes.items() if not fits]
@@ -227,7 +235,7 @@ def natural_motion(
     rate, width, depth = model.blink
     closing = blink_curve(moments, draw_blinks(last, rate=float(rate), rng=blink_rng), width=float(width))
     eyelids = model.eyelids + np.outer(closing, np.minimum(depth, 1 - model.eyelids))
-    upper = model.brow_mean + path[:, POSE_WIDTH:] @ model.brow_basis
+    upper = model.brow_mean + path[:, BROWS:] @ model.brow_basis
     return LifeMotion(
         time=moments,
         global_orient=joints[0],
@@ -236,6 +244,7 @@ def natural_motion(
         reye_pose=joints[3],
         eyelids=eyelids.astype(np.float32),
         transl=(model.transl + path[:, 6:9]).astype(np.float32),
+        torso=(model.torso + path[:, POSE_WIDTH:BROWS]).astype(np.float32),
         upper=upper.astype(np.float32),
     )
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import soxr
 import tyro
 
 from avatar.heads import load_head
 from avatar.io.video import VideoWriter
+from avatar.motion import Motion
 from avatar.synthetic.clip import ClipSettings, clip_camera, render_motion, synthetic_motion
 from avatar.synthetic.looks import LOOKS
-from avatar.synthetic.speech import speak
+from avatar.synthetic.speech import Utterance, speak
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +28,6 @@ TEXT = (
     "Hello! My name is Robin. I am not a real person, but maybe you believed it for a moment? "
     "Move your head, and blink. Now make one of your own."
 )
-AUDIO_RATE = 24000
 LICENCE = """demo.mp4 and demo_truth.npz
 
 A rendered picture of a person who does not exist, made by `python -m avatar.synthetic` of this project. Nothing in
@@ -59,18 +63,39 @@ def main(
     """
     head = load_head()
     settings = ClipSettings(look=LOOKS[look], seed=seed, size=size)
-    fps = Fraction(round(settings.fps))
     utterance = speak(text, seed=seed)
     seconds = len(utterance.samples) / utterance.rate
     motion = synthetic_motion(head, seconds=seconds, settings=settings, phones=utterance.phones)
-    samples = soxr.resample(utterance.samples, utterance.rate, AUDIO_RATE)
-    length = round(len(motion) / fps * AUDIO_RATE)
-    samples = np.pad(samples, (0, max(0, length - len(samples))))[:length] * (0.7 / np.abs(samples).max())
+    images = render_motion(head, motion, settings=settings, workers=workers)
+    write_demo(out, images, motion=motion, utterance=utterance, settings=settings, crf=crf)
+
+
+def write_demo(
+    out: Path,
+    images: Iterable[UInt8[np.ndarray, "H W 3"]],
+    *,
+    motion: Motion,
+    utterance: Utterance,
+    settings: ClipSettings,
+    crf: int,
+) -> None:
+    """Writes the three files; the sound is cut or padded to the length of the pictures.
+
+    Args:
+        out: Folder, made when absent.
+        images: One picture for every row of `motion`.
+        motion: The truth.
+        utterance: The sound.
+        settings: What the pictures were rendered with.
+        crf: H.264 quality.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(
-        out / "demo.mp4", fps=fps, width=size, height=size, audio=(samples.astype(np.float32), AUDIO_RATE), crf=crf
-    ) as video:
-        for index, image in enumerate(render_motion(head, motion, settings=settings, workers=workers)):
+    fps, size = Fraction(settings.fps).limit_denominator(1001), settings.size
+    length = round(len(motion) / fps * utterance.rate)
+    samples = np.pad(utterance.samples, (0, max(0, length - len(utterance.samples))))[:length]
+    audio = ((0.7 / np.abs(samples).max() * samples).astype(np.float32), utterance.rate)
+    with VideoWriter(out / "demo.mp4", fps=fps, width=size, height=size, audio=audio, crf=crf) as video:
+        for index, image in enumerate(images):
             video.write(image)
             if index % 25 == 0:
                 logger.info("%d of %d frames", index, len(motion))

@@ -1,0 +1,89 @@
+"""The fused loss against torch in double precision."""
+
+import pytest
+import torch
+
+from avatar.errors import InputError
+from avatar.render.losses import fused_l1_dssim, l1_dssim, ssim_map
+
+
+def images(height, width, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4, generator=g), (height, width), mode="bilinear")[0]
+    image = smooth.movedim(0, -1).contiguous()
+    return image, (image + 0.1 * torch.randn(height, width, 3, generator=g)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("size", [(70, 90), (64, 64), (129, 33), (5, 7), (1, 1), (200, 3)])
+@pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
+def test_agrees_with_torch(size, weight, isa):
+    image, target = images(*size)
+    ours, theirs = image.clone().requires_grad_(), image.double().requires_grad_()
+    loss, _ = fused_l1_dssim(ours, target, weight, 1, isa)
+    expected = l1_dssim(theirs, target.double(), dssim_weight=weight)
+    torch.testing.assert_close(loss.double(), expected, atol=1e-6, rtol=1e-5)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    error = (ours.grad - theirs.grad).norm() / theirs.grad.norm()
+    assert error < 1e-4
+
+
+def test_torch_loss_passes_gradcheck():
+    image, target = (t.double() for t in images(6, 5))
+    assert torch.autograd.gradcheck(lambda x: l1_dssim(x, target), image.requires_grad_())
+
+
+def test_threads_do_not_change_a_bit(isa):
+    image, target = images(300, 40)
+    results = [fused_l1_dssim(image, target, 0.2, threads, isa) for threads in (1, 2, 3)]
+    for loss, gradient in results[1:]:
+        assert torch.equal(loss, results[0][0])
+        assert torch.equal(gradient, results[0][1])
+
+
+def test_equal_images_have_no_loss():
+    image, _ = images(40, 30)
+    assert l1_dssim(image, image.clone()).abs() < 1e-6
+    torch.testing.assert_close(ssim_map(image, image), torch.ones_like(image))
+
+
+def test_ssim_map_is_its_definition():
+    # One pixel of a small image by hand: windowed sums of Wang et al. 2004, with zeros outside.
+    x, y = (t.double() for t in images(9, 8))
+    offsets = torch.arange(-5, 6, dtype=torch.float64)
+    w = torch.exp(-(offsets**2) / 4.5)
+    w = w / w.sum()
+    row, column = 3, 6
+    weights = torch.zeros(9, 8, dtype=torch.float64)
+    for i, wi in zip(range(row - 5, row + 6), w, strict=True):
+        for j, wj in zip(range(column - 5, column + 6), w, strict=True):
+            if 0 <= i < 9 and 0 <= j < 8:
+                weights[i, j] = wi * wj
+    mx, my, xx, yy, xy = ((weights[..., None] * t).sum((0, 1)) for t in (x, y, x * x, y * y, x * y))
+    expected = ((2 * mx * my + 1e-4) * (2 * (xy - mx * my) + 9e-4)) / (
+        (mx**2 + my**2 + 1e-4) * (xx - mx**2 + yy - my**2 + 9e-4)
+    )
+    torch.testing.assert_close(ssim_map(x, y)[row, column], expected)
+
+
+def test_strided_images_and_batches():
+    image, target = images(20, 30)
+    turned = image.transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(l1_dssim(turned, target), l1_dssim(image, target))
+    batched = ssim_map(torch.stack([image, target]), torch.stack([target, target]))
+    torch.testing.assert_close(batched[0], ssim_map(image, target))
+
+
+def test_operator_is_registered_as_torch_wants():
+    image, target = images(12, 10)
+    torch.library.opcheck(fused_l1_dssim, (image.requires_grad_(), target, 0.2, 1, ""))
+
+
+def test_refuses_images_that_do_not_match():
+    image, target = images(6, 5)
+    with pytest.raises(InputError, match=r"one shape[\s\S]*\(6, 5, 3\)[\s\S]*\(5, 5, 3\)"):
+        l1_dssim(image, target[1:])
+    with pytest.raises(InputError, match="float64"):
+        l1_dssim(image, target.double())
+    with pytest.raises(InputError, match="no gradient for `target`"):
+        l1_dssim(image, target.requires_grad_())

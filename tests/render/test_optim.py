@@ -1,0 +1,111 @@
+"""The fused Adam against torch's."""
+
+import copy
+
+import pytest
+import torch
+
+from avatar.errors import InputError
+from avatar.render.optim import FusedAdam
+
+SHAPES = {"means": (1000, 3), "opacities": (777,), "scale": ()}
+
+
+def parameters(dtype=torch.float32):
+    g = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=g).to(dtype).requires_grad_() for name, shape in SHAPES.items()}
+
+
+def give_gradients(params, seed):
+    g = torch.Generator().manual_seed(seed)
+    for name, shape in SHAPES.items():
+        scale = 10.0 ** (seed % 4 - 4)
+        params[name].grad = (torch.randn(shape, generator=g) * scale).to(params[name].dtype)
+
+
+def torch_adam(params, rates, eps):
+    return torch.optim.Adam([{"params": [params[n]], "lr": rates[n]} for n in SHAPES], eps=eps)
+
+
+RATES = {"means": 1e-3, "opacities": 5e-2, "scale": 0.1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eps", [1e-8, 1e-15])
+def test_takes_the_steps_of_torch(dtype, eps):
+    ours, theirs = parameters(dtype), parameters(dtype)
+    a, b = FusedAdam(ours, lrs=RATES, eps=eps, threads=2), torch_adam(theirs, RATES, eps)
+    for step in range(30):
+        if step == 15:
+            a.group("means")["lr"] = b.param_groups[0]["lr"] = 3e-4
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        a.step()
+        b.step()
+    for name in SHAPES:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-6)
+
+
+def test_resumes_from_its_state_and_from_that_of_torch():
+    straight = parameters()
+    a = FusedAdam(straight, lrs=RATES)
+    for step in range(10):
+        give_gradients(straight, step)
+        a.step()
+    for make in (lambda p: FusedAdam(p, lrs=RATES), lambda p: torch_adam(p, RATES, 1e-15)):
+        first = parameters()
+        b = make(first)
+        for step in range(5):
+            give_gradients(first, step)
+            b.step()
+        second = {name: t.detach().clone().requires_grad_() for name, t in first.items()}
+        c = FusedAdam(second)
+        c.load_state_dict(copy.deepcopy(b.state_dict()))
+        for step in range(5, 10):
+            give_gradients(second, step)
+            c.step()
+        for name in SHAPES:
+            torch.testing.assert_close(second[name], straight[name], atol=1e-6, rtol=1e-6)
+
+
+def test_threads_do_not_change_a_bit():
+    results = []
+    for threads in (1, 2, 3):
+        param = torch.linspace(-1, 1, 100_003).requires_grad_()
+        optimizer = FusedAdam({"p": param}, threads=threads)
+        param.grad = torch.linspace(2, -1, 100_003)
+        optimizer.step()
+        results.append(param.detach())
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_strided_parameters_take_the_same_step():
+    plain = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    strided = plain.t().contiguous().t().requires_grad_()
+    plain.requires_grad_()
+    a, b = FusedAdam({"p": plain}), FusedAdam({"p": strided})
+    for param in (plain, strided):
+        param.grad = torch.linspace(-1, 1, 24).view(6, 4)
+    a.step()
+    b.step()
+    torch.testing.assert_close(plain, strided)
+
+
+def test_leaves_parameters_without_a_gradient_and_tells_autograd_of_the_others():
+    params = parameters()
+    before = params["opacities"].detach().clone()
+    optimizer = FusedAdam(params)
+    loss = params["means"].square().sum()
+    params["means"].grad = torch.ones(1000, 3)
+    optimizer.step()
+    assert torch.equal(params["opacities"], before)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_refuses_names_it_does_not_know():
+    with pytest.raises(InputError, match="colours"):
+        FusedAdam(parameters(), lrs={"colours": 1.0})
+    with pytest.raises(InputError, match="means, opacities, scale"):
+        FusedAdam(parameters()).group("colours")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-SHIPPED = {"open": "open_head.npz"}
+# The shipped heads, by the name a person types and by the id that files keep.
+SHIPPED = {"open": "open_head.npz", "open-1": "open_head.npz"}
 
 
 class LandmarkEmbedding(NamedTuple):

@@ -126,33 +126,37 @@ struct alignas(64) Projected {
 };
 
 // Depth comes out negative for a Gaussian that is not drawn: before the near plane, fainter than 1/255, degenerate.
+HEADSPLAT_INLINE void project_lane(const Camera& c, const Settings& s, const Batch& in, Projected& out, int l) {
+  Geometry g = geometry(c, in, l);
+  float xx = dot(g.factor0, g.factor0), yy = dot(g.factor1, g.factor1), xy = dot(g.factor0, g.factor1);
+  // det(F F^T + e I) = |f0 x f1|^2 + e (|f0|^2 + |f1|^2) + e^2, which keeps its digits where a needle would cancel
+  // them in the usual form.
+  Vec3 area = cross(g.factor0, g.factor1);
+  float det = dot(area, area) + s.eps2d * (xx + yy) + s.eps2d * s.eps2d;
+  float inv_det = 1.f / det;
+  xx += s.eps2d;
+  yy += s.eps2d;
+  out.x[l] = c.fx * g.slope_x + c.cx;
+  out.y[l] = c.fy * g.slope_y + c.cy;
+  out.conic_xx[l] = yy * inv_det;
+  out.conic_xy[l] = -xy * inv_det;
+  out.conic_yy[l] = xx * inv_det;
+  float log_opacity = log2_positive(in.opacity[l] > 1e-20f ? in.opacity[l] : 1e-20f);
+  out.log_opacity[l] = log_opacity;
+  float reach = clamp((log_opacity - kMinLogAlpha) * (2.f / kLog2E), 0.f, kMaxExtent * kMaxExtent);
+  out.extent_x[l] = std::sqrt(reach * xx);
+  out.extent_y[l] = std::sqrt(reach * yy);
+  float depth = g.z >= s.near ? g.z : -1.f;
+  depth = det > 0.f && det < 1e38f ? depth : -1.f;
+  out.depth[l] = log_opacity >= kMinLogAlpha ? depth : -1.f;
+}
+
+// The loops over lanes call a function, because GCC turns a structure that is local to a simd loop into an array, and
+// then vectorises nothing.
 void project_batch(const Camera& c, const Settings& s, const Batch& in, Projected& out) {
   const int n = lane_count();
 #pragma omp simd
-  for (int l = 0; l < n; l++) {
-    Geometry g = geometry(c, in, l);
-    float xx = dot(g.factor0, g.factor0), yy = dot(g.factor1, g.factor1), xy = dot(g.factor0, g.factor1);
-    // det(F F^T + e I) = |f0 x f1|^2 + e (|f0|^2 + |f1|^2) + e^2, which keeps its digits where a needle would cancel
-    // them in the usual form.
-    Vec3 area = cross(g.factor0, g.factor1);
-    float det = dot(area, area) + s.eps2d * (xx + yy) + s.eps2d * s.eps2d;
-    float inv_det = 1.f / det;
-    xx += s.eps2d;
-    yy += s.eps2d;
-    out.x[l] = c.fx * g.slope_x + c.cx;
-    out.y[l] = c.fy * g.slope_y + c.cy;
-    out.conic_xx[l] = yy * inv_det;
-    out.conic_xy[l] = -xy * inv_det;
-    out.conic_yy[l] = xx * inv_det;
-    float log_opacity = log2_positive(in.opacity[l] > 1e-20f ? in.opacity[l] : 1e-20f);
-    out.log_opacity[l] = log_opacity;
-    float reach = clamp((log_opacity - kMinLogAlpha) * (2.f / kLog2E), 0.f, kMaxExtent * kMaxExtent);
-    out.extent_x[l] = std::sqrt(reach * xx);
-    out.extent_y[l] = std::sqrt(reach * yy);
-    float depth = g.z >= s.near ? g.z : -1.f;
-    depth = det > 0.f && det < 1e38f ? depth : -1.f;
-    out.depth[l] = log_opacity >= kMinLogAlpha ? depth : -1.f;
-  }
+  for (int l = 0; l < n; l++) project_lane(c, s, in, out, l);
 }
 
 // Pixels whose centres lie in [center - extent, center + extent], clipped to [0, size); a little is added for rounding.
@@ -259,12 +263,11 @@ HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, Ba
   // And to the centre in the camera, by way of the projected centre and of the Jacobian. A bounded slope is a constant.
   float inv_z2 = g.inv_z * g.inv_z;
   float via_x = -c.fx * inv_z2 * v_j02, via_y = -c.fy * inv_z2 * v_j12;
-  bool free_x = g.slope_x <= c.slope_max_x && g.slope_x >= c.slope_min_x;
-  bool free_y = g.slope_y <= c.slope_max_y && g.slope_y >= c.slope_min_y;
-  Vec3 v = {c.fx * g.inv_z * v_center_x + (free_x ? via_x : 0.f), c.fy * g.inv_z * v_center_y + (free_y ? via_y : 0.f),
+  float free_x = g.slope_x == g.bounded_x ? 1.f : 0.f, free_y = g.slope_y == g.bounded_y ? 1.f : 0.f;
+  Vec3 v = {c.fx * g.inv_z * v_center_x + free_x * via_x, c.fy * g.inv_z * v_center_y + free_y * via_y,
             -(c.fx * g.slope_x * v_center_x + c.fy * g.slope_y * v_center_y) * g.inv_z -
-                inv_z2 * (c.fx * v_j00 + c.fy * v_j11) - (free_x ? 2.f : 1.f) * via_x * g.bounded_x -
-                (free_y ? 2.f : 1.f) * via_y * g.bounded_y};
+                inv_z2 * (c.fx * v_j00 + c.fy * v_j11) - (1.f + free_x) * via_x * g.bounded_x -
+                (1.f + free_y) * via_y * g.bounded_y};
   Vec3 v_mean = c.right * v.x + c.down * v.y + c.forward * v.z;
   io.mean[0][l] = v_mean.x, io.mean[1][l] = v_mean.y, io.mean[2][l] = v_mean.z;
   io.scale[0][l] = v_scale.x, io.scale[1][l] = v_scale.y, io.scale[2][l] = v_scale.z;

@@ -1,6 +1,7 @@
 """The rasteriser against the reference in double precision, and what it does with odd input."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -191,6 +192,21 @@ def test_renders_may_overlap_and_be_dropped(random_scene):
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(first, alone, strict=True))
     image_a.sum().backward()
     assert torch.equal(first[0].grad, 2 * alone[0].grad)
+
+
+def test_python_threads_may_render_at_once(random_scene):
+    scene = random_scene(3000, 100, 80, seed=12)
+
+    def gradients(_) -> list[torch.Tensor]:
+        leaves = scene.leaves()
+        image, alpha = render_cpu(leaves, scene.Ks, 100, 80, threads=2)
+        (image.square().sum() + alpha.sum()).backward()
+        return [image.detach(), *(t.grad for t in leaves)]
+
+    alone = gradients(None)
+    with ThreadPoolExecutor(3) as executor:
+        for result in executor.map(gradients, range(12)):
+            assert all(torch.equal(a, b) for a, b in zip(alone, result, strict=True))
 
 
 def test_outputs_do_not_share_recycled_memory(front_scene):

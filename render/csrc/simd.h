@@ -256,8 +256,8 @@ HEADSPLAT_INLINE bool any(const Mask& m) {
   return bits(joined) != 0;
 }
 
-// 2^x for |x| < 126, relative error below 3e-7 (a minimax polynomial of the fraction, exact at 0). Adding 1.5 * 2^23 rounds
-// x to an integer in the low mantissa bits.
+// 2^x for |x| < 126, relative error below 3e-7 (a minimax polynomial of the fraction, exact at 0). Adding 1.5 * 2^23
+// rounds x to an integer in the low mantissa bits.
 HEADSPLAT_INLINE Reg exp2(Reg x) {
   Reg magic = reg_set(12582912.f);
   Reg whole = x + magic;

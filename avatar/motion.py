@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -97,7 +98,8 @@ class Motion:
 
     def save(self, path: Path) -> None:
         """Writes the motion as an npz of plain arrays."""
-        np.savez_compressed(path, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+        values: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        np.savez_compressed(path, **values)
 
     @classmethod
     def load(cls, path: Path) -> Motion:
@@ -108,7 +110,17 @@ class Motion:
                 values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name != "torso"}
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        # What numpy reads as something other than an npz fails as a context manager, by type or by attribute.
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise FormatError(
                 f"{path} is not a motion file",
                 expected=f"an npz with {', '.join(f.name for f in fields(cls))}",

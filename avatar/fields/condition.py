@@ -36,6 +36,12 @@ def motion_features(motion: Motion, head: Head) -> Float[np.ndarray, "T C"]:
     return np.concatenate(features, axis=1).astype(np.float32)
 
 
+def feature_count(head: Head) -> int:
+    """Number of `motion_features` of a head model."""
+    expression = head.arkit_to_psi.shape[1] if head.arkit_to_psi.numel() else head.exprdirs.shape[-1]
+    return expression + 14
+
+
 class MotionCondition(nn.Module):
     """The leading principal components of a take's motion features, in units of their deviation.
 

@@ -124,13 +124,21 @@ class GaussianHead(nn.Module):
         return len(self.triangles)
 
     def poses(self, motion: Motion) -> list[Pose]:
-        """The motion's moments as tensors; raises InputError when it belongs to another head model."""
+        """The motion's moments as tensors; raises InputError when it does not fit the head model."""
         if motion.head_hash != self.head.hash:
             raise InputError(
                 "The motion belongs to another head model",
                 expected=f"{self.head.id} ({self.head.hash[:12]})",
                 found=f"{motion.head_id} ({motion.head_hash[:12]})",
                 fix="use a motion that was tracked or made with this avatar's head",
+            )
+        components = self.head.exprdirs.shape[-1]
+        if motion.expression.shape[1] != components:
+            raise InputError(
+                "The motion does not fit the head model",
+                expected=f"{components} expression coefficients",
+                found=str(motion.expression.shape[1]),
+                fix="make the motion file again",
             )
         conditions = self.condition(torch.as_tensor(motion_features(motion, self.head)))
         tensors = [
@@ -143,10 +151,8 @@ class GaussianHead(nn.Module):
         ]
 
     def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
-        """The posed head followed by the torso sheet, which turns with the root and moves as the shoulders do; metres."""
-        head = self._subject(
-            expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl
-        )[0]
+        """The posed head, then the torso sheet, which turns with the root and moves as the shoulders do; metres."""
+        head = self._subject(expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl)[0]
         root = rotation_matrices(pose.joints[0, 0])
         torso = (self.torso_vertices - self._root) @ root.T + self._root + pose.transl + pose.torso
         return torch.cat([head, torso])

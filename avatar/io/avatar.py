@@ -1,12 +1,14 @@
 """The avatar on disk: a folder, or the same files zipped as one ``.avatar``.
 
-``avatar.json`` says what it is, ``weights.safetensors`` holds every tensor, ``background.png`` is the clip's own plate and
-``preview.png`` a picture. Loading executes nothing: names, shapes and dtypes are checked before use.
+``avatar.json`` says what it is, ``weights.safetensors`` holds every tensor, ``background.png`` is the clip's own plate
+and ``preview.png`` a picture. Loading executes nothing: names, shapes and dtypes are checked before use.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from safetensors.torch import save_file
 
 from avatar.config import write_json
 from avatar.errors import FormatError, InputError
-from avatar.fields.condition import MotionCondition
+from avatar.fields.condition import MotionCondition, feature_count
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.heads import load_head
 
@@ -33,6 +35,7 @@ SCHEMA = 1
 MANIFEST, WEIGHTS, PLATE, PREVIEW = "avatar.json", "weights.safetensors", "background.png", "preview.png"
 FILES = (MANIFEST, WEIGHTS, PLATE, PREVIEW)
 LARGEST_FILE = 1 << 30
+BARYCENTRIC_TOLERANCE = 0.01
 TRAINED = ("offsets", "log_scales", "quats", "opacity_logits", "color_logits", "residuals")
 GAUSSIANS, SPEECH, LIFE = "gaussians.", "speech.", "life."
 
@@ -68,6 +71,11 @@ class AvatarInfo:
     provenance: dict[str, str] = field(default_factory=dict)
     consent: str | None = None
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        sizes = (self.gaussians, self.width, self.height, *self.fps)
+        if min(sizes) < 1 or not (self.focal > 0 and math.isfinite(self.focal)):
+            raise ValueError("gaussians, width, height, focal and fps must be positive")
 
 
 @dataclass(frozen=True)
@@ -139,20 +147,21 @@ def load_avatar(path: Path) -> StoredAvatar:
     """Reads an avatar folder or ``.avatar`` file; raises InputError or FormatError for anything else."""
     files = _read_files(Path(path))
     try:
-        info = msgspec.json.decode(files[MANIFEST], type=AvatarInfo)
+        schema = msgspec.json.decode(files[MANIFEST], type=dict[str, Any]).get("schema")
+        info = msgspec.json.decode(files[MANIFEST], type=AvatarInfo) if schema == SCHEMA else None
         tensors = load_tensors(files[WEIGHTS])
     except (msgspec.DecodeError, SafetensorError, ValueError) as error:
         raise FormatError(
             f"The avatar {path} is damaged", expected="avatar.json and weights.safetensors as written", found=str(error)
         ) from error
-    if info.schema != SCHEMA:
+    if info is None:
         raise FormatError(
             f"The avatar {path} has another layout",
             expected=f"schema {SCHEMA}",
-            found=f"schema {info.schema}",
+            found=f"schema {schema}",
             fix="update headsplat, or make the avatar again",
         )
-    plate = cv2.imdecode(np.frombuffer(files[PLATE], np.uint8), cv2.IMREAD_COLOR)
+    plate = cv2.imdecode(np.frombuffer(files[PLATE], np.uint8), cv2.IMREAD_COLOR) if files[PLATE] else None
     if plate is None:
         raise FormatError(f"The avatar {path} is damaged", expected=f"a PNG picture in {PLATE}", found="something else")
     sections = [
@@ -186,7 +195,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
         raise InputError(
             f"There is no avatar at {path}", expected="an avatar folder or an .avatar file", found="nothing"
         ) from error
-    except (KeyError, zipfile.BadZipFile, OSError) as error:
+    except (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
         raise FormatError(f"{path} is not an avatar", expected="an .avatar file (a zip)", found=str(error)) from error
 
 
@@ -201,8 +210,11 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
             fix="make the avatar again, or install the version of headsplat that made it",
         )
     n = info.gaussians
-    components = tensors["condition_basis"].shape[-1] if "condition_basis" in tensors else 0
+    features = feature_count(head)
+    components = next(reversed(tensors["condition_basis"].shape), 0) if "condition_basis" in tensors else 0
     shapes: dict[str, tuple[int | None, ...]] = {
+        "condition_mean": (features,),
+        "condition_basis": (features, components),
         "offsets": (n, 3),
         "log_scales": (n, 3),
         "quats": (n, 4),
@@ -215,8 +227,6 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "betas": (None,),
         "torso_vertices": (None, 3),
         "torso_faces": (None, 3),
-        "condition_mean": (None,),
-        "condition_basis": (None, components),
     }
     for name, shape in shapes.items():
         found = tuple(tensors[name].shape) if name in tensors else None
@@ -228,12 +238,23 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
             raise FormatError(f"The avatar {path} is damaged", expected=f"{name} of shape {shape}", found=str(found))
         if not torch.isfinite(tensors[name]).all():
             raise FormatError(f"The avatar {path} is damaged", expected=f"finite {name}", found="NaN or inf")
+    if len(tensors["betas"]) > head.shapedirs.shape[-1]:
+        raise FormatError(
+            f"The avatar {path} is damaged",
+            expected=f"up to {head.shapedirs.shape[-1]} betas",
+            found=str(len(tensors["betas"])),
+        )
     vertices = len(head.v_template) + len(tensors["torso_vertices"])
     triangles = len(head.faces) + len(tensors["torso_faces"])
     for name, limit in (("triangles", triangles), ("torso_faces", vertices), ("regions", len(REGIONS))):
         values = tensors[name].long()
         if values.numel() and not (values.min() >= 0 and values.max() < limit):
             raise FormatError(f"The avatar {path} is damaged", expected=f"{name} below {limit}", found="other indices")
+    # Rounded weights no longer sum to one, which would pull each anchor towards the origin, far from the head.
+    barycentric = tensors["barycentric"].float()
+    total = barycentric.sum(1, keepdim=True)
+    if ((total - 1).abs() > BARYCENTRIC_TOLERANCE).any():
+        raise FormatError(f"The avatar {path} is damaged", expected="barycentric rows that sum to 1", found="others")
     result = GaussianHead(
         head,
         tensors["betas"].float(),
@@ -241,7 +262,7 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         tensors["torso_faces"].long(),
         MotionCondition(tensors["condition_mean"].float(), tensors["condition_basis"].float()),
         triangles=tensors["triangles"].long(),
-        barycentric=tensors["barycentric"].float(),
+        barycentric=barycentric / total,
         regions=tensors["regions"].long(),
     )
     with torch.no_grad():

@@ -1,9 +1,10 @@
-"""The command line. Every command is a dataclass here and runs a module of `avatar.commands`, imported when it is used."""
+"""The command line. Every command is a dataclass here and runs a module of `avatar.commands`, imported on use."""
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,8 @@ def main(arguments: list[str] | None = None) -> None:
         args=arguments,
     )
     module, function = next(row[1:] for row in COMMANDS.values() if isinstance(options, row[0]))
+    # torch's workers spin while they wait, which starves the rasteriser's own threads; its operations here are small.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         getattr(importlib.import_module(f"avatar.commands.{module}"), function)(options)

@@ -70,8 +70,8 @@ def evaluate_held_out(
         progress: Called with the frames done and the frames in all.
 
     Returns:
-        ``video_driven``, ``nearest_frame`` (after a similarity alignment) and ``nearest_frame_raw``, each with ``psnr``,
-        ``ssim`` and ``l1``, and ``frames`` with their number.
+        ``video_driven``, ``nearest_frame`` (after a similarity alignment) and ``nearest_frame_raw``, each with
+        ``psnr``, ``ssim`` and ``l1``, and ``frames`` with their number.
     """
     split = take.split()
     landmarks = take.perception()["landmarks"]

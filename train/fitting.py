@@ -154,7 +154,7 @@ def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:
         "residuals": config.lr_residuals,
     }
     groups = [
-        {"params": [getattr(gaussians, name)], "lr": rate, "base_lr": rate, "name": name} for name, rate in rates.items()
+        {"params": [getattr(gaussians, name)], "lr": lr, "base_lr": lr, "name": name} for name, lr in rates.items()
     ]
     return FusedAdam(groups, eps=1e-12)
 

@@ -32,7 +32,8 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
 th:first-child, td:first-child { text-align: left; } tr { border-bottom: 1px solid #ddd; }
-img { max-width: 100%; border-radius: 4px; } figcaption, .note { color: #666; font-size: .9rem; } figure { margin: 1rem 0; }
+img { max-width: 100%; border-radius: 4px; } figure { margin: 1rem 0; }
+figcaption, .note { color: #666; font-size: .9rem; }
 """
 
 
@@ -82,7 +83,7 @@ def write_report(path: Path, report: dict[str, Any], pictures: dict[str, UInt8[n
         _table(("head region", "PSNR dB", "SSIM", "L1"), rows),
         "<p class=note>Rendered over the clip's own background plate and compared with the untouched frames inside the "
         "head's mask; none of these frames was trained on.</p>",
-        *(f"<figure><img src='{_embedded(p)}'><figcaption>{html.escape(c)}</figcaption></figure>" for c, p in pictures.items()),
+        *(_figure(caption, picture) for caption, picture in pictures.items()),
         "<h2>Tracking</h2>",
         _table(("figure", "value"), _figures(report["tracking"])),
         "<h2>Speech</h2>",
@@ -111,6 +112,11 @@ def _figures(values: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in values.items()
         if isinstance(value, int | float | str)
     ]
+
+
+def _figure(caption: str, picture: UInt8[np.ndarray, "H W 3"]) -> str:
+    """A picture with its caption."""
+    return f"<figure><img src='{_embedded(picture)}'><figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _embedded(picture: UInt8[np.ndarray, "H W 3"]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
@@ -89,7 +89,8 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
     generator = np.random.default_rng(config.seed)
     on_head = generator.choice(len(weight), config.gaussians, p=weight / weight.sum())
     # Of n points drawn with density w/a on a triangle, each covers the area (total w / n) a / w.
-    spread = INITIAL_OVERLAP * np.sqrt(weight.sum() / config.gaussians * (seen.areas / np.maximum(weight, 1e-12))[on_head])
+    thinness = (seen.areas / np.maximum(weight, 1e-12))[on_head]
+    spread = INITIAL_OVERLAP * np.sqrt(weight.sum() / config.gaussians * thinness)
     spread = spread.clip(*SCALE_RANGE)
     color = _filled(seen.colors, seen.centroids, region)[on_head]
     triangles, regions = on_head, region[on_head]
@@ -129,6 +130,6 @@ def _filled(colors: np.ndarray, centroids: np.ndarray, region: np.ndarray) -> np
         source = source if source.any() else shown
         target = ~shown & (region == kind)
         if target.any():
-            nearest = cKDTree(centroids[source]).query(centroids[target])[1]
+            nearest = KDTree(centroids[source]).query(centroids[target])[1]
             colors[target] = colors[source][nearest]
     return colors

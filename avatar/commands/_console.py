@@ -56,7 +56,8 @@ def _lines(value: Any, indent: str = "") -> list[str]:
                 lines.append(f"{indent}{key:<24} {_text(entry)}")
         return lines
     if isinstance(value, list):
-        return [line for entry in value for line in (_lines(entry, indent) + [""] if isinstance(entry, dict) else [f"{indent}{_text(entry)}"])]
+        rows = [[*_lines(entry, indent), ""] if isinstance(entry, dict) else [indent + _text(entry)] for entry in value]
+        return [line for row in rows for line in row]
     return [indent + _text(value)]
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import msgspec
 
 from avatar.config import read_json, write_json
 from avatar.errors import InputError
+from avatar.io._files import peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,31 +42,50 @@ class Job:
         """Finds or starts the job of a folder.
 
         Raises:
-            InputError: The folder holds the work of another clip, or cannot be written.
+            InputError: The folder holds the work of another clip or size, or cannot be written; it is left as it is.
         """
         path = folder / FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if path.is_file():
                 job = read_json(path, cls)
-                if job.source_sha256 != source_sha256:
-                    raise InputError(
-                        f"{folder} already holds an avatar of another clip",
-                        expected=f"{job.source} or an empty folder",
-                        found=source,
-                        fix="choose another output folder with -o",
-                    )
-                if job.settings != msgspec.to_builtins(settings):
-                    job.settings = settings
+                job._check(folder, source, source_sha256, settings)
+                job.source, job.source_sha256 = source, source_sha256
+                merged = job.settings | msgspec.to_builtins(settings)
+                if job.settings != merged:
+                    job.settings = merged
                     job.stages = {name: row for name, row in job.stages.items() if name in PREPROCESSING}
             else:
                 job = cls(source, source_sha256, settings)
             write_json(path, job)
         except OSError as error:
             raise InputError(
-                f"The output folder {folder} cannot be written", found=str(error), fix="choose another folder with -o"
+                f"The output folder {folder} cannot be written",
+                expected="a folder that can be written to",
+                found=error.strerror or str(error),
+                fix="choose another folder with -o",
             ) from error
         return job
+
+    def _check(self, folder: Path, source: str, source_sha256: str, settings: dict[str, Any]) -> None:
+        """Raises InputError where finished stages cannot serve; a clip that was refused before leaves no trace."""
+        if not self.stages:
+            return
+        if self.source_sha256 != source_sha256:
+            raise InputError(
+                f"{folder} already holds an avatar of another clip",
+                expected=f"{self.source} or an empty folder",
+                found=f"{source} with other content",
+                fix="choose another output folder with -o",
+            )
+        size = self.settings.get("size")
+        if settings.get("size", size) != size and self.done(PREPROCESSING[0]):
+            raise InputError(
+                f"{folder} already holds a take of another size",
+                expected=f"--size {size}",
+                found=str(settings["size"]),
+                fix="choose another output folder with -o, or the same size",
+            )
 
     def done(self, stage: str) -> bool:
         """Whether a stage has finished."""
@@ -91,7 +109,7 @@ class Job:
 def _reset_peak_memory() -> None:
     """Starts a new maximum, where the system can (Linux: proc(5), clear_refs)."""
     control = Path("/proc/self/clear_refs")
-    if control.exists():
+    with suppress(OSError):
         control.write_text("5")
 
 
@@ -101,5 +119,4 @@ def _peak_memory_mb() -> float:
     if status.exists():
         line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
         return int(line.split()[1]) / 1000
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak_memory()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import avatar
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._job import Job
 from avatar.config import write_json
+from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.io.avatar import AvatarInfo, load_avatar, save_avatar
 from avatar.io.take import Take
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from avatar.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
+SMALLEST = 64
 
 
 def run(options: Create) -> None:
@@ -41,6 +43,7 @@ def run_preprocess(options: Preprocess) -> None:
 def run_train(options: Train) -> None:
     """Makes an avatar from a take."""
     take = Take.open(options.take)
+    take.motion()  # An unfinished take is refused before the output folder is touched.
     settings = train_settings(options.preset)
     job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
     report = make_avatar(take, options.output, job, options.preset, consent=options.consent)
@@ -57,6 +60,13 @@ def finish(output: Path, report: dict[str, Any], *, as_json: bool) -> None:
 
 def open_job(video: Path, output: Path, settings: dict[str, Any]) -> Job:
     """The job of a clip in a folder; a clip that cannot be read is refused before the folder is touched."""
+    if settings["size"] < SMALLEST:
+        raise InputError(
+            "The option --size cannot be used",
+            expected=f"at least {SMALLEST} pixels",
+            found=str(settings["size"]),
+            fix="leave it out for 512",
+        )
     probe(video)
     return Job.open(output, video.name, sha256_of(video), settings)
 
@@ -121,31 +131,32 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
         row["steps"] = config.steps
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
-    info = AvatarInfo(
-        head_id=head.id,
-        head_hash=head.hash,
-        gaussians=len(gaussians),
-        width=take.info.width,
-        height=take.info.height,
-        focal=take.info.focal,
-        fps=take.info.fps,
-        speech=speech.settings() if speech else None,
-        limits=seen_limits(take),
-        provenance={"source_sha256": take.info.source_sha256, "headsplat": avatar.__version__},
-        consent=consent,
-    )
-    plate = take.background()
-    front = Camera.front(info.focal, info.width, info.height)
-    pose = gaussians.poses(take.motion()[take.split()["train"][:1]])[0]
-    save_avatar(
-        output,
-        info,
-        gaussians,
-        speech=speech.to_tensors() if speech else {},
-        life=life.to_tensors(),
-        plate=plate,
-        preview=composite(render_pose(gaussians, pose, front), plate / 255.0),
-    )
+        # The stage ends with the avatar on disk: a kill before that runs it again.
+        info = AvatarInfo(
+            head_id=head.id,
+            head_hash=head.hash,
+            gaussians=len(gaussians),
+            width=take.info.width,
+            height=take.info.height,
+            focal=take.info.focal,
+            fps=take.info.fps,
+            speech=speech.settings() if speech else None,
+            limits=seen_limits(take),
+            provenance={"source_sha256": take.info.source_sha256, "headsplat": version("headsplat")},
+            consent=consent,
+        )
+        plate = take.background()
+        front = Camera.front(info.focal, info.width, info.height)
+        pose = gaussians.poses(take.motion()[take.split()["train"][:1]])[0]
+        save_avatar(
+            output,
+            info,
+            gaussians,
+            speech=speech.to_tensors() if speech else {},
+            life=life.to_tensors(),
+            plate=plate,
+            preview=composite(render_pose(gaussians, pose, front), plate / 255.0),
+        )
     checkpoint.unlink(missing_ok=True)
 
 
@@ -180,9 +191,10 @@ def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str,
     }
     write_json(output / "report.json", report)
     center = head_center(stored, take.motion()[-1:])
+    comparison, views = comparison_sheet(take, stored.gaussians), orbit_sheet(take, stored.gaussians, center)
     pictures = {
-        "Held-out frames: truth, render, error times 5 inside the head's mask": comparison_sheet(take, stored.gaussians),
-        "Views nobody filmed: the last frame from 30 degrees on either side": orbit_sheet(take, stored.gaussians, center),
+        "Held-out frames: truth, render, error times 5 inside the head's mask": comparison,
+        "Views nobody filmed: the last frame from 30 degrees on either side": views,
     }
     write_report(output / "report.html", report, pictures)
     return report

@@ -24,22 +24,19 @@ if TYPE_CHECKING:
 
 SPEECH_RATE = 16000
 SOUND_RATE = 48000
+TRANSPARENT = (".mov", ".webm")
 
 
 def run(options: Render) -> None:
     """Renders what the options ask for and says what was written."""
-    if (options.audio is None) == (options.motion is None):
-        raise InputError(
-            "What drives the avatar is not clear",
-            expected="one of --audio FILE and --motion FILE",
-            found="both" if options.audio else "neither",
-        )
+    check_options(options)
     stored = load_avatar(options.avatar)
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
-    if options.audio:
-        motion, sound = spoken_motion(stored, options.audio, fps=fps, seed=options.seed, pose=options.pose)
-    else:
+    if options.motion:
         motion, sound = filed_motion(options.motion, fps=fps), None
+    else:
+        assert options.audio
+        motion, sound = spoken_motion(stored, options.audio, fps=fps, seed=options.seed, pose=options.pose)
     written = render_video(
         stored,
         motion,
@@ -52,6 +49,32 @@ def run(options: Render) -> None:
     )
     say(f"[bold]{options.output}[/bold] is ready.")
     show(written, as_json=options.json)
+
+
+def check_options(options: Render) -> None:
+    """Raises InputError for options that no avatar can meet, before anything is read."""
+    if (options.audio is None) == (options.motion is None):
+        raise InputError(
+            "What drives the avatar is not clear",
+            expected="one of --audio FILE and --motion FILE",
+            found="both" if options.audio else "neither",
+            fix="give one of the two",
+        )
+    for name, value, low, high in (("fps", options.fps, 1, 240), ("size", options.size, 16, 8192)):
+        if value is not None and not low <= value <= high:
+            raise InputError(
+                f"The option --{name} cannot be used",
+                expected=f"{low} to {high}",
+                found=str(value),
+                fix="leave it out for the recording's own",
+            )
+    if options.background == "transparent" and options.output.suffix not in TRANSPARENT:
+        raise InputError(
+            "Only a .mov or .webm can be transparent",
+            expected=f"--output with {' or '.join(TRANSPARENT)}",
+            found=options.output.suffix or "no suffix",
+            fix="choose another --output or another --background",
+        )
 
 
 def spoken_motion(
@@ -68,7 +91,12 @@ def spoken_motion(
 
     samples = read_audio(audio, rate=SPEECH_RATE)
     if samples is None or not len(samples):
-        raise InputError(f"{audio} has no sound", expected="an audio or video file with speech")
+        raise InputError(
+            f"{audio} has no sound",
+            expected="an audio or video file with speech",
+            found="no sound track",
+            fix="choose another --audio",
+        )
     if stored.info.speech is None:
         raise InputError(
             "This avatar cannot speak",
@@ -89,7 +117,13 @@ def filed_motion(path: Path, *, fps: Fraction) -> Motion:
     try:
         motion = Motion.load(path)
     except FileNotFoundError as error:
-        raise InputError(f"There is no motion file {path}", expected="an npz of a motion", found="nothing") from error
+        raise InputError(
+            f"There is no motion file {path}", expected="an npz of a motion", found="nothing", fix="check the path"
+        ) from error
+    if not len(motion):
+        raise InputError(
+            f"{path} is empty", expected="at least one moment", found="none", fix="choose another --motion"
+        )
     length = float(motion.time[-1] - motion.time[0])
     times = motion.time[0] + np.arange(max(1, frame_count(length, fps))) / float(fps)
     return motion.resample(times)
@@ -118,10 +152,6 @@ def render_video(
     # From another side the recording's background would stand still behind a moving head: a plain colour does not lie.
     background = "gray" if background == "plate" and camera != "front" else background
     behind = background_image(background, stored.plate, view)
-    if behind is None and output.suffix not in (".mov", ".webm"):
-        raise InputError(
-            "An MP4 cannot be transparent", expected="--output with .mov or .webm", found=output.suffix or "no suffix"
-        )
     label = f"render {output.name}"
     with (
         VideoWriter(output, fps=fps, width=view.width, height=view.height, audio=sound, alpha=behind is None) as video,
@@ -130,8 +160,8 @@ def render_video(
         for done, picture in enumerate(render_motion(gaussians, motion, cameras), start=1):
             video.write(straight_alpha(picture) if behind is None else composite(picture, behind))
             progress(done, len(motion))
-    seconds = len(motion) / float(fps)
-    return {"output": str(output), "frames": len(motion), "seconds": seconds, "width": view.width, "height": view.height}
+    size_written = {"width": view.width, "height": view.height}
+    return {"output": str(output), "frames": len(motion), "seconds": len(motion) / float(fps), **size_written}
 
 
 def camera_path(camera: str, view: Camera, motion: Motion, stored: StoredAvatar) -> list[Camera]:

@@ -46,7 +46,7 @@ def main(
     look: str = "light",
     seed: int = 7,
     size: int = 400,
-    crf: int = 24,
+    crf: int = 20,
     workers: int = 2,
     text: str = TEXT,
 ) -> None:

@@ -19,6 +19,8 @@ FREE_DISTANCE = {"skin": 6e-3, "scalp": 2e-2, "mouth": 3e-3, "eyes": 2e-3, "tors
 FREE_SCALE = {"skin": 4e-3, "scalp": 5e-3, "mouth": 3e-3, "eyes": 3e-3, "torso": 8e-3}
 FREE_LOG_ASPECT = 2.5
 DISTANCE_WEIGHT, SCALE_WEIGHT, ASPECT_WEIGHT, RESIDUAL_WEIGHT = 3.0, 10.0, 0.05, 2e-3
+# A surface seen at a grazing angle only must not wear thin: it would be a hole from the side.
+OPACITY_WEIGHT = 0.02
 
 
 def region_limits(regions: Tensor, limits: dict[str, float]) -> Float[Tensor, " N"]:
@@ -38,5 +40,7 @@ class Regularizer:
         far = torch.relu(head.offsets.norm(dim=1) - self.distance).mean()
         large = torch.relu(head.log_scales.exp() - self.scale[:, None]).mean()
         thin = torch.relu(head.log_scales.amax(1) - head.log_scales.amin(1) - FREE_LOG_ASPECT).mean()
+        clear = (1 - head.opacity_logits.sigmoid()).mean()
         moved = residual.square().mean()
-        return DISTANCE_WEIGHT * far + SCALE_WEIGHT * large + ASPECT_WEIGHT * thin + RESIDUAL_WEIGHT * moved
+        shape = DISTANCE_WEIGHT * far + SCALE_WEIGHT * large + ASPECT_WEIGHT * thin
+        return shape + OPACITY_WEIGHT * clear + RESIDUAL_WEIGHT * moved

@@ -26,7 +26,9 @@ CELL = 6e-3
 HALF_WIDTH, HEIGHT = 0.33, 0.36
 KEEP_SHARE = 0.25
 CHEST_SLOPE, CHEST_DEPTH = 0.25, 0.04
-SHOULDER_CURVATURE = 0.9
+# The collar runs around the neck: within this half width it recedes by the depth of half a neck, further down by less.
+NECK_RADIUS, NECK_DEPTH, NECK_FADE = 0.08, 0.06, 0.15
+SHOULDER_CURVATURE = 0.5
 MARGIN_BELOW = 0.025
 
 
@@ -48,9 +50,15 @@ EMPTY = TorsoSheet(np.zeros((0, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3)
 
 
 def sheet_surface(x: np.ndarray, y: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """Depth of the sheet: it starts at the front of the neck's base, swells to the chest and falls off to the sides."""
-    chest = np.minimum(CHEST_SLOPE * np.maximum(top[1] - y, 0), CHEST_DEPTH)
-    return top[2] + chest - SHOULDER_CURVATURE * (x - top[0]) ** 2
+    """Depth of the sheet at (x, y), metres.
+
+    It starts at the front of the neck's base, wraps around the neck, swells to the chest and falls off to the sides.
+    """
+    below = np.maximum(top[1] - y, 0)
+    aside = np.abs(x - top[0])
+    chest = np.minimum(CHEST_SLOPE * below, CHEST_DEPTH)
+    wrap = NECK_DEPTH * np.exp(-below / NECK_FADE) * np.minimum(aside / NECK_RADIUS, 1) ** 2
+    return top[2] + chest - wrap - SHOULDER_CURVATURE * aside**2
 
 
 def torso_sheet(

@@ -1,0 +1,97 @@
+"""The survey and the torso sheet of a take whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from avatar.heads import Head
+from avatar.io.take import Take
+from avatar.motion import Motion
+from avatar.train.limits import seen_limits
+from avatar.train.survey import Survey, posed_vertices, project, survey, take_camera
+from avatar.train.torso import sheet_surface, torso_sheet
+
+COLLAR = -0.13
+
+
+@pytest.fixture(scope="module")
+def surveyed(tiny_take: Take, open_head: Head) -> Survey:
+    return survey(tiny_take, open_head, tiny_take.motion(), tiny_take.split()["train"])
+
+
+def test_the_camera_sees_the_landmarks_where_the_take_has_them(
+    tiny_take: Take, open_head: Head, tiny_motion: Motion
+) -> None:
+    vertices = posed_vertices(open_head, tiny_motion, 4)
+    points = open_head.landmark_positions(torch.as_tensor(vertices)[None])[0].numpy()
+    pixels, depth = project(points, take_camera(tiny_take))
+    assert np.allclose(pixels, tiny_take.perception()["landmarks"][4, :, :2], atol=1e-3)
+    assert (depth > 0.5).all()
+
+
+def test_triangles_are_labelled_by_what_covers_them(surveyed: Survey, open_head: Head) -> None:
+    assert surveyed.labels.shape == (len(open_head.faces), 3)
+    y = surveyed.centroids[:, 1]
+    front = (surveyed.facing > 0.4) & (surveyed.labels.sum(1) > 10)
+    head, shirt = front & (y > COLLAR + 0.03) & (y < 0.1), front & (y < COLLAR - 0.02)
+    assert head.sum() > 500 and shirt.sum() > 20
+    assert (surveyed.labels[head].argmax(1) == 1).mean() > 0.98
+    assert (surveyed.labels[shirt].argmax(1) == 2).mean() > 0.98
+
+
+def test_colours_are_those_of_the_frames_and_nan_where_unseen(surveyed: Survey) -> None:
+    front = surveyed.facing > 0.7
+    y = surveyed.centroids[:, 1]
+    skin = surveyed.colors[front & (np.abs(y) < 0.05)]
+    shirt = surveyed.colors[front & (y < COLLAR - 0.03)]
+    assert np.nanmean(skin[:, 0]) > np.nanmean(skin[:, 2]) + 0.1
+    assert np.nanmean(shirt[:, 2]) > np.nanmean(shirt[:, 0]) + 0.2
+    unseen = surveyed.labels[:, 1:].sum(1) == 0
+    assert unseen.any()
+    assert np.isnan(surveyed.colors[unseen]).all() and np.isfinite(surveyed.colors[~unseen]).all()
+
+
+def test_areas_are_those_of_the_mesh(surveyed: Survey, open_head: Head) -> None:
+    assert surveyed.areas.min() >= 0
+    assert surveyed.areas[: len(open_head.faces)].sum() == pytest.approx(0.3, rel=0.7)
+    assert np.abs(surveyed.facing).max() <= 1 + 1e-6
+
+
+def test_the_sheet_covers_the_shirt(surveyed: Survey, tiny_take: Take, open_head: Head, tiny_motion: Motion) -> None:
+    root = open_head.joints(torch.as_tensor(tiny_motion.betas)[None])[0, 0].numpy()
+    sheet = torso_sheet(tiny_take, tiny_motion, surveyed, root, tiny_take.split()["train"])
+    assert len(sheet.faces) > 100 and len(sheet.colors) == len(sheet.faces)
+    assert sheet.faces.min() == 0 and sheet.faces.max() == len(sheet.vertices) - 1
+    assert sheet.vertices[:, 1].max() < COLLAR + 0.05
+    assert (sheet.colors >= 0).all() and (sheet.colors <= 1).all()
+    assert sheet.colors[:, 2].mean() > sheet.colors[:, 0].mean() + 0.2
+    # It hangs on the root, so in the first frame it lies over the shirt's pixels.
+    pixels, _ = project(sheet.vertices + tiny_motion.transl[0], take_camera(tiny_take))
+    column, row = np.floor(pixels).astype(int).T
+    inside = (column >= 0) & (column < 80) & (row >= 0) & (row < 80)
+    assert (tiny_take.parts(0)[row[inside], column[inside]] == 2).mean() > 0.7
+
+
+def test_triangles_of_the_sheet_face_the_camera(
+    surveyed: Survey, tiny_take: Take, open_head: Head, tiny_motion: Motion
+) -> None:
+    root = open_head.joints(torch.as_tensor(tiny_motion.betas)[None])[0, 0].numpy()
+    sheet = torso_sheet(tiny_take, tiny_motion, surveyed, root, tiny_take.split()["train"])
+    a, b, c = (sheet.vertices[sheet.faces[:, k]] for k in range(3))
+    assert (np.cross(b - a, c - a)[:, 2] > 0).all()
+
+
+def test_the_surface_falls_off_to_both_sides_alike() -> None:
+    top = np.array([0.01, -0.1, 0.05])
+    x = np.array([0.0, 0.05, 0.1, 0.2])
+    right, left = (sheet_surface(top[0] + sign * x, np.full(4, -0.15), top) for sign in (1, -1))
+    assert np.allclose(right, left)
+    assert (np.diff(right) < 0).all()
+
+
+def test_limits_are_the_angles_of_the_training_frames(tiny_take: Take, tiny_motion: Motion) -> None:
+    limits = seen_limits(tiny_take)
+    assert set(limits) == {"yaw", "pitch", "roll"}
+    assert all(low < high for low, high in limits.values())
+    yaw = np.degrees(tiny_motion.neck_pose[:27, 1] + tiny_motion.global_orient[:27, 1])
+    assert limits["yaw"] == pytest.approx((yaw.min(), yaw.max()), abs=3)

@@ -115,7 +115,8 @@ def ingest(
     _write_pictures(video, take, crop, seen, sightings, observer, report)
     take.write_perception(seen)
     take.write_frames(sightings.times, sightings.seen)
-    spread = np.flatnonzero(sightings.seen)
+    # Not even the background is learned from held-out frames.
+    spread = take.split()["train"]
     chosen = spread[np.linspace(0, len(spread) - 1, min(_PLATE_SAMPLES, len(spread))).astype(int)]
     take.write_background(observer.plate((take.image(int(i)), take.mask(int(i))) for i in chosen))
     drawn = time.perf_counter()

@@ -31,7 +31,7 @@ class TrainConfig:
     gaussians: int = 15000
     torso_gaussians: int = 3000
     components: int = 16
-    steps: int = 2500
+    steps: int = 2000
     residual_start: int = 300
     mouth_density: float = 3.0
     dssim_weight: float = 0.2

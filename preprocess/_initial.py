@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jaxtyping import Bool, Float
+    from torch import Tensor
 
     from avatar.heads import Head
     from avatar.preprocess._landmark_model import PointModel
@@ -35,7 +36,7 @@ def initial_shared(model: PointModel, *, focal: float) -> Shared:
 
 
 def initial_frames(
-    model: PointModel,
+    points: Float[Tensor, "3 L"],
     head: Head,
     *,
     time: Float[np.ndarray, " T"],
@@ -47,7 +48,7 @@ def initial_frames(
     """Pose by weak perspective, expression by the blendshape network; frames without trust from their neighbours.
 
     Args:
-        model: The landmarks of the head.
+        points: (3, 478) the person's landmarks at rest, metres.
         head: The head.
         time: (T,) seconds.
         pixels: (T, 478, 2) landmarks.
@@ -56,7 +57,7 @@ def initial_frames(
         centre: Principal point in pixels.
     """
     filled = _interpolated(time, trusted)
-    rotations, scale, middle = weak_perspective(model.rest.numpy().T, pixels[trusted], anchor=anchor_of(model))
+    rotations, scale, middle = weak_perspective(points.numpy().T, pixels[trusted], anchor=anchor_of(points))
     place = np.concatenate(
         [
             (middle[:, :1] - centre[0]) / scale[:, None],
@@ -69,8 +70,7 @@ def initial_frames(
     zero = np.zeros(trusted.sum())
     jaw = np.stack([head.jaw_open_angle * score["jawOpen"], zero, zero], axis=1)
     lids = np.stack([score["eyeBlinkLeft"], score["eyeBlinkRight"]], axis=1)
-    count = model.deform.shape[0] - 2 - 36
-    actions = np.zeros((len(zero), count))
+    actions = np.zeros((len(zero), head.exprdirs.shape[2]))
     if head.arkit_to_psi.numel():
         actions = ACTION_GAIN * np.stack([score.get(name, zero) for name in head.arkit_names], axis=1)
     return PerFrame(
@@ -83,9 +83,9 @@ def initial_frames(
     )
 
 
-def anchor_of(model: PointModel) -> np.ndarray:
+def anchor_of(points: Float[Tensor, "3 L"]) -> np.ndarray:
     """The point between the outer eye corners at rest, metres: turns about it hardly move the picture."""
-    return model.rest[:, list(regions.OUTER_CORNERS)].mean(1).numpy()
+    return points[:, list(regions.OUTER_CORNERS)].mean(1).numpy()
 
 
 def weak_perspective(

@@ -107,7 +107,13 @@ class PointModel:
         count = len(rotations)
         feature = (rotations[:, 1:] - torch.eye(3).to(rotations)).reshape(count, -1)
         rest = (points.reshape(1, -1) + torch.cat([actions, lids, feature], dim=1) @ self.deform).view(count, 3, -1)
+        across, up, out, shift = self.blended(joints, rotations).unbind(2)
+        x, y, z = rest.split(1, dim=1)
+        return torch.addcmul(torch.addcmul(torch.addcmul(shift, across, x), up, y), out, z)
+
+    def blended(self, joints: Float[Tensor, "5 3"], rotations: Float[Tensor, "T 5 3 3"]) -> Float[Tensor, "T 3 4 P"]:
+        """The affine map that skinning applies to each point: three columns and the shift."""
+        count = len(rotations)
         turns, shifts = joint_transforms(rotations, joints.expand(count, -1, -1))
         affine = torch.cat([turns, shifts[..., None]], dim=3).reshape(count, JOINTS, 12).transpose(1, 2)
-        blend = (affine @ self.weights).view(count, 3, 4, -1)
-        return (blend[:, :, :3] * rest[:, None]).sum(2) + blend[:, :, 3]
+        return (affine @ self.weights).view(count, 3, 4, -1)

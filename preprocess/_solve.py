@@ -54,7 +54,6 @@ class Problem:
         unit: Inter-ocular distance of the clip in pixels, whose per cents measure errors.
         focal: Median of the focal length's prior, pixels.
         iris: Diameter of an average person's iris landmarks on the model, metres.
-        learnt: Number of leading frames that shared unknowns may learn from.
         silhouettes: Masks, if they are used.
     """
 
@@ -67,7 +66,6 @@ class Problem:
     unit: float
     focal: float
     iris: float
-    learnt: int
     silhouettes: Silhouettes | None = None
 
 
@@ -93,7 +91,7 @@ def solve(
     Returns:
         The unknowns, and the objective at every twentieth step.
     """
-    steps = config.steps if fit_shared else config.window_steps
+    steps = config.shared_steps if fit_shared else config.window_steps
     frames = replace(frames, **{f.name: getattr(frames, f.name).clone().requires_grad_() for f in fields(frames)})
     moving = {f.name: getattr(frames, f.name) for f in fields(frames)}
     if fit_shared:
@@ -138,11 +136,15 @@ def objective(
     """The scalar that the tracker minimises."""
     camera, model = problem.camera, problem.model
     rotations = camera.rotations(shared, frames)
-    loss = _reprojection(problem, shared, frames, config=config, fit_shared=fit_shared)
+    loss = _reprojection(problem, shared, frames, config=config)
     loss = loss + terms.frame_priors(frames, camera, priors=config.priors)
     loss = loss + config.priors.rotation * (rotations[:, 1] - torch.eye(3)).square().sum((1, 2)).mean()
     loss = loss + terms.motion_smoothness(
-        smoothness, frames, rotations, config=config, translation=camera.translation(shared, frames)
+        smoothness,
+        frames,
+        rotations,
+        config=config,
+        translation=camera.translation(shared, frames, rotations=rotations),
     )
     if fit_shared:
         rest, _ = model.identity(shared.betas, shared.offsets)
@@ -155,17 +157,9 @@ def objective(
     return loss
 
 
-def _reprojection(
-    problem: Problem, shared: Shared, frames: PerFrame, *, config: TrackingConfig, fit_shared: bool
-) -> Float[Tensor, ""]:
+def _reprojection(problem: Problem, shared: Shared, frames: PerFrame, *, config: TrackingConfig) -> Float[Tensor, ""]:
     """Charbonnier loss of the landmarks, per cent of the inter-ocular distance (Charbonnier et al., 1994)."""
-    camera, model, learnt = problem.camera, problem.model, problem.learnt
-    if fit_shared and learnt < len(frames):
-        early, late = frames[:learnt], frames[learnt:]
-        parts = [camera.pixels(model, shared, early), camera.pixels(model, _detached(shared), late)]
-        pixels = torch.cat(parts)
-    else:
-        pixels = camera.pixels(model, shared, frames)
+    pixels = problem.camera.pixels(problem.model, shared, frames)
     squared = ((pixels - problem.target) * (100 / problem.unit)).square().sum(1)
     loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
     return (loss * problem.weight).sum() / (problem.weight.sum().clamp_min(1e-6) * len(problem.landmark_weight))

@@ -46,8 +46,9 @@ class PerFrame:
     Attributes:
         neck: (T, 3, 2) two columns whose Gram-Schmidt basis is the neck's rotation: continuous, unlike three numbers
             (Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", 2019).
-        place: (T, 3) x and y of the head in metres, and the logarithm of its scale in metres a pixel. The depth is
-            focal x scale, so that a change of the focal length keeps the picture's size.
+        place: (T, 3) x and y of the anchor, a point between the eyes, in metres, and the logarithm of its scale in
+            metres a pixel. Its depth is focal x scale. A turn of the head about the anchor, or another focal length,
+            then hardly moves the picture, which an optimiser with one step size for each unknown needs.
         jaw: (T, 3) axis-angle.
         gaze: (T, 2) pitch and yaw of both eyes, radians.
         lids: (T, 2) closure of the left and the right lid.
@@ -75,13 +76,15 @@ class Pinhole:
     Attributes:
         width: Picture width in pixels.
         height: Picture height in pixels.
-        anchor: (3,) the point of the head at rest that `PerFrame.place` puts, metres.
+        anchor: (3,) the point of the average head at rest that `PerFrame.place` puts, metres.
+        pivots: (2, 3) rest positions of the average head's root and neck joints, metres.
         arkit: Whether actions are ARKit weights, which are never negative.
     """
 
     width: int
     height: int
     anchor: Float[Tensor, " 3"]
+    pivots: Float[Tensor, "2 3"]
     arkit: bool
 
     def rotations(self, shared: Shared, frames: PerFrame) -> Float[Tensor, "T 5 3 3"]:
@@ -96,10 +99,18 @@ class Pinhole:
         """Coefficients that the model's deformation basis takes."""
         return frames.actions.relu() if self.arkit else frames.actions
 
-    def translation(self, shared: Shared, frames: PerFrame) -> Float[Tensor, "T 3"]:
+    def translation(
+        self, shared: Shared, frames: PerFrame, *, rotations: Float[Tensor, "T 5 3 3"]
+    ) -> Float[Tensor, "T 3"]:
         """Translation of the head model, metres."""
-        depth = (shared.log_focal + frames.place[:, 2]).exp()
-        return torch.stack([frames.place[:, 0], frames.place[:, 1], -depth], 1) - self.anchor
+        x, y, scale = frames.place.unbind(1)
+        return torch.stack([x, y, -(shared.log_focal + scale).exp()], 1) - self.turned_anchor(rotations)
+
+    def turned_anchor(self, rotations: Float[Tensor, "T 5 3 3"]) -> Float[Tensor, "T 3"]:
+        """The anchor after the turns of root and neck alone, metres."""
+        root, neck = self.pivots
+        turned = rotations[:, 1] @ (self.anchor - neck) + neck - root
+        return (rotations[:, 0] @ turned[..., None])[..., 0] + root
 
     def points(self, model: PointModel, shared: Shared, frames: PerFrame) -> Float[Tensor, "T 3 P"]:
         """Posed points in the camera's world, metres."""
@@ -107,12 +118,13 @@ class Pinhole:
         points, joints = model.identity(shared.betas, with_offsets)
         rotations = self.rotations(shared, frames)
         posed = model.pose(points, joints, rotations=rotations, actions=self.weights(frames), lids=frames.lids)
-        return posed + self.translation(shared, frames)[..., None]
+        return posed + self.translation(shared, frames, rotations=rotations)[..., None]
 
     def project(self, points: Float[Tensor, "T 3 P"], shared: Shared) -> Float[Tensor, "T 2 P"]:
         """Pixels of points, for the camera `avatar.cameras.Camera.front`."""
-        scale = shared.log_focal.exp() / -points[:, 2]
-        return torch.stack([points[:, 0] * scale + self.width / 2, -points[:, 1] * scale + self.height / 2], 1)
+        x, y, z = points.unbind(1)
+        scale = shared.log_focal.exp() / z
+        return torch.stack([self.width / 2 - x * scale, self.height / 2 + y * scale], 1)
 
     def pixels(self, model: PointModel, shared: Shared, frames: PerFrame) -> Float[Tensor, "T 2 P"]:
         """Where the model's points appear."""
@@ -148,8 +160,8 @@ def to_motion(
             "leye_pose": left,
             "reye_pose": right,
             "eyelids": frames.lids.clamp(0, 1),
-            "transl": camera.translation(shared, frames),
+            "transl": camera.translation(shared, frames, rotations=camera.rotations(shared, frames)),
         }
-        arrays = {name: np.array(value.detach().cpu(), np.float32) for name, value in rows.items()}
-        betas = np.array(shared.betas.detach().cpu(), np.float32)
+        arrays = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in rows.items()}
+        betas = shared.betas.detach().cpu().numpy().astype(np.float32)
     return Motion(time=np.asarray(time, np.float64), betas=betas, head_id=head.id, head_hash=head.hash, **arrays)

@@ -1,4 +1,4 @@
-"""Clips longer than one batch: shared unknowns from a sample of the frames, the rest in overlapping windows."""
+"""Frames of a clip of any length, in overlapping windows with the shared unknowns fixed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from avatar.preprocess._solve import Problem, solve
+from avatar.preprocess._newton import refine
+from avatar.preprocess._solve import Problem
 from avatar.preprocess._unknowns import PerFrame, Shared
 
 if TYPE_CHECKING:
@@ -20,25 +21,14 @@ if TYPE_CHECKING:
     Part = Callable[[int], Callable[[int, int], None] | None]
 
 
-def sample(problem: Problem, *, config: TrackingConfig) -> np.ndarray:
-    """Evenly chosen frames that may teach the shared unknowns.
-
-    They lie so far apart in a long clip that their accelerations hardly count.
-    """
-    able = np.flatnonzero((problem.weight.numpy() > 0) & (np.arange(len(problem.time)) < problem.learnt))
-    return able[evenly(len(able), config.shared_frames)]
-
-
 def subset(problem: Problem, rows: np.ndarray | slice) -> Problem:
-    """The same problem on some of its frames, all of which may be learnt from; without silhouettes."""
-    time = problem.time[rows]
+    """The same problem on some of its frames, without silhouettes."""
     index = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
     return replace(
         problem,
-        time=time,
+        time=problem.time[rows],
         target=problem.target[index],
         weight=problem.weight[index],
-        learnt=len(time),
         silhouettes=None,
     )
 
@@ -46,7 +36,7 @@ def subset(problem: Problem, rows: np.ndarray | slice) -> Problem:
 def solve_windows(
     problem: Problem, shared: Shared, frames: PerFrame, *, config: TrackingConfig, progress: Part
 ) -> PerFrame:
-    """All frames in overlapping windows with the shared unknowns fixed, cross-faded where windows meet.
+    """Solves for all frames window by window, cross-faded where windows meet.
 
     Args:
         problem: The whole clip.
@@ -59,13 +49,8 @@ def solve_windows(
     mass = torch.zeros(len(frames))
     for start, stop in windows(len(frames), config=config):
         rows = slice(start, stop)
-        _, solved, _ = solve(
-            subset(problem, rows),
-            shared,
-            frames[rows],
-            config=config,
-            fit_shared=False,
-            progress=progress(config.window_steps),
+        solved, _ = refine(
+            subset(problem, rows), shared, frames[rows], config=config, progress=progress(config.window_steps)
         )
         fade = _fade(start, stop, len(frames), overlap=config.window_overlap)
         mass[rows] += fade
@@ -81,7 +66,9 @@ def solve_windows(
 def windows(count: int, *, config: TrackingConfig) -> list[tuple[int, int]]:
     """Overlapping windows [start, stop) of about equal length that cover `count` frames."""
     overlap = config.window_overlap
-    pieces = max(1, -(-(count - overlap) // (config.window_frames - overlap)))
+    if count <= config.window_frames:
+        return [(0, count)]
+    pieces = -(-(count - overlap) // (config.window_frames - overlap))
     edges = np.linspace(0, count - overlap, pieces + 1).round().astype(int)
     return [(int(start), int(stop) + overlap) for start, stop in pairwise(edges)]
 

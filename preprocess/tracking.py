@@ -22,7 +22,7 @@ from avatar.preprocess._landmark_model import PointModel
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Problem, Silhouettes, solve
 from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared, to_motion
-from avatar.preprocess._windows import batches, evenly, sample, solve_windows, subset, windows
+from avatar.preprocess._windows import batches, evenly, solve_windows, subset, windows
 from avatar.preprocess.tracking_config import TrackingConfig
 from avatar.preprocess.tracking_report import tracking_report
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jaxtyping import Float
+    from torch import Tensor
 
     from avatar.heads import Head
     from avatar.io.take import Take
@@ -122,11 +123,10 @@ def track_observations(
     with _one_thread():
         problem, shared, frames = _set_up(observations, head, config=config)
         steps = _Steps(progress, len(frames), config)
-        whole = len(frames) <= config.joint_frames
-        rows = np.arange(len(frames)) if whole else sample(problem, config=config)
+        learnt = _learnt(problem.weight.numpy(), config=config)
+        rows = learnt[evenly(len(learnt), config.shared_frames)]
         masked = replace(
-            problem if whole else subset(problem, rows),
-            silhouettes=_silhouettes(problem, head, masks, config=config, rows=rows),
+            subset(problem, rows), silhouettes=_silhouettes(problem, head, masks, config=config, rows=rows)
         )
         shared, solved, history = solve(
             masked,
@@ -134,9 +134,14 @@ def track_observations(
             frames[torch.from_numpy(rows)],
             config=config,
             fit_shared=True,
-            progress=steps.part(config.steps),
+            progress=steps.part(config.shared_steps),
         )
-        frames = solved if whole else solve_windows(problem, shared, frames, config=config, progress=steps.part)
+        frames = _first_guess(
+            observations, head, problem, points=problem.model.identity(shared.betas, shared.offsets)[0]
+        )
+        for name, value in vars(solved).items():
+            getattr(frames, name)[torch.from_numpy(rows)] = value
+        frames = solve_windows(problem, shared, frames, config=config, progress=steps.part)
         with torch.no_grad():
             pixels = [problem.camera.pixels(problem.model, shared, part) for part in batches(frames, config=config)]
             landmarks = torch.cat(pixels).transpose(1, 2).numpy()
@@ -146,7 +151,7 @@ def track_observations(
         landmarks,
         weight=observations.weight,
         time=observations.time,
-        held_out=problem.learnt,
+        held_out=int(learnt[-1]) + 1,
         config=config,
     )
     report |= _camera_figures(shared, frames, width=observations.width)
@@ -161,23 +166,13 @@ def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -
     """The whole clip as one problem, and the first guess of its solution."""
     model = PointModel.landmarks(head, components=min(config.identity_components, head.shapedirs.shape[2]))
     weight, pixels = observations.weight, observations.pixels
-    trusted = weight > 0
-    frames = initial_frames(
-        model,
-        head,
-        time=observations.time,
-        pixels=pixels,
-        blendshapes=observations.blendshapes,
-        trusted=trusted,
-        centre=(observations.width / 2, observations.height / 2),
-    )
-    pixels_a_metre = float((-frames.place[:, 2]).exp()[torch.from_numpy(trusted)].median())
-    corners = pixels[trusted][:, list(regions.OUTER_CORNERS)]
-    used = np.flatnonzero(trusted)
-    # The take's own split counts the same way, so that the frames of its test have taught nothing.
-    learnt = int(used[len(used) - 1 - int(len(used) * config.held_out_fraction)]) + 1
+    corners = pixels[weight > 0][:, list(regions.OUTER_CORNERS)]
     camera = Pinhole(
-        observations.width, observations.height, torch.from_numpy(anchor_of(model)), bool(head.arkit_to_psi.numel())
+        width=observations.width,
+        height=observations.height,
+        anchor=torch.from_numpy(anchor_of(model.rest)),
+        pivots=model.joints[:2],
+        arkit=bool(head.arkit_to_psi.numel()),
     )
     problem = Problem(
         model=model,
@@ -187,11 +182,31 @@ def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -
         weight=torch.from_numpy(weight),
         landmark_weight=terms.landmark_weights(head, config=config),
         unit=float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1))),
-        focal=config.distance * pixels_a_metre,
+        focal=1.0,
         iris=float(terms.iris_diameters(model.rest).mean()),
-        learnt=learnt,
     )
+    frames = _first_guess(observations, head, problem, points=model.rest)
+    pixels_a_metre = float((-frames.place[:, 2]).exp()[torch.from_numpy(weight > 0)].median())
+    problem = replace(problem, focal=config.distance * pixels_a_metre)
     return problem, initial_shared(model, focal=problem.focal), frames
+
+
+def _first_guess(observations: Observations, head: Head, problem: Problem, *, points: Float[Tensor, "3 L"]) -> PerFrame:
+    return initial_frames(
+        points,
+        head,
+        time=observations.time,
+        pixels=observations.pixels,
+        blendshapes=observations.blendshapes,
+        trusted=observations.weight > 0,
+        centre=(problem.camera.width / 2, problem.camera.height / 2),
+    )
+
+
+def _learnt(weight: Float[np.ndarray, " T"], *, config: TrackingConfig) -> np.ndarray:
+    """Frames that shared unknowns may learn from: all with a face, but for the last part, the test of the take."""
+    used = np.flatnonzero(weight > 0)
+    return used[: len(used) - int(len(used) * config.held_out_fraction)]
 
 
 def _silhouettes(
@@ -202,11 +217,10 @@ def _silhouettes(
     config: TrackingConfig,
     rows: np.ndarray,
 ) -> Silhouettes | None:
-    """Masks of a few of the clip's frames `rows` in which a face was seen and from which may be learnt."""
+    """Masks of a few of the clip's frames `rows`."""
     if masks is None or config.silhouette_frames == 0:
         return None
-    places = np.flatnonzero((problem.weight.numpy()[rows] > 0) & (rows < problem.learnt))
-    places = places[evenly(len(places), config.silhouette_frames)]
+    places = evenly(len(rows), config.silhouette_frames)
     skull = torch.tensor(terms.skull_vertices(head))
     return Silhouettes(
         rows=torch.from_numpy(places),
@@ -242,8 +256,7 @@ class _Steps:
 
     def __init__(self, report: Callable[[int, int], None] | None, count: int, config: TrackingConfig) -> None:
         self.report, self.done = report, 0
-        passes = 0 if count <= config.joint_frames else len(windows(count, config=config))
-        self.total = config.steps + passes * config.window_steps
+        self.total = config.shared_steps + len(windows(count, config=config)) * config.window_steps
 
     def part(self, length: int) -> Callable[[int, int], None] | None:
         """Progress of the next pass, of up to `length` steps."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 class TrackingPriors:
     """Weights of the tracker's regularisers, against a reprojection error in per cent of the inter-ocular distance."""
 
-    betas: float = 2e-3
+    betas: float = 5e-4
     """On the sum of the squared identity coefficients (standard deviations)."""
     actions: float = 3e-2
     """L1 on the ARKit weights; L2 on the expression of a head model that has no ARKit map."""
     bounds: float = 1.0
     """On squared ARKit weights and lid closures below 0 or above 1."""
-    offsets: float = 1e4
+    offsets: float = 2e5
     """On the squared shared landmark offsets, per landmark, metres."""
     jaw_closing: float = 20.0
     """On the squared angle by which the jaw closes beyond its rest, radians."""
@@ -23,7 +23,7 @@ class TrackingPriors:
     """On the squared roll and yaw of the jaw, radians."""
     gaze: float = 0.1
     """On the squared gaze angles, radians."""
-    rotation: float = 0.05
+    rotation: float = 0.005
     """On the squared distance of the neck's and the root's rotation matrices from the identity."""
     iris: float = 20.0
     """On the squared relative deviation of the iris diameter from 11.8 mm, which gives the metric scale."""
@@ -35,19 +35,19 @@ class TrackingPriors:
 class TrackingSmoothness:
     """Weights of squared accelerations, in units per (1/25 s)^2, so that any frame rate is smoothed alike."""
 
-    rotation: float = 500.0
+    rotation: float = 200.0
     """Neck rotation matrix (two for each squared radian)."""
-    place: float = 3e5
+    place: float = 2e5
     """Sideways translation of the head, metres."""
-    depth: float = 4e4
+    depth: float = 3e4
     """Logarithm of the depth."""
-    jaw: float = 200.0
+    jaw: float = 20.0
     """Jaw, radians."""
-    gaze: float = 2.0
+    gaze: float = 1.0
     """Gaze, radians."""
-    lids: float = 0.05
+    lids: float = 0.01
     """Lid closure."""
-    actions: float = 0.3
+    actions: float = 0.1
     """ARKit weights or expression coefficients."""
 
 
@@ -57,23 +57,22 @@ class TrackingConfig:
 
     identity_components: int = 100
     """Number of identity coefficients to fit, at most as many as the head model has."""
-    steps: int = 300
-    """Most Adam steps of the pass that fits everything."""
-    window_steps: int = 200
-    """Most Adam steps of a pass over one window of a long clip, with the shared unknowns fixed."""
-    tolerance: float = 2e-4
-    """A pass ends once 20 steps lower the objective by less than this fraction."""
-    joint_frames: int = 900
-    """A clip of up to so many frames is fitted in one pass."""
-    shared_frames: int = 600
-    """Number of evenly chosen frames that give the shared unknowns of a longer clip."""
+    shared_frames: int = 120
+    """Number of evenly chosen frames that give the shared unknowns. Identity and head rotation pull on the same pixels
+    and settle slowly, so that many steps over a few frames serve better than few steps over many."""
+    shared_steps: int = 600
+    """Most Adam steps of the pass over those frames."""
+    window_steps: int = 10
+    """Most Gauss-Newton steps over one window, with the shared unknowns fixed."""
+    tolerance: float = 5e-4
+    """A pass ends once 20 Adam steps, or one Gauss-Newton step, lower the objective by less than this fraction."""
     window_frames: int = 1000
-    """Frames of one window of a longer clip."""
+    """Most frames solved for at once; a longer clip is cut into overlapping windows of this length."""
     window_overlap: int = 60
     """Frames that neighbouring windows share; the results are cross-faded over them."""
     held_out_fraction: float = 0.1
     """Last part of the used frames, from which nothing shared is learnt: the test split of the take."""
-    distance: float = 0.8
+    distance: float = 1.0
     """Median of the log-normal prior on the distance of the camera, metres, between a phone and a studio camera. The
     focal length is hardly observable from a frontal clip; the head's size in the picture turns one into the other."""
     distance_spread: float = 0.5
@@ -90,7 +89,7 @@ class TrackingConfig:
     """Weight of the eye-contour landmarks."""
     weight_iris: float = 2.0
     """Weight of the iris landmarks."""
-    weight_oval: float = 0.05
+    weight_oval: float = 0.2
     """Weight of the face oval, which is no fixed place on the skin."""
     silhouette_frames: int = 60
     """Number of evenly chosen frames whose masks are used; 0 ignores the masks."""

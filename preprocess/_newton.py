@@ -1,0 +1,313 @@
+"""The frames of a window by Gauss-Newton: one banded system over all moments, with the shared unknowns fixed.
+
+Smoothness ties each frame to the next two, so that the normal equations are block-pentadiagonal and solved exactly; a
+first-order optimiser needs hundreds of steps to carry what one frame knows to its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from roma import rotmat_to_rotvec, special_gramschmidt
+from scipy.linalg import solveh_banded
+
+from avatar.heads.lbs import rotation_matrices
+from avatar.preprocess import _priors as terms
+from avatar.preprocess._unknowns import PerFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+    from avatar.preprocess._solve import Problem
+    from avatar.preprocess._unknowns import Shared
+    from avatar.preprocess.tracking_config import TrackingConfig
+
+# Columns of a frame's unknowns: neck, x, y, log scale, jaw, gaze, lids, then the actions.
+NECK, PLACE, DEPTH, JAW, GAZE, LIDS = (slice(0, 3), slice(3, 5), slice(5, 6), slice(6, 9), slice(9, 11), slice(11, 13))
+POSE = 11
+FIXED = 13
+CHUNK = 64
+DAMPING = 1e-4
+SHORTEST = 2.0**-6
+NUDGE = 2e-3  # rad; single precision leaves an error of about 1e-4 of the derivative.
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Second-order model of the objective around a state of n unknowns in T frames.
+
+    Attributes:
+        gradient: (T, n).
+        blocks: (T, n, n) Hessian within a frame, without smoothness.
+    """
+
+    gradient: Float[np.ndarray, "T n"]
+    blocks: Float[np.ndarray, "T n n"]
+
+
+def refine(
+    problem: Problem,
+    shared: Shared,
+    frames: PerFrame,
+    *,
+    config: TrackingConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[PerFrame, list[float]]:
+    """Solves for the frames' unknowns by projected Gauss-Newton (Bertsekas, 1982, for the ARKit weights' bound).
+
+    The Charbonnier loss is reweighted in each iteration. The objective is that of the first-order pass, but that it
+    measures the neck's acceleration on its axis-angle, which is the same for all but wild motion.
+
+    Args:
+        problem: What to fit.
+        shared: The shared unknowns, which stay.
+        frames: First guess.
+        config: Weights, most iterations, and the tolerance at which to end.
+        progress: Called with (iterations done, most iterations).
+
+    Returns:
+        The frames, and the objective before each iteration and at the end.
+    """
+    state = _pack(problem, shared, frames)
+    stiffness, scale = _stiffness(problem, state.shape[1], config=config)
+    value = _value(problem, shared, state, config=config, stiffness=stiffness, scale=scale)
+    history = [value]
+    for iteration in range(config.window_steps):
+        model = _quadratic(problem, shared, state, config=config)
+        gradient = model.gradient + _smoothed(stiffness, state) * scale
+        bound = np.zeros(state.shape, bool)
+        if problem.camera.arkit:
+            bound[:, FIXED:] = (state[:, FIXED:] <= 1e-6) & (gradient[:, FIXED:] > 0)
+        step = _step(model.blocks, gradient, stiffness, scale=scale, bound=bound)
+        length, moved, found = 1.0, state, value
+        while length >= SHORTEST:
+            moved = state + length * step
+            if problem.camera.arkit:
+                moved[:, FIXED:] = moved[:, FIXED:].clip(0)
+            found = _value(problem, shared, moved, config=config, stiffness=stiffness, scale=scale)
+            if found < value:
+                break
+            length /= 2
+        if progress is not None:
+            progress(iteration + 1, config.window_steps)
+        if not found < value:
+            break
+        gain, state, value = value - found, moved, found
+        history.append(value)
+        if gain < config.tolerance * value:
+            break
+    return _unpack(problem, shared, torch.from_numpy(state.astype(np.float32))), history
+
+
+def _pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarray, "T n"]:
+    """Unknowns in coordinates whose accelerations are penalised, so that smoothness is exactly quadratic."""
+    with torch.no_grad():
+        rotations = problem.camera.rotations(shared, frames)
+        place = frames.place[:, :2] - problem.camera.turned_anchor(rotations)[:, :2]
+        columns = [rotmat_to_rotvec(special_gramschmidt(frames.neck)), place, frames.place[:, 2:]]
+        columns += [frames.jaw, frames.gaze, frames.lids, problem.camera.weights(frames)]
+        return torch.cat(columns, dim=1).double().numpy()
+
+
+def _unpack(problem: Problem, shared: Shared, state: Float[Tensor, "T n"]) -> PerFrame:
+    """The inverse of `_pack`."""
+    neck = rotation_matrices(state[:, NECK])
+    frames = PerFrame(
+        neck=neck[:, :, :2],
+        place=state[:, 3:6],
+        jaw=state[:, JAW],
+        gaze=state[:, GAZE],
+        lids=state[:, LIDS],
+        actions=state[:, FIXED:],
+    )
+    anchor = problem.camera.turned_anchor(problem.camera.rotations(shared, frames))
+    place = torch.cat([state[:, PLACE] + anchor[:, :2], state[:, DEPTH]], dim=1)
+    return PerFrame(frames.neck, place, frames.jaw, frames.gaze, frames.lids, frames.actions)
+
+
+def _stiffness(
+    problem: Problem, count: int, *, config: TrackingConfig
+) -> tuple[Float[np.ndarray, "3 T"], Float[np.ndarray, " n"]]:
+    """Hessian of the smoothness: its three upper diagonals over time, and its weight for each unknown."""
+    moments = len(problem.time)
+    bands = np.zeros((3, moments))
+    if moments > 2:
+        smoothness = terms.Smoothness.of(problem.time)
+        rate, middle = smoothness.rates[:, 0].double().numpy(), smoothness.accelerations[:, 0].double().numpy()
+        share = 2 * smoothness.weight.double().numpy()
+        # One acceleration is a combination of three neighbours.
+        row = [rate[:-1] * middle, -(rate[:-1] + rate[1:]) * middle, rate[1:] * middle]
+        for first in range(3):
+            for second in range(first, 3):
+                bands[second - first, first : first + moments - 2] += share * row[first] * row[second]
+    weights = config.smoothness
+    scale = np.full(count, weights.actions)
+    # The rotation's weight is stated for a matrix, whose squared distance is twice that of the angle.
+    for columns, weight in (
+        (NECK, 2 * weights.rotation),
+        (PLACE, weights.place),
+        (DEPTH, weights.depth),
+        (JAW, weights.jaw),
+        (GAZE, weights.gaze),
+        (LIDS, weights.lids),
+    ):
+        scale[columns] = weight
+    return bands, scale
+
+
+def _smoothed(stiffness: Float[np.ndarray, "3 T"], state: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T n"]:
+    """The smoothness's Hessian over time applied to every column."""
+    product = stiffness[0][:, None] * state
+    for away in (1, 2):
+        band = stiffness[away][:-away, None]
+        product[:-away] += band * state[away:]
+        product[away:] += band * state[:-away]
+    return product
+
+
+def _value(
+    problem: Problem,
+    shared: Shared,
+    state: Float[np.ndarray, "T n"],
+    *,
+    config: TrackingConfig,
+    stiffness: Float[np.ndarray, "3 T"],
+    scale: Float[np.ndarray, " n"],
+) -> float:
+    """The objective."""
+    with torch.no_grad():
+        values = torch.from_numpy(state.astype(np.float32))
+        total = 0.0
+        for start in range(0, len(state), CHUNK):
+            rows = slice(start, start + CHUNK)
+            pixels = problem.camera.pixels(problem.model, shared, _unpack(problem, shared, values[rows]))
+            squared = ((pixels - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
+            loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
+            total += float((loss * problem.weight[rows]).sum(dtype=torch.float64))
+    total *= _share(problem)
+    prior = _priors(state, config=config, arkit=problem.camera.arkit)[0]
+    return total + prior + 0.5 * float((state * _smoothed(stiffness, state) * scale).sum())
+
+
+def _share(problem: Problem) -> float:
+    return 1 / (float(problem.weight.sum().clamp_min(1e-6)) * len(problem.landmark_weight))
+
+
+def _priors(
+    state: Float[np.ndarray, "T n"], *, config: TrackingConfig, arkit: bool
+) -> tuple[float, Float[np.ndarray, "T n"], Float[np.ndarray, "T n"]]:
+    """Priors on single frames: value, gradient and diagonal of the Hessian."""
+    priors = config.priors
+    # Each prior is a weight times a squared distance from what costs nothing.
+    weight, away = np.zeros_like(state), state.copy()
+    weight[:, NECK] = 2 * priors.rotation
+    weight[:, JAW] = priors.jaw_sideways
+    weight[:, JAW.start] = priors.jaw_closing
+    away[:, JAW.start] = state[:, JAW.start].clip(max=0)
+    weight[:, GAZE] = priors.gaze
+    weight[:, LIDS] = priors.bounds
+    away[:, LIDS] = state[:, LIDS] - state[:, LIDS].clip(0, 1)
+    weight[:, FIXED:] = priors.bounds if arkit else priors.actions
+    if arkit:
+        away[:, FIXED:] = (state[:, FIXED:] - 1).clip(0)
+    weight /= len(state)
+    gradient = 2 * weight * away
+    value = float((weight * away**2).sum())
+    if arkit:
+        value += priors.actions * float(state[:, FIXED:].sum()) / len(state)
+        gradient[:, FIXED:] += priors.actions / len(state)
+    return value, gradient, 2 * weight * (away != 0)
+
+
+def _quadratic(
+    problem: Problem, shared: Shared, state: Float[np.ndarray, "T n"], *, config: TrackingConfig
+) -> Quadratic:
+    """Reweighted least squares of the landmarks plus the priors."""
+    count = state.shape[1]
+    _, gradient, diagonal = _priors(state, config=config, arkit=problem.camera.arkit)
+    blocks = np.zeros((len(state), count, count))
+    blocks[:, np.arange(count), np.arange(count)] = diagonal
+    values = torch.from_numpy(state.astype(np.float32))
+    unit = 100 / problem.unit
+    for start in range(0, len(state), CHUNK):
+        rows = slice(start, start + CHUNK)
+        pixels, slopes = _slopes(problem, shared, values[rows])
+        error = (pixels - problem.target[rows]) * unit
+        weight = problem.landmark_weight / (error.square().sum(1) + config.charbonnier**2).sqrt()
+        weight = weight * (problem.weight[rows, None] * _share(problem))
+        slopes = slopes * unit
+        weighted = (slopes * weight[:, None, None]).flatten(2)
+        blocks[rows] += (weighted @ slopes.flatten(2).transpose(1, 2)).double().numpy()
+        gradient[rows] += (weighted @ error.flatten(1)[..., None])[..., 0].double().numpy()
+    return Quadratic(gradient, blocks)
+
+
+def _slopes(
+    problem: Problem, shared: Shared, state: Float[Tensor, "T n"]
+) -> tuple[Float[Tensor, "T 2 P"], Float[Tensor, "T n 2 P"]]:
+    """Pixels and their derivatives: rotations by central differences, all else in closed form."""
+    camera, model = problem.camera, problem.model
+
+    def posed(values: Tensor) -> Tensor:
+        return camera.points(model, shared, _unpack(problem, shared, values))
+
+    frames = _unpack(problem, shared, state)
+    points = camera.points(model, shared, frames)
+    depth = (shared.log_focal + frames.place[:, 2]).exp()
+    moves = torch.zeros(len(state), POSE, *points.shape[1:])
+    for column in (*range(*NECK.indices(POSE)), *range(*JAW.indices(POSE)), *range(*GAZE.indices(POSE))):
+        nudge = torch.zeros(state.shape[1])
+        nudge[column] = NUDGE
+        moves[:, column] = (posed(state + nudge) - posed(state - nudge)) / (2 * NUDGE)
+    moves[:, PLACE.start, 0] = 1
+    moves[:, PLACE.start + 1, 1] = 1
+    moves[:, DEPTH.start, 2] = -depth[:, None]
+    blend = model.blended(model.identity(shared.betas)[1], camera.rotations(shared, frames))[:, :, :3]
+    # The deformation basis holds the actions before the lids; the state holds them the other way round.
+    actions = state.shape[1] - FIXED
+    order = [actions, actions + 1, *range(actions)]
+    basis = model.deform[order].view(len(order), 3, -1)
+    deformed = torch.einsum("tijp,djp->tdip", blend, basis)
+    moves = torch.cat([moves, deformed], 1)
+    x, y, z = (row[:, None] for row in points.unbind(1))
+    focal = shared.log_focal.exp() / z
+    across = focal * (x / z * moves[:, :, 2] - moves[:, :, 0])
+    down = focal * (moves[:, :, 1] - y / z * moves[:, :, 2])
+    slopes = torch.stack([across, down], 2)
+    return camera.project(points, shared), slopes
+
+
+def _step(
+    blocks: Float[np.ndarray, "T n n"],
+    gradient: Float[np.ndarray, "T n"],
+    stiffness: Float[np.ndarray, "3 T"],
+    *,
+    scale: Float[np.ndarray, " n"],
+    bound: Bool[np.ndarray, "T n"],
+) -> Float[np.ndarray, "T n"]:
+    """The Newton step; unknowns at their bound stay."""
+    moments, count = gradient.shape
+    free = (~bound).astype(np.float64)
+    within = blocks * free[:, :, None] * free[:, None, :]
+    diagonal = np.arange(count)
+    within[:, diagonal, diagonal] += (stiffness[0][:, None] * scale) * free
+    within[:, diagonal, diagonal] *= 1 + DAMPING
+    # A frame without landmarks has priors and neighbours, but a column may have neither.
+    within[:, diagonal, diagonal] += (1 - free) + 1e-9 / moments
+    width = 2 * count
+    bands = np.zeros((width + 1, moments, count))
+    for away in range(count):
+        # Lower form: row `away` holds the entry `away` places below the diagonal of each column.
+        bands[away, :, : count - away] = np.diagonal(within, offset=away, axis1=1, axis2=2)
+    for away in (1, 2):
+        coupled = stiffness[away][:-away, None] * scale * free[:-away] * free[away:]
+        bands[away * count, :-away] += coupled
+    lower = bands.reshape(width + 1, -1)
+    solution = solveh_banded(lower, -(gradient * free).ravel(), lower=True, overwrite_ab=True, check_finite=False)
+    return solution.reshape(moments, count)

@@ -105,7 +105,8 @@ class Motion:
     def load(cls, path: Path) -> Motion:
         """Reads a motion npz; raises FormatError for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here: of a broken archive numpy leaves the file open.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 # Files of other tools need not know about the shoulders.
                 values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name != "torso"}
         except FileNotFoundError:

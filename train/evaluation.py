@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 
+from avatar.errors import InputError
+from avatar.io._files import write_png, writing
 from avatar.render.playback import composite, render_pose
 from avatar.train.baseline import nearest_frame, warped
 from avatar.train.dataset import HEAD
@@ -54,6 +55,18 @@ def held_out_frames(take: Take, gaussians: GaussianHead) -> Iterator[HeldOutFram
         yield HeldOutFrame(int(index), take.image(int(index)), picture, head_region(take, int(index)))
 
 
+def require_held_out(take: Take) -> None:
+    """Raises InputError for a take too short to hold a tenth of it out."""
+    split = take.split()
+    if not len(split["test"]):
+        raise InputError(
+            f"The take {take.path} has too few frames",
+            expected="at least 10 that show a face",
+            found=str(len(split["train"])),
+            fix="record a longer clip",
+        )
+
+
 def evaluate_held_out(
     take: Take,
     gaussians: GaussianHead,
@@ -72,7 +85,11 @@ def evaluate_held_out(
     Returns:
         ``video_driven``, ``nearest_frame`` (after a similarity alignment) and ``nearest_frame_raw``, each with
         ``psnr``, ``ssim`` and ``l1``, and ``frames`` with their number.
+
+    Raises:
+        InputError: The take has no held-out frames, or the folder cannot be written to.
     """
+    require_held_out(take)
     split = take.split()
     landmarks = take.perception()["landmarks"]
     rows: dict[str, list[dict[str, float]]] = {"video_driven": [], "nearest_frame": [], "nearest_frame_raw": []}
@@ -93,8 +110,12 @@ def evaluate_held_out(
 
 
 def write_frame(folder: Path, frame: HeldOutFrame) -> None:
-    """Writes a frame's truth, render and mask as PNG, so that anyone can compute the figures again."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes a frame's truth, render and mask as PNG, so that anyone can compute the figures again.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    writing(folder, lambda path: path.mkdir(parents=True, exist_ok=True))
     mask = frame.region.astype(np.uint8) * 255
-    for name, image in (("truth", frame.truth[..., ::-1]), ("render", frame.render[..., ::-1]), ("mask", mask)):
-        cv2.imwrite(str(folder / f"{frame.index:05d}_{name}.png"), image)
+    for name, image in (("truth", frame.truth), ("render", frame.render), ("mask", mask)):
+        write_png(folder / f"{frame.index:05d}_{name}.png", image)

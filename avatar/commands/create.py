@@ -42,8 +42,12 @@ def run_preprocess(options: Preprocess) -> None:
 
 def run_train(options: Train) -> None:
     """Makes an avatar from a take."""
+    from avatar.train.evaluation import require_held_out
+
     take = Take.open(options.take)
-    take.motion()  # An unfinished take is refused before the output folder is touched.
+    # An unfinished take is refused before the output folder is touched.
+    take.motion()
+    require_held_out(take)
     settings = train_settings(options.preset)
     job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
     report = make_avatar(take, options.output, job, options.preset, consent=options.consent)

@@ -26,7 +26,7 @@ def run(options: Doctor) -> None:
     findings = {
         "headsplat": version("headsplat"),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "cores": os.cpu_count(),
         "rasteriser": rasteriser(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the CPU",

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from avatar.commands._console import progress_bar, show
 from avatar.errors import PartError
 from avatar.models import PARTS, fetch, parts, verify
+from avatar.models.registry import part_named
 
 if TYPE_CHECKING:
     from avatar.cli import Models
 
 
 def run(options: Models) -> None:
-    """Lists, fetches or verifies parts."""
+    """Lists, fetches or verifies parts; raises InputError where there is none of the name."""
+    if options.name:
+        part_named(options.name)
     if options.action == "fetch":
         for name in [options.name] if options.name else [n for n, part in PARTS.items() if part.required]:
             with progress_bar(name) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -281,9 +282,19 @@ class Take:
     def _read(self, name: str, *keys: str) -> dict[str, np.ndarray]:
         path = self._existing(name)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here: of a broken archive numpy leaves the file open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {key: stored[key] for key in keys}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            TypeError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise damaged(path, f"an npz with {', '.join(keys)}", error) from error
 
     def _save(self, name: str, values: Mapping[str, np.ndarray]) -> None:

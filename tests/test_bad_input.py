@@ -1,0 +1,420 @@
+"""What the command line says to input it cannot use: the texts are part of the interface."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar import cli
+from avatar.heads import Head
+from avatar.io.avatar import pack_avatar
+from avatar.io.take import Take
+from avatar.io.video import VideoWriter
+from avatar.models import is_cached
+from avatar.motion import PER_FRAME, Motion
+from avatar.train.speaking import fit_speaking
+
+needs_models = pytest.mark.skipif(
+    not (is_cached("face_landmarker") and is_cached("selfie_segmenter")), reason="run `avatar models fetch` first"
+)
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that ends with a code, 2 unless told; gives its error text."""
+
+    def run(*arguments: str | Path, code: int = 2) -> str:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        assert stop.value.code == code, said.err
+        assert said.out == "" and "Traceback" not in said.err
+        return said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of a moving gradient with a little noise, and nobody in it."""
+    path = tmp_path_factory.mktemp("clips") / "garden.mp4"
+    ramp = np.linspace(40, 200, 160)[None, :, None] + np.linspace(-30, 30, 120)[:, None, None]
+    noise = np.random.default_rng(0).normal(size=(120, 160, 3)) * 8
+    with VideoWriter(path, fps=Fraction(25), width=160, height=120) as video:
+        for index in range(75):
+            video.write((np.roll(ramp + noise, index, axis=1).clip(0, 255)).astype(np.uint8))
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder and its content."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# The clip.
+
+
+def test_a_missing_clip(refused: Refused, tmp_path: Path) -> None:
+    text = refused("create", tmp_path / "me.mp4", "-o", tmp_path / "me")
+    assert text == (
+        f"error: {tmp_path / 'me.mp4'} cannot be read.\n"
+        "  Expected: a video or audio file.\n"
+        "  Found: no such file.\n"
+        "  To do: check the path.\n"
+    )
+    assert not (tmp_path / "me").exists()
+
+
+def test_a_folder_for_a_clip(refused: Refused, tmp_path: Path) -> None:
+    assert "Found: a folder.\n" in refused("create", tmp_path, "-o", tmp_path / "me")
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "fix"),
+    [
+        (b"Dear reader, this is no video.", "Found: plain text.", "give the recording itself"),
+        (b"", "Found: 0 bytes.", "copy or record the file again"),
+        (b"\0\x01\x02\x03" * 50, "Found: unknown content that begins with 00 01 02 03", "convert it with ffmpeg"),
+    ],
+)
+def test_something_else_named_mp4(content: bytes, found: str, fix: str, refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "me.mp4").write_bytes(content)
+    for command in ("create", "preprocess"):
+        text = refused(command, tmp_path / "me.mp4", "-o", tmp_path / "out")
+        assert found in text and fix in text and "Expected: a video or audio file that FFmpeg can open" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_that_was_cut_off(refused: Refused, faceless: Path, tmp_path: Path) -> None:
+    data = faceless.read_bytes()
+    start = data.index(b"moov")
+    # Without its index, as a recorder leaves it that lost power: the index comes last, or is taken out.
+    cut = data[: start - 4] if start > len(data) // 2 else data[: start - 4] + b"\0\0\0\x08mdat"
+    (tmp_path / "me.mp4").write_bytes(cut)
+    text = refused("create", tmp_path / "me.mp4", "-o", tmp_path / "me")
+    assert "me.mp4 is cut off" in text and "without one: the recording or the copy stopped" in text
+    assert "To do: copy the file again" in text
+
+
+def test_a_clip_without_pictures(refused: Refused, tmp_path: Path, speech_file: Path) -> None:
+    text = refused("create", speech_file, "-o", tmp_path / "me")
+    assert "has no video" in text and "Found: audio only" in text and "To do: give a video file" in text
+
+
+@needs_models
+def test_a_clip_of_nobody(refused: Refused, faceless: Path, tmp_path: Path) -> None:
+    text = refused("create", faceless, "-o", tmp_path / "me")
+    assert "garden.mp4 shows too little of a face" in text
+    assert "Expected: a face in at least 50 frames and 2 s" in text
+    assert "Found: no face found in 75 frames (3.0 s)" in text
+    assert "To do: record one person who faces the camera" in text
+    assert not (tmp_path / "me" / "take").exists() and not (tmp_path / "me" / "avatar.json").exists()
+    # The folder was not spoiled for the right clip.
+    (tmp_path / "better.mp4").write_bytes(faceless.read_bytes() + b"\0\0\0\x08free")
+    assert "shows too little of a face" in refused("create", tmp_path / "better.mp4", "-o", tmp_path / "me")
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "63"])
+def test_a_picture_too_small_to_learn_from(size: str, refused: Refused, faceless: Path, tmp_path: Path) -> None:
+    text = refused("create", faceless, "-o", tmp_path / "me", "--size", size)
+    assert "--size cannot be used" in text and "at least 64 pixels" in text and f"Found: {size}." in text
+    assert not (tmp_path / "me").exists()
+
+
+def test_a_silent_clip_gives_an_avatar_that_cannot_speak(
+    take_copy: Take, open_head: Head, refused: Refused, tiny_avatar: Path, speech_file: Path, tmp_path: Path
+) -> None:
+    speech, life, figures = fit_speaking(take_copy, open_head)
+    assert speech is None and len(life.track)
+    assert figures == {"driven": False, "note": "the clip has no sound: the avatar cannot be driven by speech"}
+    text = refused("render", tiny_avatar, "--audio", speech_file, "-o", tmp_path / "talk.mp4")
+    assert text == (
+        "error: This avatar cannot speak.\n"
+        "  Expected: an avatar made from a clip with sound.\n"
+        "  Found: an avatar made from a silent clip.\n"
+        "  To do: drive it with --motion, or make it again from a clip with sound.\n"
+    )
+
+
+# The output folder.
+
+
+@pytest.mark.parametrize("command", ["create", "preprocess"])
+def test_an_output_folder_that_cannot_be_written(
+    command: str, refused: Refused, faceless: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    text = refused(command, faceless, "-o", tmp_path / "file" / "me")
+    assert "cannot be written" in text and "Expected: a folder that can be written to" in text
+    assert "Found: Not a directory" in text and "To do: choose another folder with -o" in text
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def started_job(folder: Path, **changes: object) -> Path:
+    """The folder of a job that has looked at another clip."""
+    folder.mkdir()
+    stages = {"ingest": {"seconds": 1.0, "peak_rss_mb": 1.0}}
+    job = {"source": "holiday.mp4", "source_sha256": "ab" * 32, "settings": {"size": 512}, "stages": stages}
+    (folder / "job.json").write_text(json.dumps(job | changes))
+    (folder / "avatar.json").write_text("precious")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["create", "preprocess"])
+def test_the_folder_of_another_clip_is_left_alone(
+    command: str, refused: Refused, faceless: Path, tmp_path: Path
+) -> None:
+    folder = started_job(tmp_path / "me")
+    before = tree(folder)
+    text = refused(command, faceless, "-o", folder)
+    assert f"{folder} already holds an avatar of another clip" in text
+    assert "Expected: holiday.mp4 or an empty folder" in text and "Found: garden.mp4 with other content" in text
+    assert "To do: choose another output folder with -o" in text
+    assert tree(folder) == before
+
+
+def test_the_folder_of_another_size_is_left_alone(refused: Refused, faceless: Path, tmp_path: Path) -> None:
+    from avatar.models.cache import sha256_of
+
+    folder = started_job(tmp_path / "me", source_sha256=sha256_of(faceless))
+    before = tree(folder)
+    text = refused("create", faceless, "-o", folder, "--size", "256")
+    assert "already holds a take of another size" in text and "Expected: --size 512" in text and "Found: 256" in text
+    assert tree(folder) == before
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"source": 3}', "[]"])
+def test_a_damaged_job(content: str, refused: Refused, faceless: Path, tmp_path: Path) -> None:
+    folder = started_job(tmp_path / "me")
+    (folder / "job.json").write_text(content)
+    text = refused("create", faceless, "-o", folder)
+    assert "job.json cannot be read" in text and "Expected: JSON of Job" in text and "Found: " in text
+    assert (folder / "job.json").read_text() == content
+
+
+# The take.
+
+
+def test_a_take_that_is_none(refused: Refused, tmp_path: Path) -> None:
+    text = refused("train", tmp_path, "-o", tmp_path / "me")
+    assert (
+        "is not a take" in text and "a folder with a take.json" in text and "`avatar preprocess VIDEO -o TAKE`" in text
+    )
+    assert not (tmp_path / "me").exists()
+
+
+def test_an_unfinished_take(refused: Refused, take_copy: Take, tmp_path: Path) -> None:
+    (take_copy.path / "motion.npz").unlink()
+    text = refused("train", take_copy.path, "-o", tmp_path / "me")
+    assert "is not finished" in text and "Expected: motion.npz" in text and "run `avatar preprocess`" in text
+    assert not (tmp_path / "me").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("take.json", b"{", "take.json cannot be read"),
+        ("take.json", b'{"schema": 9}', "Found: schema 9"),
+        ("motion.npz", b"", "is not a motion file"),
+        ("motion.npz", b"PK\x03\x04 and no more", "is not a motion file"),
+        ("motion.npz", None, "is not a motion file"),
+        ("frames.npz", None, "frames.npz cannot be read"),
+        ("perception.npz", b"hello", "perception.npz cannot be read"),
+        ("images/00029.png", b"no picture", "00029.png cannot be read"),
+        ("background.png", b"", "background.png cannot be read"),
+    ],
+)
+def test_a_damaged_take(
+    name: str, content: bytes | None, found: str, refused: Refused, take_copy: Take, tiny_avatar: Path
+) -> None:
+    path = take_copy.path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    text = refused("eval", tiny_avatar, "--take", take_copy.path)
+    assert found in text and "Expected: " in text and "Found: " in text
+
+
+def test_a_take_without_frames_to_learn_from(
+    refused: Refused, take_copy: Take, tiny_avatar: Path, tmp_path: Path
+) -> None:
+    take_copy.write_frames(take_copy.times, np.arange(len(take_copy)) < 9)
+    for command in (("train", take_copy.path, "-o", tmp_path / "me"), ("eval", tiny_avatar, "--take", take_copy.path)):
+        text = refused(*command)
+        assert "has too few frames" in text and "Found: 9" in text
+    assert not (tmp_path / "me").exists()
+
+
+# The avatar.
+
+
+def test_an_avatar_that_is_none(refused: Refused, tmp_path: Path, tiny_take: Take) -> None:
+    for command in (("render", "--motion", tiny_take.path / "motion.npz"), ("eval",)):
+        text = refused(command[0], tmp_path / "none", *command[1:])
+        assert "There is no avatar at" in text and "Expected: an avatar folder or an .avatar file" in text
+        text = refused(command[0], tmp_path, *command[1:])
+        assert "is not an avatar" in text and "To do: make one with: avatar create VIDEO -o FOLDER" in text
+
+
+def test_a_damaged_avatar(refused: Refused, tiny_avatar: Path, tiny_take: Take, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_avatar, tmp_path / "me")
+    (folder / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes()[:5000])
+    text = refused("eval", folder, "--take", tiny_take.path)
+    assert f"The avatar {folder} is damaged" in text
+    assert "Expected: avatar.json and weights.safetensors as written" in text
+
+
+def test_eval_of_a_packed_avatar_asks_for_its_take(refused: Refused, tiny_avatar: Path, tmp_path: Path) -> None:
+    pack_avatar(tiny_avatar, tmp_path / "me.avatar")
+    assert "is not a take" in refused("eval", tmp_path / "me.avatar")
+
+
+# What drives it, from where it is seen, and where it goes.
+
+
+@pytest.fixture
+def motion(tiny_take: Take) -> Path:
+    return tiny_take.path / "motion.npz"
+
+
+@pytest.fixture(scope="module")
+def speech_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a second of sound."""
+    from avatar.io.audio import write_wav
+
+    path = tmp_path_factory.mktemp("sound") / "speech.wav"
+    write_wav(path, np.sin(np.arange(8000) / 9).astype(np.float32) / 2)
+    return path
+
+
+def test_nothing_drives_the_avatar(refused: Refused, tiny_avatar: Path, motion: Path, speech_file: Path) -> None:
+    neither = refused("render", tiny_avatar)
+    assert neither == (
+        "error: What drives the avatar is not clear.\n"
+        "  Expected: one of --audio FILE and --motion FILE.\n"
+        "  Found: neither.\n"
+        "  To do: give one of the two.\n"
+    )
+    assert "Found: both." in refused("render", tiny_avatar, "--motion", motion, "--audio", speech_file)
+
+
+def test_a_motion_that_cannot_be_used(refused: Refused, tiny_avatar: Path, tiny_motion: Motion, tmp_path: Path) -> None:
+    def drive(path: Path) -> str:
+        return refused("render", tiny_avatar, "--motion", path, "-o", tmp_path / "talk.mp4")
+
+    assert "There is no motion file" in drive(tmp_path / "none.npz")
+    for content in (b"", b"hello", b"\x93NUMPY"):
+        (tmp_path / "bad.npz").write_bytes(content)
+        assert "bad.npz is not a motion file" in drive(tmp_path / "bad.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    assert "array.npy is not a motion file" in drive(tmp_path / "array.npy")
+    replace(tiny_motion, head_hash="0123456789abcdef", head_id="other").save(tmp_path / "other.npz")
+    text = drive(tmp_path / "other.npz")
+    assert "belongs to another head model" in text and "Found: other (0123456789ab)" in text and "To do: " in text
+    nothing = {name: getattr(tiny_motion, name)[:0] for name in (*PER_FRAME, "time")}
+    replace(tiny_motion, **nothing).save(tmp_path / "empty.npz")
+    assert "empty.npz is empty" in drive(tmp_path / "empty.npz")
+    rows = {f: getattr(tiny_motion, f) for f in ("time", "betas", *PER_FRAME, "head_id", "head_hash")}
+    np.savez(tmp_path / "nan.npz", **rows | {"jaw_pose": np.full((len(tiny_motion), 3), np.nan)})
+    assert "The motion's jaw_pose cannot be used" in drive(tmp_path / "nan.npz")
+    assert not (tmp_path / "talk.mp4").exists()
+
+
+def test_sound_that_cannot_be_used(refused: Refused, tiny_avatar: Path, faceless: Path, tmp_path: Path) -> None:
+    text = refused("render", tiny_avatar, "--audio", faceless)
+    assert "garden.mp4 has no sound" in text and "Expected: an audio or video file with speech" in text
+    assert "no such file" in refused("render", tiny_avatar, "--audio", tmp_path / "none.wav")
+    (tmp_path / "text.wav").write_text("la la la")
+    assert "text.wav is not a media file" in refused("render", tiny_avatar, "--audio", tmp_path / "text.wav")
+
+
+def test_a_transparent_mp4(refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path) -> None:
+    output = tmp_path / "talk.mp4"
+    text = refused("render", tiny_avatar, "--motion", motion, "--background", "transparent", "-o", output)
+    assert text == (
+        "error: Only a .mov or .webm can be transparent.\n"
+        "  Expected: --output with .mov or .webm.\n"
+        "  Found: .mp4.\n"
+        "  To do: choose another --output or another --background.\n"
+    )
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["mauve", "#12", "#12345g", "123456", ""])
+def test_a_background_that_is_none(
+    name: str, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
+) -> None:
+    text = refused("render", tiny_avatar, "--motion", motion, "--background", name, "-o", tmp_path / "talk.mp4")
+    assert "The background cannot be used" in text and "Expected: plate, transparent, black" in text
+    assert f"Found: {name!r}" in text
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", "[]", "[1]", '[{"time": 0}]', '[{"time": 0, "eye": [0, 1]}]'])
+def test_a_camera_file_that_cannot_be_used(
+    content: str | None, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "camera.json"
+    if content is not None:
+        path.write_text(content)
+    text = refused("render", tiny_avatar, "--motion", motion, "--camera", path, "-o", tmp_path / "talk.mp4")
+    assert "camera.json" in text and "Expected: " in text
+    assert not (tmp_path / "talk.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("fps", "0"), ("fps", "-3"), ("fps", "nan"), ("size", "0"), ("size", "-9")]
+)
+def test_rates_and_sizes_that_cannot_be(
+    option: str, value: str, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
+) -> None:
+    text = refused("render", tiny_avatar, "--motion", motion, f"--{option}", value, "-o", tmp_path / "talk.mp4")
+    assert f"The option --{option} cannot be used" in text and "Expected: " in text and f"Found: {value}" in text
+
+
+@pytest.mark.parametrize("name", ["file/talk.mp4", "talk.gif", "talk"])
+def test_a_video_that_cannot_be_written(
+    name: str, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    text = refused("render", tiny_avatar, "--motion", motion, "-o", tmp_path / name)
+    assert "Expected: " in text and "Found: " in text and "To do: " in text
+
+
+def test_pictures_of_eval_that_cannot_be_written(
+    refused: Refused, tiny_avatar: Path, tiny_take: Take, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    text = refused("eval", tiny_avatar, "--take", tiny_take.path, "--frames", tmp_path / "file" / "frames")
+    assert "cannot be written" in text and "To do: choose another output path" in text
+
+
+# The rest of the command line.
+
+
+def test_a_part_that_there_is_none_of(refused: Refused) -> None:
+    for action in ("fetch", "verify", "list"):
+        text = refused("models", action, "face_swapper")
+        assert "There is no pretrained part 'face_swapper'" in text and "Expected: one of face_landmarker" in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["render"], ["create", "a.mp4", "--preset", "best"], ["eval", "-x"]]
+)
+def test_options_that_there_are_none_of(arguments: list[str], refused: Refused) -> None:
+    assert "avatar" in refused(*arguments)
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (None, 1)])
+def test_exit_codes(error: BaseException | None, code: int, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    from avatar.errors import AvatarError
+
+    def fail(options: object) -> None:
+        raise error or AvatarError("Something of ours broke", fix="tell us")
+
+    monkeypatch.setattr("avatar.commands.doctor.run", fail)
+    text = refused("doctor", code=code)
+    assert ("continue" if error else "error: Something of ours broke.\n  To do: tell us.\n") in text

@@ -1,0 +1,237 @@
+"""The command line from end to end, on a tiny take and a tiny avatar."""
+
+import importlib
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from avatar import cli
+from avatar.commands import create
+from avatar.commands._job import Job
+from avatar.fields.gaussian_head import GaussianHead
+from avatar.io.avatar import load_avatar
+from avatar.io.take import Take
+from avatar.io.video import probe, read_frames
+from avatar.models import PARTS
+from avatar.motion import Motion
+from avatar.train import config as train_config
+from avatar.train.config import TrainConfig
+
+QUICK = TrainConfig(gaussians=400, torso_gaussians=80, components=3, steps=6, residual_start=3, checkpoint_every=4)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+    """What a command prints with --json, parsed."""
+    capsys.readouterr()
+    cli.main([*map(str, arguments), "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets that train for a moment only."""
+    monkeypatch.setitem(train_config.PRESETS, "fast", QUICK)
+
+
+def test_models_are_listed_with_licence_and_source(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = run(capsys, "models", "list")
+    assert [row["name"] for row in rows] == list(PARTS)
+    assert all(row["licence"] and row["sources"] and row["purpose"] for row in rows)
+    one = run(capsys, "models", "list", "selfie_segmenter")
+    assert [row["name"] for row in one] == ["selfie_segmenter"]
+
+
+def test_verify_names_what_is_missing_and_what_is_damaged(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSPLAT_CACHE", str(tmp_path))
+    assert {row["status"] for row in run(capsys, "models", "verify")} == {"missing"}
+    (tmp_path / PARTS["selfie_segmenter"].filename).write_bytes(b"not the model")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["models", "verify"])
+    assert stop.value.code == 2
+    text = capsys.readouterr().err
+    assert "Damaged in the cache: selfie_segmenter" in text and "avatar models fetch selfie_segmenter" in text
+
+
+def test_doctor_says_what_runs_and_what_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSPLAT_CACHE", str(tmp_path))
+    found = run(capsys, "doctor")
+    assert found["cores"] >= 1 and found["rasteriser"].startswith("cpu (")
+    assert found["parts cache"] == str(tmp_path)
+    assert found["parts"].startswith("missing face_landmarker, ") and "`avatar models fetch`" in found["parts"]
+
+
+def test_people_get_lines_and_programs_get_json(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("rasteriser ") and "cpu (" in line for line in lines)
+    assert not any("{" in line for line in lines)
+
+
+def test_eval_states_the_figures_and_the_pictures_prove_them(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tiny_take: Take, tmp_path: Path
+) -> None:
+    frames = tmp_path / "frames"
+    figures = run(capsys, "eval", tiny_avatar, "--take", tiny_take.path, "--frames", frames)["held_out"]
+    assert set(figures) == {"video_driven", "nearest_frame", "nearest_frame_raw", "frames"}
+    assert all(set(figures[name]) == {"psnr", "ssim", "l1"} for name in set(figures) - {"frames"})
+    assert figures["frames"]["count"] == 3
+    values = []
+    for truth in sorted(frames.glob("?????_truth.png")):
+        stem = truth.name.removesuffix("_truth.png")
+        mask = cv2.imread(str(frames / f"{stem}_mask.png"), cv2.IMREAD_GRAYSCALE)
+        pictures = [cv2.imread(str(frames / f"{stem}_{kind}.png")) for kind in ("truth", "render")]
+        assert mask is not None and all(picture is not None for picture in pictures)
+        one, other = (picture[mask > 0] / 255 for picture in pictures if picture is not None)
+        values.append(-10 * np.log10(np.square(one - other).mean()))
+    assert np.mean(values) == pytest.approx(figures["video_driven"]["psnr"], abs=1e-4)
+
+
+def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
+    capsys: pytest.CaptureFixture[str], tiny_take: Take, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "me"
+    command = ["train", tiny_take.path, "-o", output, "--preset", "fast", "--consent", "I am made of numbers"]
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avatar.train.speaking.fit_speaking", stop)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*map(str, command)])
+    assert stopped.value.code == 130
+    assert "Run the same command again to continue" in capsys.readouterr().err
+    assert set(json.loads((output / "job.json").read_text())["stages"]) == {"training"}
+    assert (output / create.CHECKPOINT).is_file() and not (output / "avatar.json").exists()
+
+    report = run(capsys, *command)
+    assert report["source"] == "tiny.mp4"
+    assert set(report["stages"]) == {"training", "speech", "evaluation"}
+    assert all(row["seconds"] >= 0 and row["peak_rss_mb"] > 10 for row in report["stages"].values())
+    assert report["speech"] == {
+        "driven": False,
+        "note": "the clip has no sound: the avatar cannot be driven by speech",
+    }
+    assert report["avatar"]["gaussians"] == 480
+    assert json.loads((output / "report.json").read_text()) == report
+    assert "Held-out frames" in (output / "report.html").read_text()
+    assert not (output / create.CHECKPOINT).exists() and not list(output.glob("*partial*"))
+    stored = load_avatar(output)
+    assert stored.info.consent == "I am made of numbers"
+    assert stored.info.provenance["source_sha256"] == tiny_take.info.source_sha256
+    assert set(stored.info.limits) == {"yaw", "pitch", "roll"}
+
+    # Nothing is left to do: the same figures, and no file of the avatar is written again.
+    before = (output / "weights.safetensors").stat().st_mtime_ns
+    assert run(capsys, *command)["held_out"] == report["held_out"]
+    assert (output / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_train_again_and_keep_the_take(tmp_path: Path) -> None:
+    first = Job.open(tmp_path, "a.mp4", "ab", {"size": 512, "train": {"steps": 1}})
+    first.stages = {name: {} for name in ("ingest", "tracking", "shoulders", "training", "speech", "evaluation")}
+    with first.stage(tmp_path, "evaluation") as row:
+        row["figures"] = {"psnr": 1.0}
+    same = Job.open(tmp_path, "a.mp4", "ab", {"size": 512, "train": {"steps": 1}})
+    assert len(same.stages) == 6 and same.stages["evaluation"]["figures"] == {"psnr": 1.0}
+    other = Job.open(tmp_path, "a.mp4", "ab", {"size": 512, "train": {"steps": 2}})
+    assert list(other.stages) == ["ingest", "tracking", "shoulders"]
+
+
+def test_a_stage_that_fails_is_not_done(tmp_path: Path) -> None:
+    job = Job.open(tmp_path, "a.mp4", "ab", {})
+    with pytest.raises(ValueError, match="broken"), job.stage(tmp_path, "training"):
+        raise ValueError("broken")
+    assert not job.done("training") and not Job.open(tmp_path, "a.mp4", "ab", {}).done("training")
+
+
+def test_a_motion_file_is_rendered_at_any_rate_and_size(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tiny_take: Take, tmp_path: Path
+) -> None:
+    motion = tiny_take.path / "motion.npz"
+    seconds = float(np.ptp(tiny_take.times))
+    said = run(capsys, "render", tiny_avatar, "--motion", motion, "-o", tmp_path / "talk.mp4")
+    info = probe(tmp_path / "talk.mp4")
+    assert (info.width, info.height, info.fps, info.has_audio) == (80, 80, Fraction(4), False)
+    assert said["frames"] == info.frames == round(seconds * 4)
+    for frame, index in zip(read_frames(tmp_path / "talk.mp4"), range(info.frames), strict=True):
+        error = np.abs(frame.image.astype(int) - tiny_take.image(index)).mean()
+        assert error < 6, index
+    small = run(capsys, "render", tiny_avatar, "--motion", motion, "--fps", 10, "--size", 32, "-o", tmp_path / "s.mp4")
+    assert (small["width"], small["height"], small["frames"]) == (32, 32, round(seconds * 10))
+
+
+def test_cameras_and_backgrounds(capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path) -> None:
+    motion = resting_motion(tiny_avatar, tmp_path / "motion.npz")
+    command = ("render", tiny_avatar, "--motion", motion)
+    path = tmp_path / "camera.json"
+    path.write_text(json.dumps([{"time": 0, "eye": [0.3, 0, 0]}, {"time": 1, "eye": [-0.3, 0, 0], "focal": 200}]))
+    corners = {}
+    for name, options in {
+        "orbit": ("--camera", "orbit"),
+        "file": ("--camera", path, "--background", "#20304a"),
+        "white": ("--background", "white"),
+    }.items():
+        run(capsys, *command, *options, "-o", tmp_path / f"{name}.mp4")
+        corners[name] = next(iter(read_frames(tmp_path / f"{name}.mp4"))).image[:6, :6].reshape(-1, 3).mean(0)
+    assert np.allclose(corners["orbit"], 128, atol=4)
+    assert np.allclose(corners["file"], [0x20, 0x30, 0x4A], atol=4)
+    assert np.allclose(corners["white"], 255, atol=4)
+
+
+def resting_motion(avatar: Path, path: Path) -> Path:
+    """Three moments of a head at rest in front of the camera."""
+    gaussians = load_avatar(avatar).gaussians
+    three = np.zeros((3, 3), np.float32)
+    Motion(
+        time=np.arange(3) / 4,
+        betas=gaussians.betas.numpy(),
+        expression=np.zeros((3, gaussians.head.exprdirs.shape[-1]), np.float32),
+        global_orient=three,
+        neck_pose=three,
+        jaw_pose=three,
+        leye_pose=three,
+        reye_pose=three,
+        eyelids=np.zeros((3, 2), np.float32),
+        transl=three + np.float32([0, 0, -0.8]),
+        head_id=gaussians.head.id,
+        head_hash=gaussians.head.hash,
+    ).save(path)
+    return path
+
+
+def test_transparent_pictures_go_into_a_mov(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    motion = resting_motion(tiny_avatar, tmp_path / "motion.npz")
+    output = tmp_path / "talk.mov"
+    run(capsys, "render", tiny_avatar, "--motion", motion, "--background", "transparent", "-o", output)
+    info = probe(output)
+    assert (info.width, info.height, info.frames, info.codec) == (80, 80, 2, "prores")
+
+
+def test_an_avatar_knows_what_it_was_trained_on(tiny_avatar: Path, tiny_gaussians: GaussianHead) -> None:
+    tensors = load_file(tiny_avatar / "weights.safetensors")
+    assert len(tensors["gaussians.offsets"]) == len(tiny_gaussians)
+    assert not any(name.startswith("speech.") for name in tensors)
+    assert any(name.startswith("life.") for name in tensors)
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_has_its_function_and_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, module, function = cli.COMMANDS[name]
+    assert callable(getattr(importlib.import_module(f"avatar.commands.{module}"), function))
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: avatar {name}" in capsys.readouterr().out

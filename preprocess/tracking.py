@@ -166,7 +166,9 @@ def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -
     """The whole clip as one problem, and the first guess of its solution."""
     model = PointModel.landmarks(head, components=min(config.identity_components, head.shapedirs.shape[2]))
     weight, pixels = observations.weight, observations.pixels
-    corners = pixels[weight > 0][:, list(regions.OUTER_CORNERS)]
+    # What is held out must not even set the scale of the errors.
+    learnt = _learnt(weight, config=config)
+    corners = pixels[learnt][:, list(regions.OUTER_CORNERS)]
     camera = Pinhole(
         width=observations.width,
         height=observations.height,
@@ -186,7 +188,7 @@ def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -
         iris=float(terms.iris_diameters(model.rest).mean()),
     )
     frames = _first_guess(observations, head, problem, points=model.rest)
-    pixels_a_metre = float((-frames.place[:, 2]).exp()[torch.from_numpy(weight > 0)].median())
+    pixels_a_metre = float((-frames.place[:, 2]).exp()[torch.from_numpy(learnt)].median())
     problem = replace(problem, focal=config.distance * pixels_a_metre)
     return problem, initial_shared(model, focal=problem.focal), frames
 

@@ -97,7 +97,8 @@ def draw_overlay(
     faces = head.faces.numpy()
     corner, right, below = (pixels[faces[:, place]] for place in range(3))
     # Counter-clockwise triangles turn clockwise in a picture whose y points down.
-    toward = np.cross(right - corner, below - corner) < 0
+    first, second = right - corner, below - corner
+    toward = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0
     pairs, owners = edges
     visible = pairs[toward[owners].any(axis=1)]
     layer = canvas.copy()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BACK_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
+NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 LIP_BOX = np.array([0.042, 0.035, 0.05])
 EYE_BOX = np.array([0.022, 0.018])
 # Landmarks of the 478-point mesh: lips (outer and inner ring), the irises, the middle of the forehead, the ears' front.
@@ -56,8 +57,11 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     skin = parts["skin"]
     worn = seen.labels[:, 2] > seen.labels[:, 1]
     bare = skin & (seen.labels[:, 1] > seen.labels[:, 2])
-    # Nothing of the bust below the lowest bare skin is kept: the torso sheet stands for it.
-    weight[skin & (worn | (center[:, 1] < np.percentile(center[bare, 1], 0.5)))] = 0
+    # Nothing of the bust below the lowest bare skin is kept: the torso sheet stands for it. The nape, which the collar
+    # hides or nobody filmed, ends higher.
+    collar = np.percentile(center[bare, 1], 0.5)
+    nape = (seen.facing < NAPE_FACING) & (center[:, 1] < collar + NAPE_HEIGHT)
+    weight[skin & (worn | nape | (center[:, 1] < collar))] = 0
     back = skin & (center[:, 2] < marks[list(EARS), 2].min() - 0.01) & (center[:, 1] > marks[LIPS, 1].min())
     weight[back & (seen.labels.sum(1) == 0)] *= BACK_DENSITY
     weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= UNSEEN_DENSITY

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,8 +319,9 @@ def test_a_motion_that_cannot_be_used(refused: Refused, tiny_avatar: Path, tiny_
     nothing = {name: getattr(tiny_motion, name)[:0] for name in (*PER_FRAME, "time")}
     replace(tiny_motion, **nothing).save(tmp_path / "empty.npz")
     assert "empty.npz is empty" in drive(tmp_path / "empty.npz")
-    rows = {f: getattr(tiny_motion, f) for f in ("time", "betas", *PER_FRAME, "head_id", "head_hash")}
-    np.savez(tmp_path / "nan.npz", **rows | {"jaw_pose": np.full((len(tiny_motion), 3), np.nan)})
+    rows: dict[str, Any] = {f: getattr(tiny_motion, f) for f in ("time", "betas", *PER_FRAME, "head_id", "head_hash")}
+    rows["jaw_pose"] = np.full((len(tiny_motion), 3), np.nan)
+    np.savez(tmp_path / "nan.npz", **rows)
     assert "The motion's jaw_pose cannot be used" in drive(tmp_path / "nan.npz")
     assert not (tmp_path / "talk.mp4").exists()
 

@@ -26,7 +26,7 @@ from avatar.train.config import TrainConfig
 QUICK = TrainConfig(gaussians=400, torso_gaussians=80, components=3, steps=6, residual_start=3, checkpoint_every=4)
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path | int) -> Any:
     """What a command prints with --json, parsed."""
     capsys.readouterr()
     cli.main([*map(str, arguments), "--json"])
@@ -203,7 +203,7 @@ def resting_motion(avatar: Path, path: Path) -> Path:
         leye_pose=three,
         reye_pose=three,
         eyelids=np.zeros((3, 2), np.float32),
-        transl=three + np.float32([0, 0, -0.8]),
+        transl=three + np.array([0, 0, -0.8], np.float32),
         head_id=gaussians.head.id,
         head_hash=gaussians.head.hash,
     ).save(path)

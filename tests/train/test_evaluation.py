@@ -41,6 +41,7 @@ def test_pictures_give_the_figures_again(tiny_fit, tiny_take: Take, tmp_path: Pa
             cv2.imread(str(tmp_path / "frames" / f"{index:05d}_{kind}.png"), cv2.IMREAD_UNCHANGED)
             for kind in ("truth", "render", "mask")
         )
+        assert truth is not None and render is not None and mask is not None
         error = (truth.astype(float) - render)[mask == 255] / 255
         values.append(-10 * np.log10((error**2).mean()))
     assert np.mean(values) == pytest.approx(figures["video_driven"]["psnr"], abs=1e-6)

@@ -59,7 +59,7 @@ def still(head: Head, count: int = 2) -> Motion:
         leye_pose=three,
         reye_pose=three,
         eyelids=np.zeros((count, 2), np.float32),
-        transl=three + np.float32([0, 0, -0.7]),
+        transl=three + np.array([0, 0, -0.7], np.float32),
         head_id=head.id,
         head_hash=head.hash,
     )
@@ -82,7 +82,7 @@ def test_one_row_for_each_gaussian(gaussians: GaussianHead, open_head: Head) -> 
 
 def test_turning_the_root_turns_means_and_covariances_rigidly(gaussians: GaussianHead, open_head: Head) -> None:
     turn = Rotation.from_rotvec([0.3, -0.8, 0.2])
-    shift = np.float32([0.05, -0.02, 0.1])
+    shift = np.array([0.05, -0.02, 0.1], np.float32)
     base = still(open_head)
     moved = replace(
         base,
@@ -100,7 +100,7 @@ def test_turning_the_root_turns_means_and_covariances_rigidly(gaussians: Gaussia
 
 def test_a_gaussian_keeps_its_place_on_a_triangle_that_moves(gaussians: GaussianHead, open_head: Head) -> None:
     base = still(open_head)
-    opened = replace(base, jaw_pose=np.tile(np.float32([0.3, 0, 0]), (2, 1)))
+    opened = replace(base, jaw_pose=np.tile(np.array([0.3, 0, 0], np.float32), (2, 1)))
     local = []
     for motion in (base, opened):
         pose = gaussians.poses(motion)[0]
@@ -138,7 +138,7 @@ def test_the_condition_drives_the_residuals_linearly_and_zero_adds_nothing(
 
 def test_the_shoulders_move_by_themselves(gaussians: GaussianHead, open_head: Head) -> None:
     base = still(open_head)
-    shrug = np.float32([0.01, 0.02, -0.005])
+    shrug = np.array([0.01, 0.02, -0.005], np.float32)
     before, after = (gaussians(gaussians.poses(m)[0]) for m in (base, replace(base, torso=base.torso + shrug)))
     step = after.means - before.means
     assert torch.allclose(step[ON_HEAD:], torch.as_tensor(shrug).expand(ON_TORSO, 3), atol=1e-6)
@@ -147,7 +147,7 @@ def test_the_shoulders_move_by_themselves(gaussians: GaussianHead, open_head: He
 
 def test_the_neck_does_not_turn_the_torso(gaussians: GaussianHead, open_head: Head) -> None:
     base = still(open_head)
-    nod = replace(base, neck_pose=np.tile(np.float32([0.4, 0, 0]), (2, 1)))
+    nod = replace(base, neck_pose=np.tile(np.array([0.4, 0, 0], np.float32), (2, 1)))
     step = gaussians.vertices(gaussians.poses(nod)[0]) - gaussians.vertices(gaussians.poses(base)[0])
     assert torch.equal(step[-len(SHEET) :], torch.zeros_like(SHEET))
     assert step.norm(dim=1).max() > 0.01

@@ -1,0 +1,77 @@
+"""The whole pipeline on three seconds of the embedded clip: a video and its sound in, a talking avatar out."""
+
+import json
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar import cli
+from avatar.assets import asset
+from avatar.io.audio import read_audio
+from avatar.io.avatar import load_avatar
+from avatar.io.take import Take
+from avatar.io.video import VideoWriter, probe, read_frames
+from avatar.models import is_cached
+from avatar.train import config as train_config
+from avatar.train.config import TrainConfig
+
+QUICK = TrainConfig(gaussians=2500, torso_gaussians=500, components=4, steps=60, residual_start=30, lr_colors=4e-2)
+SECONDS = 3
+needs_models = pytest.mark.skipif(
+    not all(is_cached(name) for name in ("face_landmarker", "selfie_segmenter", "whisper_tiny_en")),
+    reason="run `avatar models fetch` first",
+)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """The beginning of the embedded clip."""
+    source, path = asset("demo.mp4"), tmp_path / "clip.mp4"
+    info, sound = probe(source), read_audio(source)
+    assert sound is not None
+    count = round(SECONDS * info.fps)
+    audio = (sound[: SECONDS * 16000], 16000)
+    with VideoWriter(path, fps=Fraction(info.fps), width=info.width, height=info.height, audio=audio) as video:
+        for frame in islice(read_frames(source), count):
+            video.write(frame.image)
+    return path
+
+
+@needs_models
+def test_a_video_becomes_an_avatar_that_says_something_else(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(train_config.PRESETS, "fast", QUICK)
+    output = tmp_path / "me"
+    cli.main(["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"])
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    stages = ["ingest", "tracking", "shoulders", "training", "speech", "evaluation"]
+    assert list(report["stages"]) == stages == list(json.loads((output / "job.json").read_text())["stages"])
+    assert report["held_out"]["video_driven"]["psnr"] > 15
+    assert report["tracking"]
+    take = Take.open(output / "take")
+    assert len(take) == round(SECONDS * probe(clip).fps) and take.info.width <= 128
+
+    # With so little speech the avatar may decline to speak; either way it says so and can be moved by a motion.
+    driver = ["--audio", str(clip)] if report["speech"]["driven"] else ["--motion", str(output / "take" / "motion.npz")]
+    assert driver[0] in said.err
+    assert (load_avatar(output).info.speech is not None) == report["speech"]["driven"]
+    talk = tmp_path / "talk.mp4"
+    cli.main(["render", str(output), *driver, "-o", str(talk)])
+    info = probe(talk)
+    assert info.has_audio == report["speech"]["driven"]
+    assert info.frames / info.fps == pytest.approx(SECONDS, abs=0.2)
+    pictures = np.stack([frame.image for frame in read_frames(talk)]).astype(float)
+    assert np.abs(np.diff(pictures, axis=0)).mean() > 0.05
+    assert np.abs(pictures[0] - take.background()).mean() > 5
+
+    # Nothing is left to do.
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+    cli.main(["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"])
+    assert json.loads(capsys.readouterr().out)["held_out"] == report["held_out"]
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == before

@@ -271,7 +271,12 @@ def test_a_damaged_avatar(refused: Refused, tiny_avatar: Path, tiny_take: Take, 
 
 def test_eval_of_a_packed_avatar_asks_for_its_take(refused: Refused, tiny_avatar: Path, tmp_path: Path) -> None:
     pack_avatar(tiny_avatar, tmp_path / "me.avatar")
-    assert "is not a take" in refused("eval", tmp_path / "me.avatar")
+    assert refused("eval", tmp_path / "me.avatar") == (
+        f"error: There is no take inside {tmp_path / 'me.avatar'}.\n"
+        "  Expected: the take that the avatar was trained on.\n"
+        "  Found: nothing.\n"
+        "  To do: name its folder with --take.\n"
+    )
 
 
 # What drives it, from where it is seen, and where it goes.

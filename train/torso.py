@@ -124,7 +124,8 @@ def _extended_below(keep: np.ndarray, color: np.ndarray, visible: np.ndarray) ->
 def _triangulated(grid: np.ndarray, keep: np.ndarray, color: np.ndarray) -> TorsoSheet:
     """Two triangles for every grid cell whose four corners are kept."""
     keep = ndimage.binary_closing(keep, iterations=2) | keep
-    nearest = np.asarray(ndimage.distance_transform_edt(color.sum(-1) == 0, return_distances=False, return_indices=True))
+    bare = color.sum(-1) == 0
+    nearest = np.asarray(ndimage.distance_transform_edt(bare, return_distances=False, return_indices=True))
     color = color[tuple(nearest)]
     cell = keep[:-1, :-1] & keep[1:, :-1] & keep[:-1, 1:] & keep[1:, 1:]
     row, column = np.nonzero(cell)

@@ -33,6 +33,7 @@ NECK, PLACE, DEPTH, JAW, GAZE, LIDS = (slice(0, 3), slice(3, 5), slice(5, 6), sl
 POSE = 11
 FIXED = 13
 CHUNK = 64
+ROUNDS = 6
 DAMPING = 1e-4
 SHORTEST = 2.0**-6
 NUDGE = 2e-3  # rad; single precision leaves an error of about 1e-4 of the derivative.
@@ -59,7 +60,7 @@ def refine(
     config: TrackingConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[PerFrame, list[float]]:
-    """Solves for the frames' unknowns by projected Gauss-Newton (Bertsekas, 1982, for the ARKit weights' bound).
+    """Solves for the frames' unknowns by Gauss-Newton with an active set for the ARKit weights' lower bound.
 
     The Charbonnier loss is reweighted in each iteration. The objective is that of the first-order pass, but that it
     measures the neck's acceleration on its axis-angle, which is the same for all but wild motion.
@@ -81,15 +82,13 @@ def refine(
     for iteration in range(config.window_steps):
         model = _quadratic(problem, shared, state, config=config)
         gradient = model.gradient + _smoothed(stiffness, state) * scale
-        bound = np.zeros(state.shape, bool)
+        floor = np.full(state.shape, -np.inf)
         if problem.camera.arkit:
-            bound[:, FIXED:] = (state[:, FIXED:] <= 1e-6) & (gradient[:, FIXED:] > 0)
-        step = _step(model.blocks, gradient, stiffness, scale=scale, bound=bound)
+            floor[:, FIXED:] = -state[:, FIXED:]
+        step = _step(model.blocks, gradient, stiffness, scale=scale, floor=floor)
         length, moved, found = 1.0, state, value
         while length >= SHORTEST:
             moved = state + length * step
-            if problem.camera.arkit:
-                moved[:, FIXED:] = moved[:, FIXED:].clip(0)
             found = _value(problem, shared, moved, config=config, stiffness=stiffness, scale=scale)
             if found < value:
                 break
@@ -191,7 +190,7 @@ def _value(
             loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
             total += float((loss * problem.weight[rows]).sum(dtype=torch.float64))
     total *= _share(problem)
-    prior = _priors(state, config=config, arkit=problem.camera.arkit)[0]
+    prior = _priors(problem, state, config=config)[0]
     return total + prior + 0.5 * float((state * _smoothed(stiffness, state) * scale).sum())
 
 
@@ -200,10 +199,11 @@ def _share(problem: Problem) -> float:
 
 
 def _priors(
-    state: Float[np.ndarray, "T n"], *, config: TrackingConfig, arkit: bool
+    problem: Problem, state: Float[np.ndarray, "T n"], *, config: TrackingConfig
 ) -> tuple[float, Float[np.ndarray, "T n"], Float[np.ndarray, "T n"]]:
     """Priors on single frames: value, gradient and diagonal of the Hessian."""
-    priors = config.priors
+    priors, arkit = config.priors, problem.camera.arkit
+    actions = problem.action_weight.double().numpy()
     # Each prior is a weight times a squared distance from what costs nothing.
     weight, away = np.zeros_like(state), state.copy()
     weight[:, NECK] = 2 * priors.rotation
@@ -213,15 +213,15 @@ def _priors(
     weight[:, GAZE] = priors.gaze
     weight[:, LIDS] = priors.bounds
     away[:, LIDS] = state[:, LIDS] - state[:, LIDS].clip(0, 1)
-    weight[:, FIXED:] = priors.bounds if arkit else priors.actions
+    weight[:, FIXED:] = priors.bounds if arkit else actions
     if arkit:
         away[:, FIXED:] = (state[:, FIXED:] - 1).clip(0)
     weight /= len(state)
     gradient = 2 * weight * away
     value = float((weight * away**2).sum())
     if arkit:
-        value += priors.actions * float(state[:, FIXED:].sum()) / len(state)
-        gradient[:, FIXED:] += priors.actions / len(state)
+        value += float((state[:, FIXED:] @ actions).mean())
+        gradient[:, FIXED:] += actions / len(state)
     return value, gradient, 2 * weight * (away != 0)
 
 
@@ -230,7 +230,7 @@ def _quadratic(
 ) -> Quadratic:
     """Reweighted least squares of the landmarks plus the priors."""
     count = state.shape[1]
-    _, gradient, diagonal = _priors(state, config=config, arkit=problem.camera.arkit)
+    _, gradient, diagonal = _priors(problem, state, config=config)
     blocks = np.zeros((len(state), count, count))
     blocks[:, np.arange(count), np.arange(count)] = diagonal
     values = torch.from_numpy(state.astype(np.float32))
@@ -289,25 +289,46 @@ def _step(
     stiffness: Float[np.ndarray, "3 T"],
     *,
     scale: Float[np.ndarray, " n"],
-    bound: Bool[np.ndarray, "T n"],
+    floor: Float[np.ndarray, "T n"],
 ) -> Float[np.ndarray, "T n"]:
-    """The Newton step; unknowns at their bound stay."""
+    """The Newton step that goes nowhere below `floor`: what would, is put there and the rest solved again."""
+    bound = (floor >= -1e-9) & (gradient > 0)
+    step = np.zeros_like(gradient)
+    for _ in range(ROUNDS):
+        fixed = np.where(bound, floor, 0.0)
+        pull = gradient + (blocks @ fixed[..., None])[..., 0] + _smoothed(stiffness, fixed) * scale
+        step = np.where(bound, fixed, _solve_free(blocks, pull, stiffness, scale=scale, free=~bound))
+        below = step < floor - 1e-9
+        if not below.any():
+            break
+        bound |= below
+    return np.maximum(step, floor)
+
+
+def _solve_free(
+    blocks: Float[np.ndarray, "T n n"],
+    gradient: Float[np.ndarray, "T n"],
+    stiffness: Float[np.ndarray, "3 T"],
+    *,
+    scale: Float[np.ndarray, " n"],
+    free: Bool[np.ndarray, "T n"],
+) -> Float[np.ndarray, "T n"]:
+    """Newton step of the free unknowns alone; zero for the others."""
     moments, count = gradient.shape
-    free = (~bound).astype(np.float64)
-    within = blocks * free[:, :, None] * free[:, None, :]
+    mask = free.astype(np.float64)
+    within = blocks * mask[:, :, None] * mask[:, None, :]
     diagonal = np.arange(count)
-    within[:, diagonal, diagonal] += (stiffness[0][:, None] * scale) * free
+    within[:, diagonal, diagonal] += (stiffness[0][:, None] * scale) * mask
     within[:, diagonal, diagonal] *= 1 + DAMPING
     # A frame without landmarks has priors and neighbours, but a column may have neither.
-    within[:, diagonal, diagonal] += (1 - free) + 1e-9 / moments
+    within[:, diagonal, diagonal] += (1 - mask) + 1e-9 / moments
     width = 2 * count
     bands = np.zeros((width + 1, moments, count))
     for away in range(count):
         # Lower form: row `away` holds the entry `away` places below the diagonal of each column.
         bands[away, :, : count - away] = np.diagonal(within, offset=away, axis1=1, axis2=2)
     for away in (1, 2):
-        coupled = stiffness[away][:-away, None] * scale * free[:-away] * free[away:]
-        bands[away * count, :-away] += coupled
+        bands[away * count, :-away] += stiffness[away][:-away, None] * scale * mask[:-away] * mask[away:]
     lower = bands.reshape(width + 1, -1)
-    solution = solveh_banded(lower, -(gradient * free).ravel(), lower=True, overwrite_ab=True, check_finite=False)
+    solution = solveh_banded(lower, -(gradient * mask).ravel(), lower=True, overwrite_ab=True, check_finite=False)
     return solution.reshape(moments, count)

@@ -83,7 +83,15 @@ def motion_smoothness(
     return smoothness(torch.cat(scaled, dim=1)).sum()
 
 
-def frame_priors(frames: PerFrame, camera: Pinhole, *, priors: TrackingPriors) -> Float[Tensor, ""]:
+def action_weights(head: Head, *, priors: TrackingPriors) -> Float[Tensor, " A"]:
+    """Weight of the prior on each ARKit weight, or on each expression coefficient of a head without ARKit map."""
+    names = head.arkit_names if head.arkit_to_psi.numel() else [""] * head.exprdirs.shape[2]
+    return torch.tensor([priors.actions * (priors.mouth_close if name == "mouthClose" else 1) for name in names])
+
+
+def frame_priors(
+    frames: PerFrame, camera: Pinhole, *, priors: TrackingPriors, action_weight: Float[Tensor, " A"]
+) -> Float[Tensor, ""]:
     """What is likely of a single frame, averaged over the frames."""
 
     def outside(values: Tensor) -> Tensor:
@@ -93,8 +101,8 @@ def frame_priors(frames: PerFrame, camera: Pinhole, *, priors: TrackingPriors) -
     total = total + priors.jaw_closing * (-frames.jaw[:, 0]).relu().square().mean()
     total = total + priors.jaw_sideways * frames.jaw[:, 1:].square().sum(1).mean()
     if camera.arkit:
-        return total + priors.bounds * outside(frames.actions) + priors.actions * frames.actions.relu().sum(1).mean()
-    return total + priors.actions * frames.actions.square().sum(1).mean()
+        return total + priors.bounds * outside(frames.actions) + (frames.actions.relu() @ action_weight).mean()
+    return total + (frames.actions.square() @ action_weight).mean()
 
 
 def shared_priors(

@@ -51,6 +51,7 @@ class Problem:
         target: (T, 2, 478) pixels.
         weight: (T,) trust in each frame's landmarks, 0 to 1.
         landmark_weight: (478,) weight of each landmark.
+        action_weight: (A,) weight of the prior on each ARKit weight or expression coefficient.
         unit: Inter-ocular distance of the clip in pixels, whose per cents measure errors.
         focal: Median of the focal length's prior, pixels.
         iris: Diameter of an average person's iris landmarks on the model, metres.
@@ -63,6 +64,7 @@ class Problem:
     target: Float[Tensor, "T 2 478"]
     weight: Float[Tensor, " T"]
     landmark_weight: Float[Tensor, " 478"]
+    action_weight: Float[Tensor, " A"]
     unit: float
     focal: float
     iris: float
@@ -137,7 +139,7 @@ def objective(
     camera, model = problem.camera, problem.model
     rotations = camera.rotations(shared, frames)
     loss = _reprojection(problem, shared, frames, config=config)
-    loss = loss + terms.frame_priors(frames, camera, priors=config.priors)
+    loss = loss + terms.frame_priors(frames, camera, priors=config.priors, action_weight=problem.action_weight)
     loss = loss + config.priors.rotation * (rotations[:, 1] - torch.eye(3)).square().sum((1, 2)).mean()
     loss = loss + terms.motion_smoothness(
         smoothness,

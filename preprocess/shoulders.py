@@ -8,6 +8,8 @@ explain is kept as the motion's ``torso``.
 from __future__ import annotations
 
 import time as clock
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,7 +48,9 @@ def track_shoulders(take: Take, *, progress: Callable[[int, int], None] | None =
     take.record(STAGE, seconds=clock.perf_counter() - started)
 
 
-def clothes_shifts(take: Take, *, progress: Callable[[int, int], None] | None = None) -> Float[np.ndarray, "T 2"] | None:
+def clothes_shifts(
+    take: Take, *, progress: Callable[[int, int], None] | None = None
+) -> Float[np.ndarray, "T 2"] | None:
     """Displacement of the clothes in each frame against the middle frame, pixels; None where no clothes are seen.
 
     Frames that cannot be registered take the place between their neighbours.
@@ -57,20 +61,22 @@ def clothes_shifts(take: Take, *, progress: Callable[[int, int], None] | None = 
     if mask.mean() < SMALLEST_SHARE:
         return None
     shifts = np.full((len(take), 2), np.nan)
-    # Outwards from the reference, so that each frame starts from its neighbour's place.
-    for frames in (range(reference, len(take)), range(reference, -1, -1)):
+
+    def follow(frames: range) -> None:
         warp = np.eye(2, 3, dtype=np.float32)
         for index in frames:
             image, worn = _clothes(take, index, factor)
-            try:
+            with suppress(cv2.error):  # ECC raises where it does not converge.
                 score, found = cv2.findTransformECC(template, image, warp.copy(), cv2.MOTION_TRANSLATION, STOP, mask, 1)
-            except cv2.error:
-                continue
-            if score >= LOWEST_CORRELATION and worn.any():
-                warp = found
-                shifts[index] = found[:, 2] / factor
+                if score >= LOWEST_CORRELATION and worn.any():
+                    warp = found
+                    shifts[index] = found[:, 2] / factor
             if progress:
                 progress(int(np.isfinite(shifts[:, 0]).sum()), len(take))
+
+    # Outwards from the reference, so that each frame starts from its neighbour's place; both ways at once.
+    with ThreadPoolExecutor(max_workers=2) as ways:
+        list(ways.map(follow, (range(reference, len(take)), range(reference - 1, -1, -1))))
     good = np.isfinite(shifts[:, 0])
     rows = np.arange(len(take))
     return np.stack([np.interp(rows, rows[good], column[good]) for column in shifts.T], axis=1)

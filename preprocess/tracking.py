@@ -183,6 +183,7 @@ def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -
         target=torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1))),
         weight=torch.from_numpy(weight),
         landmark_weight=terms.landmark_weights(head, config=config),
+        action_weight=terms.action_weights(head, priors=config.priors),
         unit=float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1))),
         focal=1.0,
         iris=float(terms.iris_diameters(model.rest).mean()),

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 class TrackingPriors:
     """Weights of the tracker's regularisers, against a reprojection error in per cent of the inter-ocular distance."""
 
-    betas: float = 5e-4
+    betas: float = 2e-3
     """On the sum of the squared identity coefficients (standard deviations)."""
-    actions: float = 3e-2
+    actions: float = 6e-2
     """L1 on the ARKit weights; L2 on the expression of a head model that has no ARKit map."""
+    mouth_close: float = 10.0
+    """Factor on the above for mouthClose: lips closed over an open jaw look almost like a closed jaw."""
     bounds: float = 1.0
     """On squared ARKit weights and lid closures below 0 or above 1."""
     offsets: float = 2e5
@@ -41,7 +43,7 @@ class TrackingSmoothness:
     """Sideways translation of the head, metres."""
     depth: float = 3e4
     """Logarithm of the depth."""
-    jaw: float = 20.0
+    jaw: float = 2.0
     """Jaw, radians."""
     gaze: float = 1.0
     """Gaze, radians."""

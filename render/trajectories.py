@@ -59,7 +59,7 @@ def from_file(path: Path, camera: Camera, center: Float[np.ndarray, " 3"], times
     """A path through the keys of a JSON file (a list of ``CameraKey``), linear between them and held at both ends."""
     try:
         keys = sorted(msgspec.convert(read_json(path, list), list[CameraKey]), key=lambda key: key.time)
-    except (FileNotFoundError, msgspec.ValidationError) as error:
+    except (OSError, msgspec.ValidationError) as error:
         raise InputError(
             f"The camera file {path} cannot be used",
             expected='a JSON list such as [{"time": 0, "eye": [0, 0, 0]}, {"time": 2, "eye": [0.2, 0, 0]}]',
@@ -67,6 +67,14 @@ def from_file(path: Path, camera: Camera, center: Float[np.ndarray, " 3"], times
         ) from error
     if not keys:
         raise InputError(f"The camera file {path} is empty", expected="at least one key with time and eye")
+    for key in keys:
+        away = np.subtract(key.target or center, key.eye)
+        if (key.focal is not None and key.focal <= 0) or np.hypot(away[0], away[2]) < 1e-6:
+            raise InputError(
+                f"The camera file {path} has a key at {key.time:g} s that shows nothing",
+                expected="a positive focal length and an eye that is not straight above, below or at its target",
+                found=f"eye {key.eye}, target {key.target or tuple(float(v) for v in center)}, focal {key.focal}",
+            )
     moments = np.array([key.time for key in keys])
     rows = np.array([[*key.eye, *(key.target or center), key.focal or camera.K[0, 0]] for key in keys])
     path_rows = np.stack([np.interp(times, moments, column) for column in rows.T], axis=1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
-PREPROCESSING = ("ingest", "tracking", "shoulders")
+PREPROCESSING = ("ingest", "tracking", "shoulders", "overlay")
 
 
 @dataclass

@@ -94,17 +94,21 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
     from avatar.preprocess.ingest import ingest
     from avatar.preprocess.shoulders import track_shoulders
     from avatar.preprocess.tracking import track
+    from avatar.preprocess.tracking_overlay import tracking_overlay
 
     if not job.done("ingest"):
         with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
             ingest(video, folder, size=size, progress=progress)
     take = Take.open(folder)
     if not job.done("tracking"):
-        with job.stage(output, "tracking") as row, progress_bar("track the head") as progress:
-            row["figures"] = track(take, load_head("open"), progress=progress)
+        with job.stage(output, "tracking"), progress_bar("track the head") as progress:
+            track(take, load_head("open"), progress=progress)
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)
+    if not job.done("overlay"):
+        with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
+            tracking_overlay(take, folder / "tracking.mp4", head=load_head(take.info.head_id), progress=progress)
     return take
 
 
@@ -182,7 +186,7 @@ def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str,
     report = {
         "source": job.source,
         "held_out": figures["evaluation"],
-        "tracking": figures.get("tracking") or take_tracking(take),
+        "tracking": tracking_figures(take),
         "speech": figures["speech"],
         "stages": {
             name: {key: value for key, value in row.items() if key != "figures"} for name, row in job.stages.items()
@@ -204,7 +208,10 @@ def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str,
     return report
 
 
-def take_tracking(take: Take) -> dict[str, Any]:
-    """The tracker's figures, where the take was made by another command."""
-    stage = take.info.stages.get("tracking")
-    return stage.detail if stage else {}
+def tracking_figures(take: Take) -> dict[str, Any]:
+    """The tracker's figures; its frames per second count everything from the clip to the motion."""
+    stages = take.info.stages
+    figures = dict(stages["tracking"].detail)
+    seconds = sum(stages[name].seconds for name in ("ingest", "tracking", "shoulders") if name in stages)
+    fit = {"fit_frames_per_second": figures.get("frames_per_second")}
+    return figures | fit | {"frames_per_second": len(take) / seconds if seconds else 0.0}

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from avatar.assets import asset
 from avatar.errors import InputError
 from avatar.heads import Head, load_head
 from avatar.heads.arkit import ARKIT_NAMES, MEDIAPIPE_BLENDSHAPES, arkit_to_motion_parts
+from avatar.io.video import read_frames
+from avatar.models import is_cached
 from avatar.motion import Motion
 from avatar.preprocess.compare import aligned, compare_motion
+from avatar.preprocess.landmarks import FaceLandmarker
 from avatar.preprocess.tracking import Observations, TrackingConfig, track_observations
 from avatar.preprocess.tracking_overlay import draw_overlay, mesh_edges, posed
 
 SIZE, FOCAL, DISTANCE = 400, 900.0, 0.9
-CONFIG = TrackingConfig(shared_steps=300)
+CONFIG = TrackingConfig(shared_steps=160)
+needs_landmarks = pytest.mark.skipif(not is_cached("face_landmarker"), reason="run `avatar models fetch` first")
 
 
 @cache
@@ -265,3 +272,45 @@ def test_the_overlay_draws_on_the_head_only():
     changed = (drawn != 40).any(axis=2)
     assert changed[200:600, 300:500].mean() > 0.1
     assert not changed[:40].any()
+
+
+def watched(path: Path, count: int) -> Observations:
+    """What the landmark network sees in the first frames of a clip."""
+    frames = list(islice(read_frames(path), count))
+    landmarker = FaceLandmarker()
+    faces = [landmarker.track(frame.image) for frame in frames]
+    found = [face for face in faces if face is not None]
+    assert len(found) == len(faces)
+    return Observations(
+        time=np.array([frame.time for frame in frames]),
+        landmarks=np.stack([face.landmarks for face in found]),
+        blendshapes=np.stack([face.blendshapes for face in found]),
+        confidence=np.array([face.confidence for face in found], np.float32),
+        used=np.ones(len(frames), bool),
+        width=frames[0].image.shape[1],
+        height=frames[0].image.shape[0],
+    )
+
+
+@needs_landmarks
+def test_the_demo_clip_is_tracked_close_to_its_truth():
+    truth = Motion.load(asset("demo_truth.npz"))
+    result = track_observations(watched(asset("demo.mp4"), len(truth)), head())
+    error = compare_motion(result.motion, truth, head())
+    assert result.report["reprojection_iod_median"] < 0.006
+    assert result.report["acceleration_ratio"] < 1
+    assert error["head_deg"] < 1.3
+    assert error["jaw_deg"] < 0.6
+    assert error["gaze_deg"] < 3.0
+    assert error["eyelids"] < 0.08
+    assert error["face_similarity_mm"] < 1.6
+
+
+@needs_landmarks
+@pytest.mark.parametrize("clip_name", ["oval_office_2010.mp4", "diwali_2016.mp4"])
+def test_real_clips_meet_the_bars(shared: Path, clip_name: str):
+    result = track_observations(watched(shared / "clips" / clip_name, 90), head(), config=CONFIG)
+    assert result.report["reprojection_iod_median"] < 0.01
+    assert result.report["reprojection_held_out"] < 0.01
+    assert result.report["acceleration_ratio"] < 1
+    assert result.report["outliers"] == []

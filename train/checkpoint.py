@@ -10,14 +10,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from avatar.models.cache import sha256_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from avatar.fields.gaussian_head import GaussianHead
+    from avatar.io.take import Take
     from avatar.train.config import TrainConfig
 
 log = logging.getLogger(__name__)
 HEAD, OPTIMIZER = "head.", "optimizer."
+
+
+def take_key(take: Take) -> str:
+    """What training depends on in its take: the clip, the tracked motion, the size and the camera."""
+    info = take.info
+    motion = sha256_of(take.path / "motion.npz")
+    return f"{info.source_sha256} {motion} {info.width}x{info.height} {info.focal:.3f}"
 
 
 def save_checkpoint(

@@ -11,7 +11,7 @@ import torch
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rasterization import rasterize
-from avatar.train.checkpoint import load_checkpoint, save_checkpoint
+from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead, shuffled
 from avatar.train.regularizers import Regularizer
 from avatar.train.sampling import initial_head
@@ -57,7 +57,7 @@ def fit_avatar(
     objective = Objective.of(take, gaussians, config, threads)
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
-    key = take.info.source_sha256
+    key = take_key(take)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config) if checkpoint else 0
 
     done = start
@@ -75,7 +75,7 @@ def fit_avatar(
             done = step + 1
             if progress:
                 progress(done, config.steps)
-            if checkpoint and done % config.checkpoint_every == 0:
+            if checkpoint and (done % config.checkpoint_every == 0 or done == config.steps):
                 save_checkpoint(checkpoint, gaussians, optimizer, done, key, config)
     except KeyboardInterrupt:
         if checkpoint:

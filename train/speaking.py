@@ -10,11 +10,11 @@ import numpy as np
 
 from avatar.errors import InputError
 from avatar.speech.evaluation import evaluate_speech
-from avatar.speech.features import SpeechFeatures, speech_features
 from avatar.speech.fitting import fit_speech_model
 from avatar.speech.life import LifeModel
 from avatar.speech.mouth import landmark_opening
 from avatar.speech.offset import estimate_offset
+from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,21 +24,6 @@ if TYPE_CHECKING:
     from avatar.speech.model import SpeechModel
 
 log = logging.getLogger(__name__)
-
-
-def take_features(take: Take) -> SpeechFeatures | None:
-    """The features of the take's sound, computed once and kept in the take; None for a silent clip."""
-    track = take.speech_track()
-    if track is None:
-        samples = take.speech()
-        if samples is None:
-            return None
-        features = speech_features(samples)
-        take.write_speech_track(
-            {"features": features.values.astype(np.float16), "rate": features.rate, "model": features.model}
-        )
-        return features
-    return SpeechFeatures(np.asarray(track["features"], np.float32), track["rate"], track["model"])
 
 
 def fit_speaking(

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
-PREPROCESSING = ("ingest", "tracking", "shoulders", "overlay")
+PREPROCESSING = ("ingest", "tracking", "shoulders", "overlay", "features")
+TRAINING = ("training", "speech", "evaluation")
+# The stages that a setting reaches: they run again when it changes.
+REACH = {"head": (*PREPROCESSING[1:4], *TRAINING), "take": TRAINING, "train": TRAINING}
 
 
 @dataclass
@@ -28,14 +31,16 @@ class Job:
     Attributes:
         source: Name of the clip.
         source_sha256: Hash of the clip's bytes.
-        settings: What the results depend on; other settings make the stages run again.
+        settings: What the results depend on; another value makes the stages that it reaches run again.
         stages: For each finished stage its ``seconds``, ``peak_rss_mb`` and figures of its own.
+        spent: Seconds that interrupted runs of unfinished stages took.
     """
 
     source: str
     source_sha256: str
     settings: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, source: str, source_sha256: str, settings: dict[str, Any]) -> Job:
@@ -51,13 +56,9 @@ class Job:
                 job = read_json(path, cls)
                 job._check(folder, source, source_sha256, settings)
                 job.source, job.source_sha256 = source, source_sha256
-                merged = job.settings | msgspec.to_builtins(settings)
-                if job.settings != merged:
-                    job.settings = merged
-                    job.stages = {name: row for name, row in job.stages.items() if name in PREPROCESSING}
             else:
-                job = cls(source, source_sha256, settings)
-            write_json(path, job)
+                job = cls(source, source_sha256)
+            job.apply(folder, settings)
         except OSError as error:
             raise InputError(
                 f"The output folder {folder} cannot be written",
@@ -87,6 +88,18 @@ class Job:
                 fix="choose another output folder with -o, or the same size",
             )
 
+    def apply(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Takes settings over; stages that one with another value reaches count as not done."""
+        for name, value in msgspec.to_builtins(settings).items():
+            if name in self.settings and self.settings[name] != value:
+                self.forget(*REACH.get(name, ()))
+            self.settings[name] = value
+        write_json(folder / FILE, self)
+
+    def forget(self, *stages: str) -> None:
+        """Makes stages run again."""
+        self.stages = {name: row for name, row in self.stages.items() if name not in stages}
+
     def done(self, stage: str) -> bool:
         """Whether a stage has finished."""
         return stage in self.stages
@@ -97,9 +110,14 @@ class Job:
         row: dict[str, Any] = {}
         _reset_peak_memory()
         started = time.perf_counter()
-        yield row
+        try:
+            yield row
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - started
+            with suppress(OSError):
+                write_json(folder / FILE, self)
         self.stages[name] = {
-            "seconds": round(time.perf_counter() - started, 2),
+            "seconds": round(self.spent.pop(name), 2),
             "peak_rss_mb": round(_peak_memory_mb(), 1),
             **row,
         }

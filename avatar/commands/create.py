@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from avatar.commands._console import progress_bar, say, show
-from avatar.commands._job import Job
-from avatar.config import write_json
+from avatar.commands._job import PREPROCESSING, Job
+from avatar.config import read_json, write_json
 from avatar.errors import InputError
 from avatar.heads import load_head
-from avatar.io.avatar import AvatarInfo, load_avatar, save_avatar
+from avatar.io.avatar import MANIFEST, AvatarInfo, load_avatar, save_avatar
 from avatar.io.take import Take
 from avatar.io.video import probe
 from avatar.models.cache import sha256_of
+from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
     from avatar.cli import Create, Preprocess, Train
     from avatar.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
+HEAD = "open"
+REPORT = "report.json"
 SMALLEST = 64
 
 
@@ -34,7 +38,7 @@ def run(options: Create) -> None:
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    job = open_job(options.video, options.output, {"size": options.size})
+    job = open_job(options.video, options.output, {"size": options.size, "head": load_head(HEAD).hash})
     prepare_take(options.video, options.output, options.output, job, size=options.size)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
@@ -48,6 +52,13 @@ def run_train(options: Train) -> None:
     # An unfinished take is refused before the output folder is touched.
     take.motion()
     require_held_out(take)
+    if load_head(take.info.head_id).hash != take.info.head_hash:
+        raise InputError(
+            f"The take {options.take} was tracked with another version of the head {take.info.head_id}",
+            expected=f"content {load_head(take.info.head_id).hash[:12]}",
+            found=f"content {take.info.head_hash[:12]}",
+            fix="make the take again with `avatar preprocess`",
+        )
     settings = train_settings(options.preset)
     job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
     report = make_avatar(take, options.output, job, options.preset, consent=options.consent)
@@ -84,44 +95,63 @@ def train_settings(preset: str) -> dict[str, Any]:
 
 def create(video: Path, output: Path, preset: str, *, size: int, consent: str | None) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    job = open_job(video, output, {"size": size, **train_settings(preset)})
+    job = open_job(video, output, {"size": size, "head": load_head(HEAD).hash, **train_settings(preset)})
     take = prepare_take(video, output / "take", output, job, size=size)
     return make_avatar(take, output, job, preset, consent=consent)
 
 
 def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
-    """Ingest and tracking; each is skipped when it is done."""
+    """Everything up to a tracked take with its speech features; what is done is skipped."""
     from avatar.preprocess.ingest import ingest
     from avatar.preprocess.shoulders import track_shoulders
     from avatar.preprocess.tracking import track
     from avatar.preprocess.tracking_overlay import tracking_overlay
 
+    if not (folder / "take.json").is_file():
+        job.forget(*PREPROCESSING)
     if not job.done("ingest"):
         with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
             ingest(video, folder, size=size, progress=progress)
     take = Take.open(folder)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
-            track(take, load_head("open"), progress=progress)
+            track(take, load_head(HEAD), progress=progress)
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)
     if not job.done("overlay"):
         with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
             tracking_overlay(take, folder / "tracking.mp4", head=load_head(take.info.head_id), progress=progress)
+    if not job.done("features"):
+        with job.stage(output, "features"):
+            take_features(take)
     return take
 
 
 def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str | None) -> dict[str, Any]:
     """Training, speech, evaluation and the report; returns the report."""
+    from avatar.train.checkpoint import take_key
     from avatar.train.config import PRESETS
 
-    head = load_head(take.info.head_id)
+    job.apply(output, {"take": take_key(take)})
+    before = set(job.stages)
     if not (job.done("training") and job.done("speech")):
         train(take, output, job, PRESETS[preset], consent=consent)
+    if consent is not None:
+        set_consent(output, consent)
     if not job.done("evaluation"):
         evaluate(take, output, job)
-    return write_reports(take, output, job, head.id)
+    if before == set(job.stages) and (output / REPORT).is_file():
+        return read_json(output / REPORT, dict)
+    return write_reports(take, output, job)
+
+
+def set_consent(output: Path, consent: str) -> None:
+    """Keeps another consent statement in a finished avatar."""
+    manifest = output / MANIFEST
+    info = read_json(manifest, AvatarInfo)
+    if info.consent != consent:
+        write_json(manifest, replace(info, consent=consent))
 
 
 def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: str | None) -> None:
@@ -134,9 +164,13 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
 
     head = load_head(take.info.head_id)
     checkpoint = output / CHECKPOINT
-    with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
-        gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress)
-        row["steps"] = config.steps
+    if job.done("training"):
+        # Stopped while learning to speak: the last checkpoint holds the finished training.
+        gaussians = fit_avatar(take, head, config, checkpoint=checkpoint)
+    else:
+        with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
+            gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress)
+            row["steps"] = config.steps
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
         # The stage ends with the avatar on disk: a kill before that runs it again.
@@ -176,7 +210,7 @@ def evaluate(take: Take, output: Path, job: Job) -> None:
         row["figures"] = evaluate_held_out(take, load_avatar(output).gaussians, progress=progress)
 
 
-def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str, Any]:
+def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
     """Writes report.json and report.html from what the stages have found."""
     from avatar.commands.render import head_center
     from avatar.train.report import comparison_sheet, orbit_sheet, write_report
@@ -192,12 +226,12 @@ def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str,
             name: {key: value for key, value in row.items() if key != "figures"} for name, row in job.stages.items()
         },
         "avatar": {
-            "head": head_id,
+            "head": stored.info.head_id,
             "gaussians": stored.info.gaussians,
             "bytes": sum((output / name).stat().st_size for name in ("avatar.json", "weights.safetensors")),
         },
     }
-    write_json(output / "report.json", report)
+    write_json(output / REPORT, report)
     center = head_center(stored, take.motion()[-1:])
     comparison, views = comparison_sheet(take, stored.gaussians), orbit_sheet(take, stored.gaussians, center)
     pictures = {
@@ -211,6 +245,8 @@ def write_reports(take: Take, output: Path, job: Job, head_id: str) -> dict[str,
 def tracking_figures(take: Take) -> dict[str, Any]:
     """The tracker's figures; its frames per second count everything from the clip to the motion."""
     stages = take.info.stages
+    if "tracking" not in stages:
+        return {"note": "the motion was not made by this tracker"}
     figures = dict(stages["tracking"].detail)
     seconds = sum(stages[name].seconds for name in ("ingest", "tracking", "shoulders") if name in stages)
     fit = {"fit_frames_per_second": figures.get("frames_per_second")}

@@ -122,16 +122,17 @@ def save_avatar(
     plate: UInt8[np.ndarray, "H W 3"],
     preview: UInt8[np.ndarray, "H W 3"],
 ) -> None:
-    """Writes an avatar into a folder, each file in one move and the manifest last."""
+    """Writes an avatar into a folder: everything beside what is there, then all files moved into place at once."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {GAUSSIANS + k: v for k, v in gaussian_tensors(gaussians).items()}
     tensors |= {SPEECH + k: v for k, v in speech.items()} | {LIFE + k: v for k, v in life.items()}
-    partial = folder / (WEIGHTS + ".partial")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
-    partial.replace(folder / WEIGHTS)
+    partial = {name: folder / f"{name}.new" for name in FILES}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial[WEIGHTS])
     for name, image in ((PLATE, plate), (PREVIEW, preview)):
-        (folder / name).write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
-    write_json(folder / MANIFEST, info)
+        partial[name].write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
+    write_json(partial[MANIFEST], info)
+    for name, file in partial.items():
+        file.replace(folder / name)
 
 
 def pack_avatar(folder: Path, path: Path) -> None:

@@ -63,10 +63,26 @@ def test_checkpoints_are_written_as_often_as_asked(
 ) -> None:
     path = tmp_path / "checkpoint.safetensors"
     often = replace(config, checkpoint_every=4)
-    whole, _ = fit(tiny_take, open_head, often, path)
+
+    def die(done: int, total: int) -> None:
+        if done == 6:
+            raise RuntimeError("the power went out")
+
+    with pytest.raises(RuntimeError):
+        fit_avatar(tiny_take, open_head, often, checkpoint=path, progress=die, threads=1)
     resumed, first = fit(tiny_take, open_head, often, path)
-    assert first == 9
-    assert same(whole, resumed)
+    assert first == 5
+    assert same(resumed, fit(tiny_take, open_head, often, None)[0])
+
+
+def test_a_finished_run_is_not_trained_again(
+    tiny_take: Take, open_head: Head, config: TrainConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    whole, _ = fit(tiny_take, open_head, config, path)
+    again, first = fit(tiny_take, open_head, config, path)
+    assert first == 0
+    assert same(whole, again)
 
 
 def test_state_comes_back_whole(tiny_take: Take, open_head: Head, config: TrainConfig, tmp_path: Path) -> None:

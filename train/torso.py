@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from avatar.train.survey import FRAMES, take_camera
+from avatar.train.survey import FRAMES, require_shown, take_camera
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -29,7 +29,7 @@ CHEST_SLOPE, CHEST_DEPTH = 0.25, 0.04
 # The collar runs around the neck: within this half width it recedes by the depth of half a neck, further down by less.
 NECK_RADIUS, NECK_DEPTH, NECK_FADE = 0.08, 0.06, 0.15
 SHOULDER_CURVATURE = 0.5
-MARGIN_BELOW = 0.025
+MARGIN_BELOW = 0.07
 
 
 class TorsoSheet(NamedTuple):
@@ -72,6 +72,9 @@ def torso_sheet(
         surveyed: The survey of the head's triangles.
         root: (3,) the root joint at rest.
         indices: Training frames.
+
+    Raises:
+        InputError: The take shows no bare skin from the front.
     """
     top = _collar(surveyed)
     columns = np.arange(-HALF_WIDTH, HALF_WIDTH + CELL, CELL)
@@ -103,8 +106,9 @@ def torso_sheet(
 def _collar(surveyed: Survey) -> Float[np.ndarray, " 3"]:
     """A point at the front of the neck's base: the lowest skin that the clip shows as head."""
     neck = (surveyed.labels[:, 1] > surveyed.labels[:, 2]) & (surveyed.facing > 0.2)
+    require_shown(neck)
     low = surveyed.centroids[neck]
-    low = low[low[:, 1] < np.percentile(low[:, 1], 3)]
+    low = low[low[:, 1] <= np.percentile(low[:, 1], 3)]
     return np.array([0.0, low[:, 1].mean(), np.percentile(low[:, 2], 90)])
 
 

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
-from avatar.train.survey import survey
+from avatar.train.survey import require_shown, survey
 from avatar.train.torso import torso_sheet
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 LIP_BOX = np.array([0.042, 0.035, 0.05])
 EYE_BOX = np.array([0.022, 0.018])
-# Landmarks of the 478-point mesh: lips (outer and inner ring), the irises, the middle of the forehead, the ears' front.
+# Landmarks of the 478-point mesh: the lips' outer ring, the irises, the middle of the forehead, the ears' front.
 LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 IRISES = (468, 473)
 FOREHEAD, EARS = 10, (234, 454)
@@ -50,13 +50,18 @@ def triangle_parts(head: Head) -> dict[str, np.ndarray]:
 
 
 def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.ndarray, " F"], Int[np.ndarray, " F"]]:
-    """Sampling weight (an area, square metres) and region of every triangle of the head."""
+    """Sampling weight (an area, square metres) and region of every triangle of the head.
+
+    Raises:
+        InputError: The take shows no bare skin.
+    """
     parts, marks = triangle_parts(head), landmark_points(head, seen.rest)
     center, weight = seen.centroids, seen.areas.copy()
     region = np.full(len(weight), REGIONS.index("skin"))
     skin = parts["skin"]
     worn = seen.labels[:, 2] > seen.labels[:, 1]
     bare = skin & (seen.labels[:, 1] > seen.labels[:, 2])
+    require_shown(bare)
     # Nothing of the bust below the lowest bare skin is kept: the torso sheet stands for it. The nape, which the collar
     # hides or nobody filmed, ends higher.
     collar = np.percentile(center[bare, 1], 0.5)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from avatar.cameras import Camera
+from avatar.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     from avatar.heads import Head
     from avatar.io.take import Take
@@ -40,6 +41,17 @@ class Survey:
     facing: Float[np.ndarray, " F"]
     labels: Int[np.ndarray, "F 3"]
     colors: Float[np.ndarray, "F 3"]
+
+
+def require_shown(shown: Bool[np.ndarray, " F"]) -> None:
+    """Raises InputError when not one of a part's triangles was shown bare, so that nothing can be placed by it."""
+    if not shown.any():
+        raise InputError(
+            "The take shows too little of the head",
+            expected="frames where face and neck are seen from the front, in front of the clothes",
+            found="no part of the head model that is labelled head more often than clothes",
+            fix="record a clip that shows the whole head with the neck bare, and make the take again",
+        )
 
 
 def take_camera(take: Take) -> Camera:

@@ -1,13 +1,17 @@
 """The survey and the torso sheet of a take whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from avatar.errors import InputError
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.motion import Motion
 from avatar.train.limits import seen_limits
+from avatar.train.sampling import densities
 from avatar.train.survey import Survey, posed_vertices, project, survey, take_camera
 from avatar.train.torso import sheet_surface, torso_sheet
 
@@ -70,6 +74,16 @@ def test_the_sheet_covers_the_shirt(surveyed: Survey, tiny_take: Take, open_head
     column, row = np.floor(pixels).astype(int).T
     inside = (column >= 0) & (column < 80) & (row >= 0) & (row < 80)
     assert (tiny_take.parts(0)[row[inside], column[inside]] == 2).mean() > 0.7
+
+
+def test_a_take_without_bare_skin_is_refused(
+    surveyed: Survey, tiny_take: Take, open_head: Head, tiny_motion: Motion
+) -> None:
+    covered = replace(surveyed, labels=surveyed.labels[:, [0, 2, 1]] * [1, 0, 1])
+    with pytest.raises(InputError, match="too little of the head"):
+        densities(open_head, covered, 1.0)
+    with pytest.raises(InputError, match="too little of the head"):
+        torso_sheet(tiny_take, tiny_motion, covered, np.zeros(3), tiny_take.split()["train"])
 
 
 def test_triangles_of_the_sheet_face_the_camera(

@@ -8,27 +8,39 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 MESH_POINTS = 468
 
 
-def nearest_frame(
-    landmarks: Float[np.ndarray, "T 478 3"], train: np.ndarray, index: int
-) -> tuple[int, Float[np.ndarray, "2 3"]]:
-    """The training frame whose landmarks fit a frame's best after a similarity, and the map from it to the frame."""
-    points = landmarks[train, :MESH_POINTS, :2]
-    center = points.mean(1, keepdims=True)
-    goal = landmarks[index, :MESH_POINTS, :2]
-    goal_center = goal.mean(0)
-    # As complex numbers a similarity is one factor, and its least-squares fit a quotient.
-    source = (points - center) @ np.array([1, 1j])
-    target = (goal - goal_center) @ np.array([1, 1j])
-    factor = (source.conj() * target).sum(1) / (np.abs(source) ** 2).sum(1)
-    best = int((np.abs(factor[:, None] * source - target) ** 2).sum(1).argmin())
-    turn = np.array([[factor[best].real, -factor[best].imag], [factor[best].imag, factor[best].real]])
-    shift = goal_center - turn @ center[best, 0]
-    return int(train[best]), np.column_stack([turn, shift])
+class NearestFrames:
+    """Training frames by the similarity of their landmarks.
+
+    Args:
+        landmarks: (T, 478, 3) of all frames of the take, pixels.
+        train: Rows that may be chosen.
+    """
+
+    def __init__(self, landmarks: Float[np.ndarray, "T 478 3"], train: Int[np.ndarray, " n"]) -> None:
+        self._landmarks, self._train = landmarks, train
+        points = landmarks[train, :MESH_POINTS, :2]
+        self._centers = points.mean(1)
+        # As complex numbers a similarity is one factor, and its least-squares fit a quotient.
+        self._shapes = (points - self._centers[:, None]) @ np.array([1, 1j])
+        self._sizes = (np.abs(self._shapes) ** 2).sum(1)
+
+    def to(self, index: int) -> tuple[int, Float[np.ndarray, "2 3"]]:
+        """The row of the frame whose landmarks fit those of a frame best after a similarity, and the map to it."""
+        goal = self._landmarks[index, :MESH_POINTS, :2]
+        goal_center = goal.mean(0)
+        target = (goal - goal_center) @ np.array([1, 1j])
+        products = self._shapes.conj() @ target
+        # What the best factor leaves over of the target is its square less what the projection takes up.
+        best = int((np.abs(products) ** 2 / self._sizes).argmax())
+        factor = products[best] / self._sizes[best]
+        turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+        shift = goal_center - turn @ self._centers[best]
+        return int(self._train[best]), np.column_stack([turn, shift])
 
 
 def warped(image: Float[np.ndarray, "H W 3"], similarity: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "H W 3"]:

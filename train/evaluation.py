@@ -9,7 +9,7 @@ import numpy as np
 from avatar.errors import InputError
 from avatar.io._files import write_png, writing
 from avatar.render.playback import composite, render_pose
-from avatar.train.baseline import nearest_frame, warped
+from avatar.train.baseline import NearestFrames, warped
 from avatar.train.dataset import HEAD
 from avatar.train.metrics import mean_metrics, region_metrics
 from avatar.train.survey import take_camera
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from jaxtyping import Bool, UInt8
+    from jaxtyping import Bool, Int, UInt8
 
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.take import Take
@@ -45,10 +45,18 @@ def head_region(take: Take, index: int) -> Bool[np.ndarray, "H W"]:
     return (take.parts(index) == HEAD) & (np.asarray(take.mask(index)) > 0.5)
 
 
-def held_out_frames(take: Take, gaussians: GaussianHead) -> Iterator[HeldOutFrame]:
-    """Renders every held-out frame; its motion is the tracker's."""
+def held_out_frames(
+    take: Take, gaussians: GaussianHead, *, indices: Int[np.ndarray, " n"] | None = None
+) -> Iterator[HeldOutFrame]:
+    """Renders held-out frames; their motion is the tracker's.
+
+    Args:
+        take: The take, tracked.
+        gaussians: The avatar's Gaussians.
+        indices: Rows of the take to render, increasing; every held-out frame when None.
+    """
     camera, plate = take_camera(take), take.background().astype(np.float32) / 255
-    indices = take.split()["test"]
+    indices = take.split()["test"] if indices is None else indices
     poses = gaussians.poses(take.motion()[indices])
     for index, pose in zip(indices, poses, strict=True):
         picture = composite(render_pose(gaussians, pose, camera), plate)
@@ -74,7 +82,7 @@ def evaluate_held_out(
     frames_folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of the avatar and of the nearest-frame baseline on the held-out frames.
+    """Metrics of the avatar and of the nearest-frame baseline on the held-out frames that show a head.
 
     Args:
         take: The take, tracked.
@@ -84,29 +92,40 @@ def evaluate_held_out(
 
     Returns:
         ``video_driven``, ``nearest_frame`` (after a similarity alignment) and ``nearest_frame_raw``, each with
-        ``psnr``, ``ssim`` and ``l1``, and ``frames`` with their number.
+        ``psnr``, ``ssim`` and ``l1``, and ``frames`` with the ``count`` of frames compared and of those ``skipped``
+        because nothing of them is labelled head.
 
     Raises:
-        InputError: The take has no held-out frames, or the folder cannot be written to.
+        InputError: The take has no held-out frames, none of them shows a head, or the folder cannot be written to.
     """
     require_held_out(take)
     split = take.split()
-    landmarks = take.perception()["landmarks"]
+    nearest_frames = NearestFrames(take.perception()["landmarks"], split["train"])
     rows: dict[str, list[dict[str, float]]] = {"video_driven": [], "nearest_frame": [], "nearest_frame_raw": []}
-    for frame in held_out_frames(take, gaussians):
+    for done, frame in enumerate(held_out_frames(take, gaussians), start=1):
+        if progress:
+            progress(done, len(split["test"]))
+        if not frame.region.any():
+            continue
         truth = frame.truth / 255.0
         rows["video_driven"].append(region_metrics(frame.render / 255.0, truth, frame.region))
-        nearest, similarity = nearest_frame(landmarks, split["train"], frame.index)
+        nearest, similarity = nearest_frames.to(frame.index)
         other = take.image(nearest).astype(np.float32) / 255
         aligned = warped(other, similarity).clip(0, 1)
         rows["nearest_frame"].append(region_metrics(aligned, truth, frame.region))
         rows["nearest_frame_raw"].append(region_metrics(other, truth, frame.region))
         if frames_folder:
             write_frame(frames_folder, frame)
-        if progress:
-            progress(len(rows["video_driven"]), len(split["test"]))
+    count = len(rows["video_driven"])
+    if not count:
+        raise InputError(
+            f"No held-out frame of the take {take.path} shows a head",
+            expected="pixels labelled head inside the person's mask in the last tenth of the frames",
+            found=f"none in {len(split['test'])} frames",
+            fix="cut the end of the clip off where the face is out of sight, and make the take again",
+        )
     summary = {name: mean_metrics(values) for name, values in rows.items()}
-    return summary | {"frames": {"count": float(len(split["test"]))}}
+    return summary | {"frames": {"count": float(count), "skipped": float(len(split["test"]) - count)}}
 
 
 def write_frame(folder: Path, frame: HeldOutFrame) -> None:

@@ -16,13 +16,11 @@ from avatar.render.losses import ssim_map
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-METRICS = ("psnr", "ssim", "l1")
-
 
 def region_metrics(
     image: Float[np.ndarray, "H W 3"], truth: Float[np.ndarray, "H W 3"], region: Bool[np.ndarray, "H W"]
 ) -> dict[str, float]:
-    """PSNR (dB), SSIM and L1 of an image in [0, 1] over the pixels of a region.
+    """PSNR (dB), SSIM and L1 of an image in [0, 1] over the pixels of a region that has some.
 
     SSIM is taken after everything outside the region was replaced by the truth, so that windows at its edge see no
     foreign pixels, and averaged inside it.

@@ -39,14 +39,13 @@ figcaption, .note { color: #666; font-size: .9rem; }
 
 def comparison_sheet(take: Take, gaussians: GaussianHead) -> UInt8[np.ndarray, "H W 3"]:
     """Rows of held-out truth, render and amplified error (inside the head's mask), one column a frame."""
-    count = len(take.split()["test"])
-    chosen = set(np.linspace(0, count - 1, COLUMNS).astype(int).tolist())
+    held_out = take.split()["test"]
+    chosen = held_out[np.unique(np.linspace(0, len(held_out) - 1, COLUMNS).astype(int))]
     columns = []
-    for position, frame in enumerate(held_out_frames(take, gaussians)):
-        if position in chosen:
-            error = np.abs(frame.truth.astype(int) - frame.render).mean(-1, keepdims=True) * ERROR_GAIN
-            shown = (error.clip(0, 255) * frame.region[..., None]).astype(np.uint8).repeat(3, -1)
-            columns.append(np.concatenate([frame.truth, frame.render, shown]))
+    for frame in held_out_frames(take, gaussians, indices=chosen):
+        error = np.abs(frame.truth.astype(int) - frame.render).mean(-1, keepdims=True) * ERROR_GAIN
+        shown = (error.clip(0, 255) * frame.region[..., None]).astype(np.uint8).repeat(3, -1)
+        columns.append(np.concatenate([frame.truth, frame.render, shown]))
     return np.concatenate(columns, axis=1)
 
 

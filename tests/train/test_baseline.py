@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avatar.train.baseline import MESH_POINTS, nearest_frame, warped
+from avatar.train.baseline import MESH_POINTS, NearestFrames, warped
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_the_frame_and_the_similarity_are_recovered_exactly(
 ) -> None:
     wanted = similarity(angle, scale, shift)
     landmarks[11, :, :2] = landmarks[6, :, :2] @ wanted[:, :2].T + wanted[:, 2]
-    index, found = nearest_frame(landmarks, np.arange(2, 10), 11)
+    index, found = NearestFrames(landmarks, np.arange(2, 10)).to(11)
     assert index == 6
     assert np.allclose(found, wanted, atol=1e-9)
 
@@ -31,12 +31,12 @@ def test_the_frame_and_the_similarity_are_recovered_exactly(
 def test_the_irises_do_not_decide(landmarks: np.ndarray) -> None:
     landmarks[11] = landmarks[4]
     landmarks[4, MESH_POINTS:] += 1000
-    assert nearest_frame(landmarks, np.arange(8), 11)[0] == 4
+    assert NearestFrames(landmarks, np.arange(8)).to(11)[0] == 4
 
 
 def test_only_training_frames_are_looked_at(landmarks: np.ndarray) -> None:
     landmarks[11] = landmarks[10]
-    assert nearest_frame(landmarks, np.array([0, 3, 5]), 11)[0] in (0, 3, 5)
+    assert NearestFrames(landmarks, np.array([0, 3, 5])).to(11)[0] in (0, 3, 5)
 
 
 def test_the_identity_leaves_the_picture_alone() -> None:

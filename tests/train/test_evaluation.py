@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from avatar.errors import InputError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.io.take import Take
 from avatar.train.evaluation import evaluate_held_out, head_region, held_out_frames
@@ -45,6 +46,26 @@ def test_pictures_give_the_figures_again(tiny_fit, tiny_take: Take, tmp_path: Pa
         error = (truth.astype(float) - render)[mask == 255] / 255
         values.append(-10 * np.log10((error**2).mean()))
     assert np.mean(values) == pytest.approx(figures["video_driven"]["psnr"], abs=1e-6)
+
+
+def test_frames_without_a_head_are_left_out_and_counted(take_copy: Take, tiny_gaussians: GaussianHead) -> None:
+    whole = evaluate_held_out(take_copy, tiny_gaussians)
+    assert whole["frames"] == {"count": 3, "skipped": 0}
+    nothing = np.zeros((80, 80), np.uint8)
+    take_copy.write_parts(28, nothing)
+    steps: list[tuple[int, int]] = []
+    found = evaluate_held_out(take_copy, tiny_gaussians, progress=lambda *row: steps.append(row))
+    assert found["frames"] == {"count": 2, "skipped": 1} and steps[-1] == (3, 3)
+    assert all(np.isfinite(value) for row in found.values() for value in row.values())
+    for index in (27, 29):
+        take_copy.write_parts(index, nothing)
+    with pytest.raises(InputError, match="No held-out frame"):
+        evaluate_held_out(take_copy, tiny_gaussians)
+
+
+def test_only_the_chosen_frames_are_rendered(tiny_take: Take, tiny_gaussians: GaussianHead) -> None:
+    frames = held_out_frames(tiny_take, tiny_gaussians, indices=np.array([27, 29]))
+    assert [frame.index for frame in frames] == [27, 29]
 
 
 def test_the_report_is_one_page_with_pictures_and_escaped_names(

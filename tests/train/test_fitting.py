@@ -64,7 +64,7 @@ def test_held_out_frames_are_shown_better_than_by_the_nearest_frame(tiny_fit, ti
     assert driven["psnr"] > nearest["psnr"] + 3 > raw["psnr"]
     assert driven["ssim"] > nearest["ssim"]
     assert driven["l1"] < nearest["l1"]
-    assert figures["frames"] == {"count": 3}
+    assert figures["frames"] == {"count": 3, "skipped": 0}
 
 
 def test_the_truth_itself_has_no_error_but_rounding(tiny_gaussians: GaussianHead, tiny_take: Take) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avatar.train.metrics import METRICS, mean_metrics, region_metrics
+from avatar.train.metrics import mean_metrics, region_metrics
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def region() -> np.ndarray:
 
 def test_a_picture_equals_itself(truth: np.ndarray, region: np.ndarray) -> None:
     found = region_metrics(truth, truth, region)
-    assert tuple(found) == METRICS
+    assert tuple(found) == ("psnr", "ssim", "l1")
     assert found["psnr"] == pytest.approx(120) and found["l1"] == 0
     assert found["ssim"] == pytest.approx(1, abs=1e-5)
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import numpy as np
 import soundfile
 import soxr
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
-from av.error import InvalidDataError
 
 from avatar.errors import InputError
 from avatar.io.video import first_picture_time, open_media, video_stream
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+logger = logging.getLogger(__name__)
 
 # A jump of the clock up to this long is a pause in the recording; a longer one is a broken clock.
 _LONGEST_PAUSE = 10.0
@@ -125,14 +128,18 @@ def _decode(container: InputContainer) -> Iterator[AudioFrame]:
     while True:
         try:
             packet = next(packets, None)
-            if packet is None:
-                return
+        except av.FFmpegError as error:
+            logger.info("reading stopped: %s", error)
+            return
+        if packet is None:
+            return
+        try:
             yield from stream.decode(packet)
         except EndOfFile:
             return
-        except InvalidDataError:
+        except av.FFmpegError as error:
             # A damaged packet costs itself; its time is filled with silence by the clock of the next.
-            continue
+            logger.info("a damaged packet was skipped: %s", error)
 
 
 def _mono(frame: AudioFrame) -> Float[np.ndarray, " N"]:

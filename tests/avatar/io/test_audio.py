@@ -1,4 +1,5 @@
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import soundfile
 
 from avatar.errors import FormatError, InputError
+from avatar.io import audio
 from avatar.io.audio import read_audio, write_wav
 from avatar.io.video import VideoWriter
 
@@ -75,6 +77,20 @@ def test_a_pause_of_the_clock_is_silence(tmp_path):
     samples = read_audio(tmp_path / "b.mkv")
     assert whole is not None and samples is not None
     assert onset(samples) == pytest.approx(onset(whole), abs=0.003)
+
+
+@pytest.mark.parametrize(("broken", "kept"), [("decode", [0, 1, 3]), ("demux", [0, 1])])
+def test_a_codec_or_a_reader_that_fails_costs_its_packet_or_the_rest(broken, kept):
+    def fail(where, packet):
+        if where == broken and packet == 2:
+            raise av.error.ExternalError(-542398533, "Generic error in an external library")
+        return packet
+
+    stream = SimpleNamespace(decode=lambda packet: [fail("decode", packet)])
+    container = SimpleNamespace(
+        streams=SimpleNamespace(audio=[stream]), demux=lambda _: (fail("demux", packet) for packet in range(4))
+    )
+    assert list(audio._decode(container)) == kept  # type: ignore[arg-type]
 
 
 def test_no_sound_track_gives_none(tmp_path):

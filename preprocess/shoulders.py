@@ -51,14 +51,14 @@ def track_shoulders(take: Take, *, progress: Callable[[int, int], None] | None =
 def clothes_shifts(
     take: Take, *, progress: Callable[[int, int], None] | None = None
 ) -> Float[np.ndarray, "T 2"] | None:
-    """Displacement of the clothes in each frame against the middle frame, pixels; None where no clothes are seen.
+    """Displacement of the clothes in each frame against the middle frame, pixels; None where clothes are not seen.
 
     Frames that cannot be registered take the place between their neighbours.
     """
     reference = _reference(take)
     factor = min(1.0, WORKING_SIDE / max(take.info.width, take.info.height))
     template, mask = _clothes(take, reference, factor)
-    if mask.mean() < SMALLEST_SHARE:
+    if (mask > 0).mean() < SMALLEST_SHARE:
         return None
     shifts = np.full((len(take), 2), np.nan)
 
@@ -78,6 +78,8 @@ def clothes_shifts(
     with ThreadPoolExecutor(max_workers=2) as ways:
         list(ways.map(follow, (range(reference, len(take)), range(reference - 1, -1, -1))))
     good = np.isfinite(shifts[:, 0])
+    if not good.any():
+        return None
     rows = np.arange(len(take))
     return np.stack([np.interp(rows, rows[good], column[good]) for column in shifts.T], axis=1)
 

@@ -6,14 +6,11 @@ write what the take holds. Apart from a few dozen sampled frames, memory does no
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +21,8 @@ from avatar.errors import InputError
 from avatar.io.audio import read_audio
 from avatar.io.take import Perception, Take, TakeInfo
 from avatar.io.video import VideoInfo, probe, read_frames
+from avatar.models.cache import sha256_of
+from avatar.preprocess._threads import ahead, map_ordered
 from avatar.preprocess.framing import Crop, bridge_gaps, choose_crop, face_heights, inside_crop, require_enough
 from avatar.preprocess.observer import LooseSample, Observer, Sample, default_observer
 
@@ -39,7 +38,8 @@ _FINE_FACE = 200.0
 _CONFIDENT = 0.5
 _COLOUR_SAMPLES = 32
 _PLATE_SAMPLES = 48
-_IN_FLIGHT = 8
+# Frames a second that a take may claim; what lies outside is a broken clock.
+_SLOWEST, _FASTEST = Fraction(1), Fraction(240)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def ingest(
     video, take_path = Path(video), Path(take_path)
     started = time.perf_counter()
     info = probe(video)
-    digest = _sha256(video)
+    digest = sha256_of(video)
     finished = _existing(take_path, video, digest, size)
     if finished is not None:
         return finished
@@ -100,12 +100,13 @@ def ingest(
     followed = time.perf_counter()
 
     side = min(size, crop.side)
+    rate = frame_rate(sightings.times, info.fps)
     take = Take.create(
         take_path,
         TakeInfo(
             width=side,
             height=side,
-            fps=(info.fps.numerator, info.fps.denominator),
+            fps=(rate.numerator, rate.denominator),
             source_name=video.name,
             source_sha256=digest,
             crop=(crop.left, crop.top, crop.side),
@@ -140,12 +141,17 @@ def ingest(
     return take
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def frame_rate(times: Float[np.ndarray, " T"], declared: Fraction) -> Fraction:
+    """Average frames a second of T decoded times in seconds; `declared` where that is right to one per cent.
+
+    Headers of files with a variable frame rate may state the tick of their clock, such as 1000, instead.
+    """
+    span = float(times[-1] - times[0]) if len(times) else 0.0
+    if span <= 0:
+        return min(max(declared, _SLOWEST), _FASTEST)
+    measured = Fraction((len(times) - 1) / span)
+    rate = declared if abs(declared / measured - 1) <= Fraction(1, 100) else measured.limit_denominator(1001)
+    return min(max(rate, _SLOWEST), _FASTEST)
 
 
 def _existing(path: Path, video: Path, digest: str, size: int) -> Take | None:
@@ -182,15 +188,16 @@ def _existing(path: Path, video: Path, digest: str, size: int) -> Take | None:
 
 def _follow_face(video: Path, info: VideoInfo, observer: Observer, progress: Callable[[int, int], None]) -> _Sightings:
     times, landmarks, blendshapes, confidence = [], [], [], []
+    lost_points, lost_shapes = np.full((478, 3), np.nan, np.float32), np.full(52, np.nan, np.float32)
     samples: dict[int, np.ndarray] = {}
     stride = 1
     shrink = min(1.0, _SEARCH_SIDE / max(info.width, info.height))
     observer.landmarker.reset()
-    for index, frame in enumerate(read_frames(video, max_side=_SEARCH_SIDE)):
+    for index, frame in enumerate(ahead(read_frames(video, max_side=_SEARCH_SIDE))):
         seen = observer.landmarker.track(frame.image)
         times.append(frame.time)
-        landmarks.append(np.full((478, 3), np.nan) if seen is None else seen.landmarks / shrink)
-        blendshapes.append(np.full(52, np.nan) if seen is None else seen.blendshapes)
+        landmarks.append(lost_points if seen is None else np.asarray(seen.landmarks / shrink, np.float32))
+        blendshapes.append(lost_shapes if seen is None else np.asarray(seen.blendshapes, np.float32))
         confidence.append(0.0 if seen is None else seen.confidence)
         if seen is not None and seen.confidence >= _CONFIDENT and index % stride == 0:
             samples[index] = frame.image
@@ -201,8 +208,8 @@ def _follow_face(video: Path, info: VideoInfo, observer: Observer, progress: Cal
         progress(index + 1, 2 * max(info.frames, index + 1))
     return _Sightings(
         np.array(times),
-        np.array(landmarks, np.float32),
-        np.array(blendshapes, np.float32),
+        np.array(landmarks),
+        np.array(blendshapes),
         np.array(confidence, np.float32),
         samples,
         shrink,
@@ -255,51 +262,22 @@ def _write_pictures(
     refine = searched < _FINE_FACE and take.info.width / crop.side > 1.2 * sightings.shrink
     if refine:
         observer.landmarker.reset()
-    with ExitStack() as stack:
-        # One thread looks, one writes: the models are not made for two callers, and PNG coding takes as long.
-        looking = stack.enter_context(ThreadPoolExecutor(1))
-        writer = _Writer(stack.enter_context(ThreadPoolExecutor(1)))
 
-        def samples() -> Iterator[LooseSample]:
-            waiting: deque[tuple[int, np.ndarray, Future]] = deque()
+    def crops() -> Iterator[tuple[int, np.ndarray]]:
+        for index, frame in zip(range(count), ahead(read_frames(video)), strict=False):
+            image = _cropped(frame.image, crop, take.info.width)
+            if refine and sightings.seen[index] and (found := observer.landmarker.track(image)) is not None:
+                seen["landmarks"][index], seen["blendshapes"][index] = found.landmarks, found.blendshapes
+            yield index, image
 
-            def finish() -> LooseSample:
-                index, image, future = waiting.popleft()
-                alpha = future.result()
-                writer.submit(take.write_mask, index, alpha)
-                points = seen["landmarks"][index]
-                return image, alpha, points if np.isfinite(points).all() else None
+    def store(item: tuple[int, np.ndarray]) -> LooseSample:
+        index, image = item
+        alpha = observer.segment(image)
+        take.write_image(index, image)
+        take.write_mask(index, alpha)
+        points = seen["landmarks"][index]
+        return image, alpha, points if np.isfinite(points).all() else None
 
-            for index, frame in enumerate(read_frames(video)):
-                if index >= count:
-                    break
-                image = _cropped(frame.image, crop, take.info.width)
-                if refine and sightings.seen[index] and (found := observer.landmarker.track(image)) is not None:
-                    seen["landmarks"][index], seen["blendshapes"][index] = found.landmarks, found.blendshapes
-                writer.submit(take.write_image, index, image)
-                waiting.append((index, image, looking.submit(observer.segment, image)))
-                if len(waiting) >= _IN_FLIGHT:
-                    yield finish()
-            while waiting:
-                yield finish()
-
-        for index, labels in enumerate(observer.label_parts(model, samples())):
-            writer.submit(take.write_parts, index, labels)
-            progress(count + index + 1, 2 * count)
-        writer.finish()
-
-
-class _Writer:
-    """Hands files to a thread, a few at a time, and passes its errors on."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool, self._pending = pool, deque[Future]()
-
-    def submit(self, write: Callable[[int, np.ndarray], None], index: int, value: np.ndarray) -> None:
-        self._pending.append(self._pool.submit(write, index, value))
-        if len(self._pending) > 3 * _IN_FLIGHT:
-            self._pending.popleft().result()
-
-    def finish(self) -> None:
-        while self._pending:
-            self._pending.popleft().result()
+    for index, labels in enumerate(observer.label_parts(model, map_ordered(store, crops()))):
+        take.write_parts(index, labels)
+        progress(count + index + 1, 2 * count)

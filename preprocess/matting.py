@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from avatar.errors import InputError
 from avatar.models import fetch
-from avatar.preprocess._lite import load_lite
+from avatar.preprocess._lite import LiteModel, load_lite
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -20,7 +21,7 @@ SIZE = 256
 
 
 class PersonSegmenter:
-    """Tells the person from the background, frame by frame.
+    """Tells the person from the background, frame by frame; may be called from several threads at once.
 
     Args:
         model: The tflite file; the registry's ``selfie_segmenter`` when None.
@@ -34,8 +35,16 @@ class PersonSegmenter:
 
     def __init__(self, model: Path | None = None, *, refine: bool = True, threads: int = 1) -> None:
         path = fetch("selfie_segmenter") if model is None else model
-        self._model = load_lite(path.read_bytes(), (1, SIZE, SIZE, 3), threads=threads)
-        self._refine = refine
+        self._content, self._threads, self._refine = path.read_bytes(), threads, refine
+        self._local = threading.local()
+        # A file that is no segmenter is refused here rather than at the first frame.
+        self._model()
+
+    def _model(self) -> LiteModel:
+        """The calling thread's own interpreter, since one serves one caller at a time."""
+        if not hasattr(self._local, "model"):
+            self._local.model = load_lite(self._content, (1, SIZE, SIZE, 3), threads=self._threads)
+        return self._local.model
 
     def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:
         """Coverage in [0, 1] of the person in each pixel of an RGB frame.
@@ -50,7 +59,7 @@ class PersonSegmenter:
         height, width = image.shape[:2]
         method = cv2.INTER_AREA if min(height, width) > SIZE else cv2.INTER_LINEAR
         small = cv2.resize(image, (SIZE, SIZE), interpolation=method).astype(np.float32) / 255
-        coarse = self._model(small)[0].reshape(SIZE, SIZE)
+        coarse = self._model()(small)[0].reshape(SIZE, SIZE)
         if not self._refine:
             return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
         return refine_mask(image, coarse)

@@ -42,7 +42,7 @@ class Observer:
 
     Attributes:
         landmarker: Finds and follows the face.
-        segment: Soft alpha of the person in an image.
+        segment: Soft alpha of the person in an image; called from several threads at once.
         fit_regions: Learns the subject's colours from samples spread over the clip.
         label_parts: Labels of consecutive samples under what `fit_regions` returned, in order.
         plate: The scene without the person, from images and alphas spread over the clip.

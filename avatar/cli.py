@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -192,6 +193,11 @@ def main(arguments: list[str] | None = None) -> None:
     except AvatarError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write("error: The disk is full.\n  To do: free some space and run the same command again.\n")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. Run the same command again to continue.\n")
         sys.exit(130)

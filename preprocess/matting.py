@@ -97,16 +97,19 @@ def refine_mask(
     guide = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     target = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_AREA)
     slope, offset = _local_fit(guide, target, radius, epsilon)
-    # One picture of four channels: a resize for all coefficients.
-    fit = cv2.resize(cv2.merge([*cv2.split(slope), offset]), (width, height), interpolation=cv2.INTER_LINEAR)
-    alpha = fit[..., 3].copy()
-    for channel in range(3):
-        alpha += fit[..., channel] * (image[..., channel] * np.float32(1 / 255))
-    alpha = (alpha - 0.5) * contrast + 0.5
+    # The contrast is applied to the few coefficients, and one buffer serves for everything of full size: fresh memory
+    # for each step would cost more than the arithmetic.
+    alpha = cv2.resize(offset * contrast + (0.5 - 0.5 * contrast), (width, height), interpolation=cv2.INTER_LINEAR)
+    plane = np.empty_like(alpha)
+    for channel, coefficient in enumerate(cv2.split(slope * (contrast / 255))):
+        cv2.resize(coefficient, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
+        cv2.multiply(plane, cv2.extractChannel(image, channel), dst=plane, dtype=cv2.CV_32F)
+        cv2.add(alpha, plane, dst=alpha)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    bounds = cv2.merge([cv2.erode(coarse, kernel), cv2.dilate(coarse, kernel)])
-    bounds = cv2.resize(bounds, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(np.clip(alpha, bounds[..., 0], bounds[..., 1]), 0, 1)
+    for bound, clip in ((cv2.erode(coarse, kernel), cv2.max), (cv2.dilate(coarse, kernel), cv2.min)):
+        cv2.resize(bound, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
+        clip(alpha, plane, dst=alpha)
+    return np.clip(alpha, 0, 1, out=alpha)
 
 
 def _local_fit(

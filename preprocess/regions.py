@@ -54,15 +54,15 @@ def face_frame(landmarks: Float[np.ndarray, "478 _"], height: int, width: int) -
     # The forehead to the mouth stays the same when the jaw opens; the chin hangs a third of that lower when shut.
     size = max(float((mouth - forehead) @ down), 1.0) * 1.35
     origin = mouth + down * 0.26 * size
-    x, y = (np.arange(n, dtype=np.float32) + 0.5 for n in (width, height))
-    across = ((x - origin[0]) * side[0])[None] + ((y - origin[1]) * side[1])[:, None]
-    below = ((x - origin[0]) * down[0])[None] + ((y - origin[1]) * down[1])[:, None]
     # An open mouth lowers the chin, and what is above the real chin is never below the face.
     drop = max(float((chin - origin) @ down), 0.0)
-    scale = np.float32(1 / size)
-    return FaceFrame(
-        across.astype(np.float32) * scale, (below - drop).astype(np.float32) * scale, size, -0.26 - drop / size
-    )
+    x, y = np.arange(width) + 0.5 - origin[0], np.arange(height) + 0.5 - origin[1]
+
+    def along(axis: np.ndarray, start: float) -> np.ndarray:
+        columns, rows = (x * axis[0] - start) / size, y * axis[1] / size
+        return columns.astype(np.float32)[None] + rows.astype(np.float32)[:, None]
+
+    return FaceFrame(along(side, 0.0), along(down, drop), size, -0.26 - drop / size)
 
 
 def face_mask(landmarks: Float[np.ndarray, "478 _"], height: int, width: int, *, scale: float = 1.0) -> np.ndarray:
@@ -140,7 +140,7 @@ class RegionModel:
             part = slice(int(question.argmax()), height)
             head[part] |= self._neck_and_hair(image[part], frame, part, face[part], person[part])
         head = _attached((head & person).astype(np.uint8), face) & person
-        return np.where(head, HEAD, np.where(person, TORSO, BACKGROUND)).astype(np.uint8)
+        return np.where(head, np.uint8(HEAD), np.where(person, np.uint8(TORSO), np.uint8(BACKGROUND)))
 
     def _neck_and_hair(
         self, image: np.ndarray, frame: FaceFrame, part: slice, face: np.ndarray, person: np.ndarray
@@ -152,15 +152,15 @@ class RegionModel:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         # Collars lie 0.1 to 0.5 face heights below the chin: colour outweighs place there, but not far from there.
         place = 0.3 - 2.5 * np.maximum(below, 0) - 2.0 * np.maximum(beside - 0.4, 0)
-        skin = (cv2.GaussianBlur(self.skin[codes], (0, 0), sigma) + place > 0) & person
+        skin = (cv2.GaussianBlur(self.skin.take(codes), (0, 0), sigma) + place > 0) & person
         # Opening cuts bridges such as a tie's edge, closing fills a necklace or a shadow.
         skin = cv2.morphologyEx((skin | (face > 0)).astype(np.uint8), cv2.MORPH_OPEN, kernel)
         skin = cv2.morphologyEx(cv2.bitwise_or(skin, face), cv2.MORPH_CLOSE, kernel)
         # The last pixel at the collar mixes both colours, and the head must hold none of the shirt; towards the
         # background nothing is taken off.
-        skin = cv2.erode(np.where(person, skin, 1).astype(np.uint8), np.ones((3, 3), np.uint8)) | face
+        skin = cv2.erode(np.where(person, skin, np.uint8(1)), np.ones((3, 3), np.uint8)) | face
         # Hair below the mouth is believed only where it hangs down from hair above it: dark cloth looks like dark hair.
-        hair = cv2.GaussianBlur(self.hair[codes], (0, 0), sigma) - 1.5 * np.maximum(below, 0) > 0
+        hair = cv2.GaussianBlur(self.hair.take(codes), (0, 0), sigma) - 1.5 * np.maximum(below, 0) > 0
         hair = cv2.morphologyEx((hair & person & (face == 0)).astype(np.uint8), cv2.MORPH_OPEN, kernel)
         _, strands = cv2.connectedComponents(hair, connectivity=4)
         hanging = np.unique(strands[(below < frame.mouth - 0.05) & (hair > 0)])
@@ -195,8 +195,9 @@ def label_parts(
         # The frame's own vote breaks ties.
         lead = own.astype(np.int16)
         for votes in held[max(0, index - half) : index + half + 1]:
-            lead += 2 * votes
-        yield np.where(own == 0, BACKGROUND, np.where(lead > 0, HEAD, TORSO)).astype(np.uint8)
+            lead += votes
+            lead += votes
+        yield np.where(own == 0, np.uint8(BACKGROUND), np.where(lead > 0, np.uint8(HEAD), np.uint8(TORSO)))
         held.extend(islice(source, 1))
         if index == half:
             held.pop(0)
@@ -227,8 +228,10 @@ def _attached(head: UInt8[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) ->
 
 def _codes(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:
     lab = cv2.cvtColor(cv2.blur(image, (3, 3)), cv2.COLOR_RGB2LAB)
-    light, a, b = (channel.astype(np.int32) >> shift for channel, shift in zip(cv2.split(lab), _SHIFTS, strict=True))
-    return (light * _BINS[1] + a) * _BINS[2] + b
+    channels = map(np.asarray, cv2.split(lab))
+    light, a, b = (np.right_shift(channel, np.uint8(shift)) for channel, shift in zip(channels, _SHIFTS, strict=True))
+    # Two bytes hold a code; small arrays are most of the speed here.
+    return light * np.uint16(_BINS[1] * _BINS[2]) + a * np.uint16(_BINS[2]) + b
 
 
 def _with_shadows(counts: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:

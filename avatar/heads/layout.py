@@ -156,7 +156,7 @@ def write_head(path: Path, layout: HeadLayout) -> None:
     for name, value in arrays.items():
         if value.ndim and value.dtype.kind in single and value.dtype.itemsize > 4:
             arrays[name] = value.astype(single[value.dtype.kind])
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _split_embeddings(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Embedding]]:

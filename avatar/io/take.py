@@ -299,4 +299,4 @@ class Take:
 
     def _save(self, name: str, values: Mapping[str, np.ndarray]) -> None:
         # The array names are the take's own, so none of them can meet a parameter of savez.
-        replacing(self.path / name, lambda file: np.savez(file, allow_pickle=False, **values))
+        replacing(self.path / name, lambda file: np.savez(file, **values))  # pyright: ignore[reportArgumentType]

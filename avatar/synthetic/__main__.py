@@ -102,7 +102,7 @@ def write_demo(
     camera = clip_camera(settings)
     truth = {field.name: np.asarray(getattr(motion, field.name)) for field in fields(motion)}
     truth |= {"focal": np.array(camera.K[0, 0]), "size": np.array([camera.width, camera.height])}
-    np.savez_compressed(out / "demo_truth.npz", allow_pickle=False, **truth)
+    np.savez_compressed(out / "demo_truth.npz", **truth)  # pyright: ignore[reportArgumentType]
     (out / "demo.LICENSE.txt").write_text(LICENCE)
 
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from avatar.cameras import Camera
+from avatar.errors import PartError
 from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.heads import Head, load_head
 from avatar.io.avatar import AvatarInfo, save_avatar
 from avatar.io.take import Take, TakeInfo
+from avatar.models import fetch
 from avatar.motion import Motion
 from avatar.render.playback import composite, render_pose
 from avatar.speech.life import LifeModel
@@ -30,6 +32,32 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: the test clips are kept outside the repository")
     return folder
+
+
+def fetched(*names: str) -> list[Path]:
+    """Pretrained parts from the cache, or fetched; skips with the reason where they cannot be had."""
+    try:
+        return [fetch(name) for name in names]
+    except PartError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def perception_parts() -> list[Path]:
+    """The face landmarker and the person mask's network."""
+    return fetched("face_landmarker", "selfie_segmenter")
+
+
+@pytest.fixture(scope="session")
+def speech_part() -> list[Path]:
+    """The speech encoder."""
+    return fetched("whisper_tiny_en")
+
+
+@pytest.fixture(scope="session")
+def makehuman_part() -> Path:
+    """The data that the open head is built from."""
+    return fetched("makehuman")[0]
 
 
 @pytest.fixture(scope="session")

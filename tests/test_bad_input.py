@@ -16,13 +16,9 @@ from avatar.heads import Head
 from avatar.io.avatar import pack_avatar
 from avatar.io.take import Take
 from avatar.io.video import VideoWriter
-from avatar.models import is_cached
 from avatar.motion import PER_FRAME, Motion
 from avatar.train.speaking import fit_speaking
 
-needs_models = pytest.mark.skipif(
-    not (is_cached("face_landmarker") and is_cached("selfie_segmenter")), reason="run `avatar models fetch` first"
-)
 Refused = Callable[..., str]
 
 
@@ -108,7 +104,7 @@ def test_a_clip_without_pictures(refused: Refused, tmp_path: Path, speech_file: 
     assert "has no video" in text and "Found: audio only" in text and "To do: give a video file" in text
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 def test_a_clip_of_nobody(refused: Refused, faceless: Path, tmp_path: Path) -> None:
     text = refused("create", faceless, "-o", tmp_path / "me")
     assert "garden.mp4 shows too little of a face" in text

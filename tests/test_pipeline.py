@@ -14,16 +14,11 @@ from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.io.video import VideoWriter, probe, read_frames
-from avatar.models import is_cached
 from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
 QUICK = TrainConfig(gaussians=2500, torso_gaussians=500, components=4, steps=60, residual_start=30, lr_colors=4e-2)
 SECONDS = 3
-needs_models = pytest.mark.skipif(
-    not all(is_cached(name) for name in ("face_landmarker", "selfie_segmenter", "whisper_tiny_en")),
-    reason="run `avatar models fetch` first",
-)
 
 
 @pytest.fixture
@@ -40,7 +35,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts", "speech_part")
 def test_a_video_becomes_an_avatar_that_says_something_else(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,12 +10,9 @@ import soundfile
 import torch
 
 from avatar.errors import FormatError, InputError
-from avatar.models import is_cached
 from avatar.speech import features as features_module
 from avatar.speech.features import SpeechFeatures, speech_features, windows
 from avatar.speech.whisper import log_mel, mel_filters, read_ctranslate2
-
-needs_encoder = pytest.mark.skipif(not is_cached("whisper_tiny_en"), reason="run `avatar models fetch` first")
 
 
 @pytest.fixture
@@ -100,7 +97,7 @@ def test_features_between_rows_are_linear_and_held_at_the_ends() -> None:
         SpeechFeatures(values[:0]).at(np.array([0.0]))
 
 
-@needs_encoder
+@pytest.mark.usefixtures("speech_part")
 def test_features_are_deterministic_and_have_a_row_every_20_ms(voice: np.ndarray) -> None:
     first = speech_features(voice[: 16000 * 3 + 319])
     assert first.values.shape == (150, 384) and first.values.dtype == np.float32 and first.rate == 50.0
@@ -108,7 +105,7 @@ def test_features_are_deterministic_and_have_a_row_every_20_ms(voice: np.ndarray
     assert speech_features(voice[:100]).values.shape == (0, 384)
 
 
-@needs_encoder
+@pytest.mark.usefixtures("speech_part")
 def test_rows_are_centred_at_k_over_the_rate() -> None:
     encoder, _ = features_module._encoder(features_module._model_path())
     mel = torch.zeros(1, 80, 200)
@@ -120,7 +117,7 @@ def test_rows_are_centred_at_k_over_the_rate() -> None:
     assert strength.nonzero().ravel().tolist() == [39, 40, 41]
 
 
-@needs_encoder
+@pytest.mark.usefixtures("speech_part")
 def test_windows_agree_with_the_whole_within_the_spread_of_position(
     voice: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +132,7 @@ def test_windows_agree_with_the_whole_within_the_spread_of_position(
     assert np.sqrt(((pieces - whole) ** 2).mean()) / spread < 0.25
 
 
-@needs_encoder
+@pytest.mark.usefixtures("speech_part")
 def test_features_hardly_depend_on_the_place_in_the_recording(voice: np.ndarray) -> None:
     clip = voice[: 16000 * 5]
     alone = speech_features(clip).values
@@ -146,7 +143,7 @@ def test_features_hardly_depend_on_the_place_in_the_recording(voice: np.ndarray)
     assert np.sqrt(((late[inner] - alone[inner]) ** 2).mean()) / spread < 0.3
 
 
-@needs_encoder
+@pytest.mark.usefixtures("speech_part")
 def test_features_are_far_faster_than_speech(voice: np.ndarray) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

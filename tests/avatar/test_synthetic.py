@@ -176,6 +176,7 @@ def test_the_demo_s_sound_is_as_long_as_its_pictures(demo_motion):
     assert len(sound) / 16000 == pytest.approx(len(demo_motion) / float(info.fps), abs=0.05)
 
 
+@pytest.mark.usefixtures("perception_parts")
 def test_the_detector_sees_the_demo_s_landmarks_where_the_truth_puts_them(head, demo_motion):
     from avatar.io.video import read_frames
     from avatar.preprocess.landmarks import FaceLandmarker

@@ -1,4 +1,4 @@
-"""Landmarks, person mask and region labels on real frames, skipped where clips or models are absent."""
+"""Landmarks, person mask and region labels on real frames, skipped where the clips are absent."""
 
 from pathlib import Path
 
@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 
 from avatar.errors import FormatError, InputError
-from avatar.models import is_cached
 from avatar.preprocess.landmarks import FaceLandmarker, merge_detections, region_of
 from avatar.preprocess.matting import PersonSegmenter, refine_mask
 from avatar.preprocess.regions import HEAD, TORSO, RegionModel, label_parts
 
 CLIPS = ("oval_office_2010.mp4", "diwali_2016.mp4")
-needs_models = pytest.mark.skipif(
-    not (is_cached("face_landmarker") and is_cached("selfie_segmenter")), reason="run `avatar models fetch` first"
-)
 
 
 @pytest.fixture(scope="module", params=CLIPS)
@@ -25,7 +21,7 @@ def frames(shared: Path, request: pytest.FixtureRequest) -> list[np.ndarray]:
         return [f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i < 48]
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 def test_landmarks_follow_the_face_and_its_shift(frames: list[np.ndarray]) -> None:
     landmarker = FaceLandmarker()
     seen = [landmarker.track(frame) for frame in frames[:8]]
@@ -45,7 +41,7 @@ def test_landmarks_follow_the_face_and_its_shift(frames: list[np.ndarray]) -> No
     np.testing.assert_allclose(moved, [-9, 6], atol=0.02 * eyes)
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 def test_lost_face_gives_none_and_is_found_again(frames: list[np.ndarray]) -> None:
     landmarker = FaceLandmarker()
     before = landmarker.track(frames[0])
@@ -56,7 +52,7 @@ def test_lost_face_gives_none_and_is_found_again(frames: list[np.ndarray]) -> No
     assert np.linalg.norm((after.landmarks - before.landmarks)[:, :2], axis=1).max() < 0.05 * eyes
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 def test_of_two_faces_the_larger_is_followed_and_after_a_loss_the_nearer(frames: list[np.ndarray]) -> None:
     face = frames[0]
     side = face.shape[0]
@@ -76,7 +72,7 @@ def test_of_two_faces_the_larger_is_followed_and_after_a_loss_the_nearer(frames:
     assert seen is not None and seen.landmarks[:, 0].mean() < side
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 def test_small_face_in_a_wide_frame_is_found(frames: list[np.ndarray]) -> None:
     small = cv2.resize(frames[0], (200, 200), interpolation=cv2.INTER_AREA)
     wide = np.full((720, 1280, 3), 120, np.uint8)
@@ -119,7 +115,7 @@ def test_frames_and_models_of_the_wrong_kind_are_refused(tmp_path: Path) -> None
         FaceLandmarker(tmp_path / "face.task")
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 @pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)])
 def test_images_of_the_wrong_kind_are_refused(image: np.ndarray) -> None:
     for part in (FaceLandmarker().track, PersonSegmenter()):
@@ -140,7 +136,7 @@ def test_refined_mask_follows_the_picture_closer_than_bilinear() -> None:
     assert np.abs(refined - truth).mean() < 0.6 * np.abs(plain - truth).mean()
 
 
-@needs_models
+@pytest.mark.usefixtures("perception_parts")
 def test_person_mask_and_labels_of_a_clip(frames: list[np.ndarray]) -> None:
     landmarker, segmenter = FaceLandmarker(), PersonSegmenter()
     seen = [(frame, segmenter(frame), landmarker.track(frame)) for frame in frames[::4]]

@@ -16,7 +16,6 @@ from avatar.errors import InputError
 from avatar.heads import Head, load_head
 from avatar.heads.arkit import ARKIT_NAMES, MEDIAPIPE_BLENDSHAPES, arkit_to_motion_parts
 from avatar.io.video import read_frames
-from avatar.models import is_cached
 from avatar.motion import Motion
 from avatar.preprocess.compare import aligned, compare_motion
 from avatar.preprocess.landmarks import FaceLandmarker
@@ -25,7 +24,6 @@ from avatar.preprocess.tracking_overlay import draw_overlay, mesh_edges, posed
 
 SIZE, FOCAL, DISTANCE = 400, 900.0, 0.9
 CONFIG = TrackingConfig(shared_steps=160)
-needs_landmarks = pytest.mark.skipif(not is_cached("face_landmarker"), reason="run `avatar models fetch` first")
 
 
 @cache
@@ -292,7 +290,7 @@ def watched(path: Path, count: int) -> Observations:
     )
 
 
-@needs_landmarks
+@pytest.mark.usefixtures("perception_parts")
 def test_the_demo_clip_is_tracked_close_to_its_truth():
     truth = Motion.load(asset("demo_truth.npz"))
     result = track_observations(watched(asset("demo.mp4"), len(truth)), head())
@@ -306,7 +304,7 @@ def test_the_demo_clip_is_tracked_close_to_its_truth():
     assert error["face_similarity_mm"] < 1.6
 
 
-@needs_landmarks
+@pytest.mark.usefixtures("perception_parts")
 @pytest.mark.parametrize("clip_name", ["oval_office_2010.mp4", "diwali_2016.mp4"])
 def test_real_clips_meet_the_bars(shared: Path, clip_name: str):
     result = track_observations(watched(shared / "clips" / clip_name, 90), head(), config=CONFIG)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 REFERENCE_STEP = 1 / 25  # s; the smoothness weights are stated for this frame interval.
 SHORTEST_STEP = 1 / 120  # s; faster clips would make the objective too stiff for a first-order optimiser.
-IRIS_DIAMETER = 0.0118  # m, visible iris of adults (Hashemi et al., "White-to-white corneal diameter", 2015).
 MASK_SIDE = 96
 
 

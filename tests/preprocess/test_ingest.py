@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from avatar.errors import FormatError, InputError
 from avatar.io.take import Take
 from avatar.io.video import VideoWriter
-from avatar.preprocess.ingest import ingest
+from avatar.preprocess.ingest import frame_rate, ingest
 from avatar.preprocess.observer import Observer
 
 
@@ -185,3 +185,30 @@ def test_an_error_while_writing_reaches_the_caller(tmp_path, monkeypatch):
     monkeypatch.setattr(Take, "write_mask", full_disk)
     with pytest.raises(InputError, match="no space"):
         ingest(record(tmp_path / "a.mp4"), tmp_path / "take", observer=observer())
+
+
+@pytest.mark.parametrize(
+    ("times", "declared", "rate"),
+    [
+        # The container's value stays where the times agree with it: they are rounded to its clock.
+        (np.round(np.arange(100) / 25, 2), Fraction(25), Fraction(25)),
+        (np.round(np.arange(300) * 1.001 / 30, 3), Fraction(30000, 1001), Fraction(30000, 1001)),
+        # A header that states its clock, with times that jitter around 24 frames a second.
+        (np.r_[0, (np.arange(1, 240) + 0.3 * np.sin(np.arange(1, 240))) / 24, 10], Fraction(1000), Fraction(24)),
+        (np.arange(50) / 12.5, Fraction(25), Fraction(25, 2)),
+        (np.zeros(1), Fraction(90000), Fraction(240)),
+        (np.arange(5) * 4.0, Fraction(25), Fraction(1)),
+    ],
+)
+def test_the_frame_rate_is_that_of_the_decoded_times(times, declared, rate):
+    assert frame_rate(times, declared) == rate
+
+
+def test_a_header_that_states_its_clock_does_not_set_the_rate(tmp_path, monkeypatch):
+    from avatar.preprocess import ingest as stage
+
+    probe = stage.probe
+    monkeypatch.setattr(stage, "probe", lambda path: replace(probe(path), fps=Fraction(1000)))
+    take = ingest(record(tmp_path / "a.mp4"), tmp_path / "take", observer=observer())
+    assert take.info.fps == (25, 1)
+    assert take.perception()["landmarks"].dtype == np.float32

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from avatar.errors import FormatError, InputError
+from avatar.preprocess._threads import map_ordered
 from avatar.preprocess.landmarks import FaceLandmarker, merge_detections, region_of
 from avatar.preprocess.matting import PersonSegmenter, refine_mask
 from avatar.preprocess.regions import HEAD, TORSO, RegionModel, label_parts
@@ -134,6 +135,14 @@ def test_refined_mask_follows_the_picture_closer_than_bilinear() -> None:
     refined = refine_mask(np.clip(image, 0, 255).astype(np.uint8), coarse)
     assert refined.dtype == np.float32 and refined.min() >= 0 and refined.max() <= 1
     assert np.abs(refined - truth).mean() < 0.6 * np.abs(plain - truth).mean()
+
+
+@pytest.mark.usefixtures("perception_parts")
+def test_masks_are_the_same_from_several_threads(frames: list[np.ndarray]) -> None:
+    segmenter = PersonSegmenter()
+    alone = [segmenter(frame) for frame in frames[:8]]
+    for expected, found in zip(alone, map_ordered(segmenter, frames[:8], threads=3), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.usefixtures("perception_parts")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 _MOST_THREADS = 4
 
 
-def ahead(items: Iterable[Item], *, depth: int = 4) -> Iterator[Item]:
+def ahead(items: Iterable[Item], *, depth: int = 4) -> Generator[Item, None, None]:
     """Yields `items`, which a thread draws up to `depth` at a time before they are asked for.
 
     An exception of `items` is raised where its item would have come.

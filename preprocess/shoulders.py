@@ -29,6 +29,7 @@ WORKING_SIDE = 160
 SMALLEST_SHARE = 0.02
 BLUR = 1.0
 MARGIN = 2
+MIDDLE_GRAY = 128
 STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-4)
 LOWEST_CORRELATION = 0.8
 
@@ -57,22 +58,24 @@ def clothes_shifts(
     """
     reference = _reference(take)
     factor = min(1.0, WORKING_SIDE / max(take.info.width, take.info.height))
-    template, mask = _clothes(take, reference, factor)
-    if (mask > 0).mean() < SMALLEST_SHARE:
+    if (take.parts(reference) == TORSO).mean() < SMALLEST_SHARE:
         return None
+    template, mask, fill = _clothes(take, reference, factor)
     shifts = np.full((len(take), 2), np.nan)
+    looked_at: list[int] = []
 
     def follow(frames: range) -> None:
         warp = np.eye(2, 3, dtype=np.float32)
         for index in frames:
-            image, worn = _clothes(take, index, factor)
+            image, worn, _ = _clothes(take, index, factor, fill)
             with suppress(cv2.error):  # ECC raises where it does not converge.
                 score, found = cv2.findTransformECC(template, image, warp.copy(), cv2.MOTION_TRANSLATION, STOP, mask, 1)
                 if score >= LOWEST_CORRELATION and worn.any():
                     warp = found
                     shifts[index] = found[:, 2] / factor
+            looked_at.append(index)
             if progress:
-                progress(int(np.isfinite(shifts[:, 0]).sum()), len(take))
+                progress(len(looked_at), len(take))
 
     # Outwards from the reference, so that each frame starts from its neighbour's place; both ways at once.
     with ThreadPoolExecutor(max_workers=2) as ways:
@@ -90,10 +93,17 @@ def _reference(take: Take) -> int:
     return int(used[len(used) // 2])
 
 
-def _clothes(take: Take, index: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """A small grey picture of a frame, and where it shows clothes away from their edge to the head and the scene."""
+def _clothes(take: Take, index: int, factor: float, fill: int | None = None) -> tuple[np.ndarray, np.ndarray, int]:
+    """A small grey picture of the clothes alone, their surroundings, and the flat grey put in place of all else.
+
+    The outline against a flat ground is what plain clothes have to be followed by. The ground is black or white,
+    whichever is further from the clothes.
+    """
     gray = cv2.cvtColor(take.image(index), cv2.COLOR_RGB2GRAY)
-    worn = (take.parts(index) == TORSO).astype(np.uint8)
-    gray, worn = (cv2.resize(x, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) for x in (gray, worn))
+    worn = take.parts(index) == TORSO
+    if fill is None:
+        fill = 255 if np.median(gray[worn] if worn.any() else gray) < MIDDLE_GRAY else 0
+    small = cv2.resize(np.where(worn, gray, np.uint8(fill)), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    around = cv2.resize(worn.astype(np.uint8) * 255, small.shape[::-1], interpolation=cv2.INTER_AREA)
     kernel = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
-    return cv2.GaussianBlur(gray, (0, 0), BLUR), cv2.erode(worn, kernel) * np.uint8(255)
+    return cv2.GaussianBlur(small, (0, 0), BLUR), cv2.dilate((around > 0).astype(np.uint8) * 255, kernel), fill

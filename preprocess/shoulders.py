@@ -124,7 +124,7 @@ def _clothes(take: Take, index: int, factor: float, ground: int | None) -> tuple
     gray, area = (cv2.resize(x, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) for x in (gray, area))
     kernel = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
     if ground is None:
-        mask = cv2.erode((area == 255).astype(np.uint8) * np.uint8(255), kernel)
+        mask = cv2.erode((area >= MIDDLE_GRAY).astype(np.uint8) * np.uint8(255), kernel)
     else:
         mask = cv2.dilate((area > 0).astype(np.uint8) * np.uint8(255), kernel)
     return cv2.GaussianBlur(gray, (0, 0), BLUR), mask

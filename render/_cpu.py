@@ -34,11 +34,12 @@ def render(
     `threads` 0 is all processors and `isa` "" the best library. Returns image (C, H, W, 3), alpha (C, H, W, 1) and the
     ticket of the state the backward pass needs (1,).
     """
-    library = _native.load_library(isa or None)
+    double = means.dtype == torch.float64
+    library = _native.load_library(_native.FLOAT64 if double else isa or None)
     inputs = [t.contiguous() for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)]
     cameras, count = means.shape[:2]
-    image = _native.recycled_empty((cameras, height, width, 3))
-    alpha = _native.recycled_empty((cameras, height, width, 1))
+    image = _native.recycled_empty((cameras, height, width, 3), means.dtype)
+    alpha = _native.recycled_empty((cameras, height, width, 1), means.dtype)
     states: list[int] = []
     ticket = _native.state_leases.begin(library, states)
     for i in range(cameras):

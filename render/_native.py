@@ -23,17 +23,19 @@ from torch import Tensor
 from avatar.errors import BackendError
 
 ISAS = ("avx512", "avx2", "baseline")
+# The build of the same sources in double precision, for derivatives by differences; it has no loss and no Adam.
+FLOAT64 = "float64"
 
 STATUS_OUT_OF_MEMORY, STATUS_NOT_FINITE, STATUS_TOO_MANY = 1, 2, 3
 
-_POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+_POINTER, _INT, _FLOAT, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_double
 _SIGNATURES = {
     "headsplat_isa": ([], ctypes.c_char_p),
     "headsplat_best_isa": ([], ctypes.c_char_p),
     "headsplat_state_new": ([], _POINTER),
     "headsplat_state_free": ([_POINTER], None),
     "headsplat_render": (
-        [_POINTER, _INT, *[_POINTER] * 7, _INT, _INT, *[_FLOAT] * 3, *[_POINTER] * 3, _INT],
+        [_POINTER, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
         _INT,
     ),
     "headsplat_render_backward": ([_POINTER, _INT, *[_POINTER] * 15, _INT], _INT),
@@ -107,7 +109,7 @@ def load_library(isa: str | None = None) -> Library:
     """Opens the native library.
 
     Args:
-        isa: One of `ISAS`; the best this processor runs when None.
+        isa: One of `ISAS`, or `FLOAT64`; the best this processor runs when None.
 
     Raises:
         BackendError: The library is not installed, or this processor cannot run the one asked for.
@@ -119,6 +121,8 @@ def load_library(isa: str | None = None) -> Library:
             found="no such file",
             fix="install a wheel, or build it in a checkout with `pip install -e .`",
         )
+    if isa == FLOAT64:
+        return Library(library_path(isa))
     best = Library(library_path("baseline")).best_isa
     wanted = best if isa is None else isa
     if wanted not in ISAS or ISAS.index(wanted) < ISAS.index(best) or not library_path(wanted).is_file():
@@ -158,13 +162,13 @@ def _lease_type(count: int) -> type[Any]:
     return type("Lease", (ctypes.c_float * count,), {"__del__": give_back})
 
 
-def recycled_empty(shape: tuple[int, ...]) -> Tensor:
-    """A float32 CPU tensor of undefined values, in memory used before where there is any of that size."""
+def recycled_empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """A CPU tensor of undefined values, in memory used before where it is float32 and there is any of that size."""
     count = 1
     for size in shape:
         count *= size
-    if count == 0:
-        return torch.empty(shape)
+    if count == 0 or dtype != torch.float32:
+        return torch.empty(shape, dtype=dtype)
     block = None
     for _ in range(len(_idle_blocks)):
         try:

@@ -64,8 +64,8 @@ def rasterize(
         near: Gaussians whose centres are nearer than this are not drawn, metres.
         eps2d: Square pixels added to the projected covariances.
         alpha_max: Largest alpha one Gaussian can have at a pixel, below 1.
-        backend: "cpu" (C++, float32), "torch" (slow, any float type and device) or "gsplat" (CUDA); by device when
-            None.
+        backend: "cpu" (C++; float32, or float64 in a slow build for gradient checks), "torch" (slow, any float type
+            and device) or "gsplat" (CUDA); by device when None.
         threads: Threads of the "cpu" backend; all processors when None. The result does not depend on it.
 
     Returns:
@@ -152,7 +152,7 @@ def _check(tensors: dict[str, Tensor], backend: str) -> tuple[int, ...]:
     """The broadcast leading shape; raises InputError naming the first tensor that does not fit."""
     means = tensors["means"]
     count = means.shape[-2] if means.ndim >= 2 else 0
-    dtype = torch.float32 if backend == "cpu" else means.dtype
+    dtype = torch.float32 if backend == "cpu" and means.dtype != torch.float64 else means.dtype
     for name, tensor in tensors.items():
         trailing = tuple(count if size == "N" else size for size in _TRAILING[name])
         if tuple(tensor.shape[max(tensor.ndim - len(trailing), 0) :]) != trailing:

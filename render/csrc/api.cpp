@@ -1,4 +1,5 @@
-// The C interface: plain pointers to contiguous float32 arrays, a status for every call, no Python and no torch.
+// The C interface: plain pointers to contiguous arrays (of Real for renders, of float for the rest), a status for every
+// call, no Python and no torch.
 #include <cmath>
 #include <new>
 
@@ -49,15 +50,17 @@ HEADSPLAT_API const char* headsplat_best_isa() {
 HEADSPLAT_API void* headsplat_state_new() { return new (std::nothrow) headsplat::RenderState; }
 HEADSPLAT_API void headsplat_state_free(void* state) { delete static_cast<headsplat::RenderState*>(state); }
 
-HEADSPLAT_API int headsplat_render(void* state_pointer, int count, const float* means, const float* quats,
-                                   const float* scales, const float* opacities, const float* colors,
-                                   const float* viewmat, const float* K, int width, int height, float near, float eps2d,
-                                   float alpha_max, const float* background, float* image, float* alpha, int threads) {
+using headsplat::Real;
+
+HEADSPLAT_API int headsplat_render(void* state_pointer, int count, const Real* means, const Real* quats,
+                                   const Real* scales, const Real* opacities, const Real* colors, const Real* viewmat,
+                                   const Real* K, int width, int height, double near, double eps2d, double alpha_max,
+                                   const Real* background, Real* image, Real* alpha, int threads) {
   using namespace headsplat;
   return guarded([&] {
     RenderState& state = *static_cast<RenderState*>(state_pointer);
     state.camera = make_camera(viewmat, K, width, height);
-    state.settings = {near, eps2d, alpha_max};
+    state.settings = {static_cast<Real>(near), static_cast<Real>(eps2d), static_cast<Real>(alpha_max)};
     state.tiles_x = (width + kTile - 1) / kTile;
     state.tiles_y = (height + kTile - 1) / kTile;
     if (background && !std::isfinite(background[0] + background[1] + background[2])) return kNotFinite;
@@ -69,11 +72,11 @@ HEADSPLAT_API int headsplat_render(void* state_pointer, int count, const float* 
 }
 
 // The state must be the one headsplat_render left; the Gaussians, image and alpha those of that call.
-HEADSPLAT_API int headsplat_render_backward(void* state_pointer, int count, const float* means, const float* quats,
-                                            const float* scales, const float* opacities, const float* colors,
-                                            const float* image, const float* alpha, const float* v_image,
-                                            const float* v_alpha, float* v_means, float* v_quats, float* v_scales,
-                                            float* v_opacities, float* v_colors, float* v_viewmat, int threads) {
+HEADSPLAT_API int headsplat_render_backward(void* state_pointer, int count, const Real* means, const Real* quats,
+                                            const Real* scales, const Real* opacities, const Real* colors,
+                                            const Real* image, const Real* alpha, const Real* v_image,
+                                            const Real* v_alpha, Real* v_means, Real* v_quats, Real* v_scales,
+                                            Real* v_opacities, Real* v_colors, Real* v_viewmat, int threads) {
   using namespace headsplat;
   return guarded([&] {
     RenderState& state = *static_cast<RenderState*>(state_pointer);

@@ -14,9 +14,9 @@ namespace {
 
 // A value a pixel, block by block.
 struct alignas(64) TilePixels {
-  float values[kBlocks][kLanes];
+  Real values[kBlocks][kLanes];
 
-  void fill(float x) {
+  void fill(Real x) {
     for (auto& block : values) std::fill(block, block + kLanes, x);
   }
 };
@@ -55,7 +55,7 @@ HEADSPLAT_INLINE Pixels block_pixels(const PixelGrid& grid, int b) {
   return {load(grid.inner_x) + set(grid.corner_x[b]), load(grid.inner_y) + set(grid.corner_y[b])};
 }
 
-void blend_tile(RenderState& state, int tile, const float* background, float* image, float* alpha) {
+void blend_tile(RenderState& state, int tile, const Real* background, Real* image, Real* alpha) {
   const Camera& camera = state.camera;
   int tile_x = tile % state.tiles_x, tile_y = tile / state.tiles_x;
   uint32_t begin = state.tile_start[tile], end = state.tile_start[tile + 1], at = begin;
@@ -100,10 +100,10 @@ void blend_tile(RenderState& state, int tile, const float* background, float* im
     }
   }
   state.tile_used[tile] = std::min(at, end) - begin;
-  const float black[3] = {0.f, 0.f, 0.f};
-  const float* bg = background ? background : black;
+  const Real black[3] = {0.f, 0.f, 0.f};
+  const Real* bg = background ? background : black;
   for_each_pixel(camera, tile_x, tile_y, [&](int b, int l, size_t i) {
-    float t = left.values[b][l];
+    Real t = left.values[b][l];
     image[3 * i] = red.values[b][l] + t * bg[0];
     image[3 * i + 1] = green.values[b][l] + t * bg[1];
     image[3 * i + 2] = blue.values[b][l] + t * bg[2];
@@ -114,8 +114,8 @@ void blend_tile(RenderState& state, int tile, const float* background, float* im
 // With D the gradient of the image dotted with a Gaussian's colour and R the same for everything behind it, background
 // and alpha output included, the gradient of its alpha is T D - R / (1 - alpha). R starts as the whole pixel's and
 // loses each Gaussian's share on the way, so one number a pixel stands for all that is behind.
-void blend_tile_backward(RenderState& state, int tile, const float* image, const float* alpha, const float* v_image,
-                         const float* v_alpha) {
+void blend_tile_backward(RenderState& state, int tile, const Real* image, const Real* alpha, const Real* v_image,
+                         const Real* v_alpha) {
   const Camera& camera = state.camera;
   int tile_x = tile % state.tiles_x, tile_y = tile / state.tiles_x;
   uint32_t begin = state.tile_start[tile], end = begin + state.tile_used[tile];
@@ -123,7 +123,7 @@ void blend_tile_backward(RenderState& state, int tile, const float* image, const
   TilePixels through, behind, v_red, v_green, v_blue;
   through.fill(1.f), behind.fill(0.f), v_red.fill(0.f), v_green.fill(0.f), v_blue.fill(0.f);
   for_each_pixel(camera, tile_x, tile_y, [&](int b, int l, size_t i) {
-    const float *v = v_image + 3 * i, *color = image + 3 * i;
+    const Real *v = v_image + 3 * i, *color = image + 3 * i;
     v_red.values[b][l] = v[0];
     v_green.values[b][l] = v[1];
     v_blue.values[b][l] = v[2];
@@ -134,8 +134,8 @@ void blend_tile_backward(RenderState& state, int tile, const float* image, const
   RowSums sums[kChunkSplats];
   const Lanes faintest = set(kMinLogAlpha), darkest = set(kMinTransmittance), one = set(1.f);
   const Lanes log_alpha_max = set(std::log2(state.settings.alpha_max));
-  const float middle_x = static_cast<float>(tile_x * kTile + kTile / 2);
-  const float middle_y = static_cast<float>(tile_y * kTile + kTile / 2);
+  const Real middle_x = static_cast<Real>(tile_x * kTile + kTile / 2);
+  const Real middle_y = static_cast<Real>(tile_y * kTile + kTile / 2);
   unsigned live = blocks_in_image(camera, tile_x, tile_y);
   for (uint32_t at = begin; at < end && live; at += kChunkSplats) {
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
@@ -184,7 +184,7 @@ void blend_tile_backward(RenderState& state, int tile, const float* image, const
 
 }  // namespace
 
-void blend(RenderState& state, const float* background, float* image, float* alpha, int threads) {
+void blend(RenderState& state, const Real* background, Real* image, Real* alpha, int threads) {
   int tiles = state.tiles_x * state.tiles_y;
   state.tile_used.resize(tiles);
   parallel_for(tiles, 1, threads, [&](int begin, int end, int) {
@@ -192,8 +192,8 @@ void blend(RenderState& state, const float* background, float* image, float* alp
   });
 }
 
-void blend_backward(RenderState& state, const float* image, const float* alpha, const float* v_image,
-                    const float* v_alpha, int threads) {
+void blend_backward(RenderState& state, const Real* image, const Real* alpha, const Real* v_image, const Real* v_alpha,
+                    int threads) {
   state.rows.resize(static_cast<size_t>(state.intersections) * 12);
   uint8_t* used = state.row_used.resize(state.intersections);
   std::memset(used, 0, state.intersections);

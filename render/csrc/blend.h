@@ -6,10 +6,10 @@
 namespace headsplat {
 
 // Fills image (H x W x 3) and alpha (H x W), and the state's block_masks and tile_used. background (3) may be null.
-void blend(RenderState& state, const float* background, float* image, float* alpha, int threads);
+void blend(RenderState& state, const Real* background, Real* image, Real* alpha, int threads);
 
 // Fills the gradient rows from the gradients of image and alpha; image and alpha are those blend() made.
-void blend_backward(RenderState& state, const float* image, const float* alpha, const float* v_image,
-                    const float* v_alpha, int threads);
+void blend_backward(RenderState& state, const Real* image, const Real* alpha, const Real* v_image, const Real* v_alpha,
+                    int threads);
 
 }  // namespace headsplat

@@ -15,14 +15,14 @@ constexpr int kBlocks = 16;
 // Pixel centres of a tile: block b's corner is (corner_x[b], corner_y[b]), and its pixel l is (inner_x[l], inner_y[l])
 // further on.
 struct PixelGrid {
-  alignas(64) float corner_x[kBlocks], corner_y[kBlocks], inner_x[kLanes], inner_y[kLanes];
+  alignas(64) Real corner_x[kBlocks], corner_y[kBlocks], inner_x[kLanes], inner_y[kLanes];
 
   PixelGrid(int tile_x, int tile_y) {
     for (int i = 0; i < kLanes; i++) {
-      inner_x[i] = static_cast<float>(i & 3);
-      inner_y[i] = static_cast<float>(i >> 2);
-      corner_x[i] = static_cast<float>(tile_x * kTile + (i & 3) * 4) + 0.5f;
-      corner_y[i] = static_cast<float>(tile_y * kTile + (i >> 2) * 4) + 0.5f;
+      inner_x[i] = static_cast<Real>(i & 3);
+      inner_y[i] = static_cast<Real>(i >> 2);
+      corner_x[i] = static_cast<Real>(tile_x * kTile + (i & 3) * 4) + 0.5f;
+      corner_y[i] = static_cast<Real>(tile_y * kTile + (i >> 2) * 4) + 0.5f;
     }
   }
 };
@@ -37,7 +37,7 @@ HEADSPLAT_INLINE unsigned reachable_blocks(const Splat& s, const PixelGrid& grid
   Lanes xx = set(s.qxx), xy = set(s.qxy), yy = set(s.qyy);
   Lanes on_x = fma(fma(xx, edge_x, xy * ridge_y), edge_x, yy * ridge_y * ridge_y);
   Lanes on_y = fma(fma(xx, ridge_x, xy * edge_y), ridge_x, yy * edge_y * edge_y);
-  constexpr float kSlack = 1e-3f;
+  constexpr Real kSlack = 1e-3;
   return bits(max(on_x, on_y) >= set(kMinLogAlpha - s.log_opacity - kSlack));
 }
 

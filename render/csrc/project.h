@@ -6,7 +6,7 @@
 namespace headsplat {
 
 // viewmat: 4 x 4 world-to-camera; K: 3 x 3 intrinsics in pixels.
-Camera make_camera(const float* viewmat, const float* K, int width, int height);
+Camera make_camera(const Real* viewmat, const Real* K, int width, int height);
 
 // Fills splats, depth_keys and boxes. False when an input, the camera included, is NaN or infinite.
 bool project(const Gaussians& gaussians, RenderState& state, int threads);

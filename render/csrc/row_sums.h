@@ -11,14 +11,14 @@ namespace headsplat {
 
 struct MomentTables {
   // x[c][i]: (1, x, x^2, 1) at column i of the blocks in column c. Coordinates are taken from the middle of the tile.
-  alignas(16) float x[4][4][4];
+  alignas(16) Real x[4][4][4];
   // y[r]: (1, 1, 1, y^2) and (y, y, 0, 0) for the rows of the blocks in row r.
-  alignas(64) float y_even[4][kLanes], y_odd[4][kLanes];
+  alignas(64) Real y_even[4][kLanes], y_odd[4][kLanes];
 
   constexpr MomentTables() : x{}, y_even{}, y_odd{} {
     for (int block = 0; block < 4; block++) {
       for (int i = 0; i < 4; i++) {
-        float at = static_cast<float>(block * 4 + i) + 0.5f - 8.f;
+        Real at = static_cast<Real>(block * 4 + i) + 0.5f - 8.f;
         x[block][i][0] = x[block][i][3] = 1.f;
         x[block][i][1] = at;
         x[block][i][2] = at * at;
@@ -60,11 +60,11 @@ struct alignas(64) RowSums {
   }
 
   // Writes the nine sums with coordinates as centre minus pixel; (x, y) is the centre, from the middle of the tile.
-  HEADSPLAT_INLINE void write(float x, float y, float* out) const {
-    float e[4], o[4], c[4];
+  HEADSPLAT_INLINE void write(Real x, Real y, Real* out) const {
+    Real e[4], o[4], c[4];
     sum_groups(even, e);
     sum_groups(odd, o);
-    float s = e[0], sx = e[1], sxx = e[2], syy = e[3], sy = o[0], sxy = o[1];
+    Real s = e[0], sx = e[1], sxx = e[2], syy = e[3], sy = o[0], sxy = o[1];
     out[0] = s;
     out[1] = x * s - sx;
     out[2] = y * s - sy;

@@ -4,52 +4,53 @@
 #include <cstdint>
 
 #include "buffer.h"
+#include "real.h"
 
 namespace headsplat {
 
-constexpr int kTile = 16;                      // pixels a side; a tile is sixteen blocks of 4x4 pixels
-constexpr float kLog2E = 1.4426950408889634f;  // log2(e)
-constexpr float kMinLogAlpha = -7.9943534f;    // log2(1/255): fainter contributions are skipped
-constexpr float kMaxExtent = 3.33f;            // standard deviations a Gaussian reaches at most
-constexpr float kMinTransmittance = 1e-4f;     // a pixel stops before the Gaussian that would take it below this
+constexpr int kTile = 16;                          // pixels a side; a tile is sixteen blocks of 4x4 pixels
+constexpr Real kLog2E = 1.4426950408889634;        // log2(e)
+constexpr Real kMinLogAlpha = -7.994353436858858;  // log2(1/255): fainter contributions are skipped
+constexpr Real kMaxExtent = 3.33;                  // standard deviations a Gaussian reaches at most
+constexpr Real kMinTransmittance = 1e-4;           // a pixel stops before the Gaussian that would take it below this
 
 struct Vec3 {
-  float x, y, z;
+  Real x, y, z;
 };
 
 // N Gaussians as the caller has them, row by row.
 struct Gaussians {
   int count;
-  const float* means;      // N x 3
-  const float* quats;      // N x 4, wxyz
-  const float* scales;     // N x 3
-  const float* opacities;  // N
-  const float* colors;     // N x 3
+  const Real* means;      // N x 3
+  const Real* quats;      // N x 4, wxyz
+  const Real* scales;     // N x 3
+  const Real* opacities;  // N
+  const Real* colors;     // N x 3
 };
 
 struct Camera {
   Vec3 right, down, forward;  // rows of the world-to-camera rotation
   Vec3 translation;
-  float fx, fy, cx, cy;
-  float slope_min_x, slope_max_x, slope_min_y, slope_max_y;  // bounds of x/z and y/z inside the projection's Jacobian
+  Real fx, fy, cx, cy;
+  Real slope_min_x, slope_max_x, slope_min_y, slope_max_y;  // bounds of x/z and y/z inside the projection's Jacobian
   int width, height;
 };
 
 struct Settings {
-  float near, eps2d, alpha_max;
+  Real near, eps2d, alpha_max;
 };
 
-// One projected Gaussian, as the blending reads it: a cache line.
+// One projected Gaussian, as the blending reads it: a cache line of floats.
 struct alignas(64) Splat {
-  float x, y;              // centre, pixels
-  float qxx, qxy, qyy;     // log2 of the falloff: qxx dx^2 + qxy dx dy + qyy dy^2, never positive
-  float log_opacity;       // log2
-  float log_cap;           // log2 of the largest alpha this Gaussian can have
-  float ridge_x, ridge_y;  // dy per dx, and dx per dy, of the strongest point on a vertical or horizontal line
-  float r, g, b;
+  Real x, y;              // centre, pixels
+  Real qxx, qxy, qyy;     // log2 of the falloff: qxx dx^2 + qxy dx dy + qyy dy^2, never positive
+  Real log_opacity;       // log2
+  Real log_cap;           // log2 of the largest alpha this Gaussian can have
+  Real ridge_x, ridge_y;  // dy per dx, and dx per dy, of the strongest point on a vertical or horizontal line
+  Real r, g, b;
   uint32_t slot;  // first of this Gaussian's gradient rows, one a tile it may touch
 };
-static_assert(sizeof(Splat) == 64, "a splat is one cache line");
+static_assert(sizeof(Splat) == 16 * sizeof(Real), "a splat of floats is one cache line");
 
 // Half-open range of tiles.
 struct TileBox {
@@ -79,7 +80,7 @@ struct RenderState {
   Buffer<uint32_t> tile_list;    // Gaussian
   Buffer<uint16_t> block_masks;  // blocks of the tile it can reach
   // Indexed by gradient row (Splat::slot).
-  Buffer<float> rows;
+  Buffer<Real> rows;
   Buffer<uint8_t> row_used;
 
   Buffer<uint32_t> sort_keys[2], sort_order, histogram, tile_counts;
@@ -88,7 +89,7 @@ struct RenderState {
 
 // Gradients of the loss, written in full; v_viewmat (4 x 4) may be null.
 struct Gradients {
-  float *means, *quats, *scales, *opacities, *colors, *viewmat;
+  Real *means, *quats, *scales, *opacities, *colors, *viewmat;
 };
 
 }  // namespace headsplat

@@ -4,8 +4,12 @@
 // it are written once, as kRegs registers side by side. Sixteen lanes are one 4x4 block of pixels, row by row.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+
+#include "real.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -13,7 +17,9 @@
 
 #define HEADSPLAT_INLINE inline __attribute__((always_inline))
 
-#if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && \
+#if defined(HEADSPLAT_FLOAT64)
+#define HEADSPLAT_ISA "float64"
+#elif defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && \
     defined(__AVX512VBMI2__)
 #define HEADSPLAT_AVX512 1
 #define HEADSPLAT_ISA "avx512"
@@ -116,55 +122,59 @@ HEADSPLAT_INLINE void sum_groups(Reg a, float* out) {
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1)));
 }
 
-#else  // GCC and Clang vector extensions: SSE2, NEON and whatever else has registers of four floats.
+#else  // GCC and Clang vector extensions: SSE2, and whatever else has registers of four floats; all doubles.
 
-typedef float Float4 __attribute__((vector_size(16)));
-typedef int32_t Int4 __attribute__((vector_size(16)));
+using Bits = std::conditional_t<sizeof(Real) == 8, int64_t, int32_t>;
+typedef Real Real4 __attribute__((vector_size(4 * sizeof(Real))));
+typedef Bits Bits4 __attribute__((vector_size(4 * sizeof(Real))));
+constexpr int kMantissaBits = sizeof(Real) == 8 ? 52 : 23;
 struct Reg {
-  Float4 v;
+  Real4 v;
 };
 struct RegMask {
-  Int4 v;
+  Bits4 v;
 };
-HEADSPLAT_INLINE Reg reg_set(float x) { return {Float4{x, x, x, x}}; }
-HEADSPLAT_INLINE Reg reg_load(const float* p) {
+HEADSPLAT_INLINE Reg reg_set(Real x) { return {Real4{x, x, x, x}}; }
+HEADSPLAT_INLINE Reg reg_load(const Real* p) {
   Reg r;
   std::memcpy(&r, p, sizeof r);
   return r;
 }
-HEADSPLAT_INLINE Reg reg_repeat4(const float* p) { return reg_load(p); }
-HEADSPLAT_INLINE void reg_store(float* p, Reg a) { std::memcpy(p, &a, sizeof a); }
+HEADSPLAT_INLINE Reg reg_repeat4(const Real* p) { return reg_load(p); }
+HEADSPLAT_INLINE void reg_store(Real* p, Reg a) { std::memcpy(p, &a, sizeof a); }
 HEADSPLAT_INLINE Reg operator+(Reg a, Reg b) { return {a.v + b.v}; }
 HEADSPLAT_INLINE Reg operator-(Reg a, Reg b) { return {a.v - b.v}; }
 HEADSPLAT_INLINE Reg operator*(Reg a, Reg b) { return {a.v * b.v}; }
 HEADSPLAT_INLINE Reg fma(Reg a, Reg b, Reg c) { return {a.v * b.v + c.v}; }
 HEADSPLAT_INLINE Reg fnma(Reg a, Reg b, Reg c) { return {c.v - a.v * b.v}; }
-HEADSPLAT_INLINE RegMask operator>=(Reg a, Reg b) { return {(Int4)(a.v >= b.v)}; }
-HEADSPLAT_INLINE RegMask operator>(Reg a, Reg b) { return {(Int4)(a.v > b.v)}; }
+HEADSPLAT_INLINE RegMask operator>=(Reg a, Reg b) { return {(Bits4)(a.v >= b.v)}; }
+HEADSPLAT_INLINE RegMask operator>(Reg a, Reg b) { return {(Bits4)(a.v > b.v)}; }
 HEADSPLAT_INLINE RegMask operator&(RegMask a, RegMask b) { return {a.v & b.v}; }
 HEADSPLAT_INLINE RegMask operator|(RegMask a, RegMask b) { return {a.v | b.v}; }
-HEADSPLAT_INLINE Reg keep(RegMask m, Reg a) { return {(Float4)(m.v & (Int4)a.v)}; }
-HEADSPLAT_INLINE Reg select(RegMask m, Reg a, Reg b) { return {(Float4)((m.v & (Int4)a.v) | (~m.v & (Int4)b.v))}; }
-#if defined(__SSE2__)
-HEADSPLAT_INLINE Reg min(Reg a, Reg b) { return {(Float4)_mm_min_ps((__m128)a.v, (__m128)b.v)}; }
-HEADSPLAT_INLINE Reg max(Reg a, Reg b) { return {(Float4)_mm_max_ps((__m128)a.v, (__m128)b.v)}; }
+HEADSPLAT_INLINE Reg keep(RegMask m, Reg a) { return {(Real4)(m.v & (Bits4)a.v)}; }
+HEADSPLAT_INLINE Reg select(RegMask m, Reg a, Reg b) { return {(Real4)((m.v & (Bits4)a.v) | (~m.v & (Bits4)b.v))}; }
+#if defined(__SSE2__) && !defined(HEADSPLAT_FLOAT64)
+HEADSPLAT_INLINE Reg min(Reg a, Reg b) { return {(Real4)_mm_min_ps((__m128)a.v, (__m128)b.v)}; }
+HEADSPLAT_INLINE Reg max(Reg a, Reg b) { return {(Real4)_mm_max_ps((__m128)a.v, (__m128)b.v)}; }
 HEADSPLAT_INLINE unsigned bits(RegMask m) { return (unsigned)_mm_movemask_ps((__m128)m.v); }
 #else
 HEADSPLAT_INLINE Reg min(Reg a, Reg b) { return select(b > a, a, b); }
 HEADSPLAT_INLINE Reg max(Reg a, Reg b) { return select(a > b, a, b); }
-HEADSPLAT_INLINE unsigned bits(RegMask m) { return (m.v[0] & 1u) | (m.v[1] & 2u) | (m.v[2] & 4u) | (m.v[3] & 8u); }
+HEADSPLAT_INLINE unsigned bits(RegMask m) {
+  return static_cast<unsigned>((m.v[0] & 1) | (m.v[1] & 2) | (m.v[2] & 4) | (m.v[3] & 8));
+}
 #endif
-HEADSPLAT_INLINE Reg reciprocal(Reg x) { return {1.f / x.v}; }
-HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) { return {(Float4)((Int4)x.v + ((Int4)n.v << 23))}; }
+HEADSPLAT_INLINE Reg reciprocal(Reg x) { return {Real(1) / x.v}; }
+HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) { return {(Real4)((Bits4)x.v + ((Bits4)n.v << kMantissaBits))}; }
 template <int K>
 HEADSPLAT_INLINE Reg spread4(Reg a) {
   return reg_set(a.v[K]);
 }
-HEADSPLAT_INLINE void sum_groups(Reg a, float* out) { reg_store(out, a); }
+HEADSPLAT_INLINE void sum_groups(Reg a, Real* out) { reg_store(out, a); }
 
 #endif
 
-constexpr int kRegLanes = sizeof(Reg) / sizeof(float);
+constexpr int kRegLanes = sizeof(Reg) / sizeof(Real);
 constexpr int kRegs = kLanes / kRegLanes;
 
 struct Lanes {
@@ -187,18 +197,18 @@ HEADSPLAT_INLINE Result each(F f, const Operands&... operands) {
   return out;
 }
 
-HEADSPLAT_INLINE Lanes set(float x) {
+HEADSPLAT_INLINE Lanes set(Real x) {
   Reg r = reg_set(x);
   Lanes out;
   for (int k = 0; k < kRegs; k++) out.r[k] = r;
   return out;
 }
-HEADSPLAT_INLINE Lanes load(const float* p) {
+HEADSPLAT_INLINE Lanes load(const Real* p) {
   Lanes out;
   for (int k = 0; k < kRegs; k++) out.r[k] = reg_load(p + k * kRegLanes);
   return out;
 }
-HEADSPLAT_INLINE void store(float* p, const Lanes& a) {
+HEADSPLAT_INLINE void store(Real* p, const Lanes& a) {
   for (int k = 0; k < kRegs; k++) reg_store(p + k * kRegLanes, a.r[k]);
 }
 HEADSPLAT_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
@@ -256,6 +266,12 @@ HEADSPLAT_INLINE bool any(const Mask& m) {
   return bits(joined) != 0;
 }
 
+#if defined(HEADSPLAT_FLOAT64)
+HEADSPLAT_INLINE Reg exp2(Reg x) {
+  for (int k = 0; k < 4; k++) x.v[k] = std::exp2(x.v[k]);
+  return x;
+}
+#else
 // 2^x for |x| < 126, relative error below 3e-7 (a minimax polynomial of the fraction, exact at 0). Adding 1.5 * 2^23
 // rounds x to an integer in the low mantissa bits.
 HEADSPLAT_INLINE Reg exp2(Reg x) {
@@ -268,6 +284,7 @@ HEADSPLAT_INLINE Reg exp2(Reg x) {
   p = fma(p, f, reg_set(6.9314698e-1f));
   return add_exponent(fma(p, f, reg_set(1.f)), whole);
 }
+#endif
 HEADSPLAT_INLINE Lanes exp2(const Lanes& a) {
   return each<Lanes>([](Reg x) { return exp2(x); }, a);
 }

@@ -145,6 +145,27 @@ def test_reference_passes_gradcheck(random_scene):
     assert torch.autograd.gradcheck(render, scene.leaves(), eps=1e-7, atol=1e-4)
 
 
+def test_kernels_pass_gradcheck_in_double_precision(random_scene):
+    scene = random_scene(6, 21, 18, seed=5).to(torch.float64)
+
+    def render(*leaves):
+        return rasterize(*leaves, scene.Ks, 21, 18, backgrounds=leaves[4][0], backend="cpu")
+
+    assert torch.autograd.gradcheck(render, scene.leaves(), eps=1e-7, atol=1e-4)
+
+
+def test_kernels_in_double_precision_are_the_reference(random_scene):
+    scene = random_scene(200, 50, 40, seed=13).to(torch.float64)
+    results = []
+    for backend in ("cpu", "torch"):
+        leaves = scene.leaves()
+        image, alpha = rasterize(*leaves, scene.Ks, 50, 40, backend=backend)
+        (image.square().sum() + alpha.sum()).backward()
+        results.append([image.detach(), alpha.detach(), *(t.grad for t in leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
+
+
 def test_threads_do_not_change_a_bit(isa, random_scene):
     scene = random_scene(9000, 130, 70, seed=6)
     results = []

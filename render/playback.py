@@ -29,8 +29,10 @@ def render_pose(
     """One picture: premultiplied sRGB and alpha, in [0, 1]."""
     with torch.no_grad():
         world = gaussians(pose)
-        viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
-        image, alpha = rasterize(
+        viewmat, K = (
+            torch.as_tensor(m, dtype=torch.float32, device=world.means.device) for m in (camera.viewmat, camera.K)
+        )
+        picture = rasterize(
             world.means,
             world.quats,
             world.scales,
@@ -42,7 +44,7 @@ def render_pose(
             camera.height,
             threads=threads,
         )
-    return torch.cat([image, alpha], dim=-1).clamp(0, 1).numpy()
+    return torch.cat([picture.image, picture.alpha], dim=-1).clamp(0, 1).cpu().numpy()
 
 
 def render_motion(

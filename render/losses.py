@@ -6,6 +6,7 @@ import ctypes
 import functools
 import logging
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -138,7 +139,10 @@ def compiled_l1_dssim(
     compiled = torch.compile(l1_dssim_and_gradient, dynamic=False)
     trial = torch.zeros(height, width, 3, device=device)
     try:
-        compiled(trial, trial, dssim_weight)
+        with warnings.catch_warnings():
+            # The compiler recommends settings that would cost the variances their precision.
+            warnings.simplefilter("ignore")
+            compiled(trial, trial, dssim_weight)
     except (RuntimeError, ImportError, OSError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _LOGGER.warning("torch.compile does not work here, so the loss takes longer: %s", reason[0])

@@ -76,7 +76,7 @@ class FusedAdam(torch.optim.Optimizer):
                 if param.grad is None:
                     continue
                 state = self._state_of(param)
-                if all(t.is_cuda and t.is_contiguous() for t in (param, param.grad, *_moments(state))):
+                if _can_share_a_call(param, param.grad, *_moments(state)):
                     on_device.append(param)
                 else:
                     self._step_param(param, param.grad, group)
@@ -145,6 +145,10 @@ def step_in_one_call(params: list[Tensor], states: list[dict[str, Tensor]], grou
         eps=group["eps"],
         maximize=False,
     )
+
+
+def _can_share_a_call(*tensors: Tensor) -> bool:
+    return all(tensor.is_cuda and tensor.is_contiguous() for tensor in tensors)
 
 
 def _moments(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

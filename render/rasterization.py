@@ -161,12 +161,12 @@ def _render_in_threes(flat: list[Tensor], settings: list[Any]) -> tuple[Tensor, 
     """Draws any number of channels with kernels that draw three at a time."""
     *scene, colors, viewmats, Ks, backgrounds = flat
     channels = colors.shape[-1]
-    if channels % 3:
-        colors, backgrounds = (F.pad(t, (0, -channels % 3)) for t in (colors, backgrounds))
+    if channels == 3:
+        return _cpu.render(*flat, *settings)[:2]
+    colors, backgrounds = (F.pad(t, (0, -channels % 3)) for t in (colors, backgrounds))
     groups = zip(colors.split(3, -1), backgrounds.split(3, -1), strict=True)
     images = [_cpu.render(*scene, color, viewmats, Ks, background, *settings) for color, background in groups]
-    image = images[0][0] if len(images) == 1 else torch.cat([image for image, *_ in images], dim=-1)
-    return image[..., :channels], images[0][1]
+    return torch.cat([image for image, *_ in images], dim=-1)[..., :channels], images[0][1]
 
 
 def _render_in_torch(

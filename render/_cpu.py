@@ -140,6 +140,14 @@ def _raise(status: int, tensors: dict[str, Tensor]) -> None:
             found="more",
             fix="look for scales that have run away, or render fewer Gaussians or a smaller image",
         )
+    refuse_not_finite(tensors)
+    raise InputError(
+        "rasterize cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
+    )
+
+
+def refuse_not_finite(tensors: dict[str, Tensor]) -> None:
+    """Raises InputError that names the first of these tensors, which all lead with C, to hold NaN or infinity."""
     for name, tensor in tensors.items():
         bad = torch.nonzero(~torch.isfinite(tensor))
         if len(bad):
@@ -150,6 +158,3 @@ def _raise(status: int, tensors: dict[str, Tensor]) -> None:
                 found=f"{tensor[tuple(bad[0])].item()} at {where} of camera {camera}, and {len(bad) - 1} more like it",
                 fix="find the step that made it: a zero quaternion, a logarithm of zero, a learning rate too high",
             )
-    raise InputError(
-        "rasterize cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
-    )

@@ -63,17 +63,17 @@ def rasterize_reference(
     quats: Float[Tensor, "N 4"],
     scales: Float[Tensor, "N 3"],
     opacities: Float[Tensor, " N"],
-    colors: Float[Tensor, "N 3"],
+    colors: Float[Tensor, "N K"],
     viewmat: Float[Tensor, "4 4"],
     K: Float[Tensor, "3 3"],
     width: int,
     height: int,
     *,
-    background: Float[Tensor, " 3"] | None = None,
+    background: Float[Tensor, " K"] | None = None,
     near: float = 0.01,
     eps2d: float = 0.3,
     alpha_max: float = 0.999,
-) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 1"]]:
+) -> tuple[Float[Tensor, "H W K"], Float[Tensor, "H W 1"]]:
     """Renders one camera; `avatar.render.rasterize` says what the arguments are. Memory is O(N * width * height)."""
     depth = means @ viewmat[2, :3] + viewmat[2, 3]
     drawn = torch.nonzero((depth >= near) & (opacities >= MIN_ALPHA)).squeeze(-1)

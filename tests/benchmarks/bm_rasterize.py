@@ -180,7 +180,7 @@ def measure_step(count: int, size: int, *, threads: int, seconds: float) -> list
     """A training step on one image, as a trainer takes it, and the same with torch's SSIM and torch's Adam."""
     scene, viewmat, K = head_scene(count, size)
     with torch.no_grad():
-        target = rasterize(*scene, viewmat, K, size, size)[0]
+        target = rasterize(*scene, viewmat, K, size, size).image
     means, quats, scales, opacities, colors = scene
 
     def make_step(loss: Callable[[Tensor, Tensor], Tensor], optimizer: type, **settings) -> Callable[[], None]:
@@ -196,7 +196,7 @@ def measure_step(count: int, size: int, *, threads: int, seconds: float) -> list
         optim = optimizer(groups, eps=1e-15, **settings)
 
         def step() -> None:
-            image, _ = rasterize(
+            rendering = rasterize(
                 leaves["means"],
                 leaves["quats"],
                 leaves["log_scales"].exp(),
@@ -209,7 +209,7 @@ def measure_step(count: int, size: int, *, threads: int, seconds: float) -> list
                 threads=threads,
             )
             optim.zero_grad()
-            loss(image, target).backward()
+            loss(rendering.image, target).backward()
             optim.step()
 
         return step

@@ -49,7 +49,7 @@ def test_dense_scene_stops_where_the_reference_stops(isa, random_scene):
     scene = random_scene(600, 32, 32, seed=4)
     scene.opacities.copy_((scene.opacities * 1.3).clamp(max=1.0))
     scene.scales.mul_(4)
-    alpha = rasterize(*scene.leaves(), scene.Ks, 32, 32)[1]
+    alpha = rasterize(*scene.leaves(), scene.Ks, 32, 32).alpha
     assert alpha.max() > 0.999, "the scene must drive pixels to the stop"
     assert_agree(scene, 32, 32, isa=isa, gradient=1e-3)
 
@@ -59,7 +59,7 @@ def test_alpha_max_clamps_and_stops_the_gradient(alpha_max, isa, front_scene):
     scene = front_scene(2, opacities=[1.0, 0.6], means=[[0, 0, 1], [0.1, 0, 1.2]])
     assert_agree(scene, 32, 32, isa=isa, alpha_max=alpha_max)
     leaves = front_scene(1, opacities=[1.0], scales=[[1e3] * 3]).leaves()
-    _, alpha = rasterize(*leaves, front_scene().Ks, 32, 32, alpha_max=alpha_max)
+    alpha = rasterize(*leaves, front_scene().Ks, 32, 32, alpha_max=alpha_max).alpha
     torch.testing.assert_close(alpha, torch.full_like(alpha, alpha_max), atol=1e-6, rtol=0)
     alpha.sum().backward()
     assert leaves[3].grad.abs().max() == 0
@@ -107,7 +107,7 @@ def test_what_is_not_drawn_leaves_the_background_and_no_gradient(changes, isa, f
 @pytest.mark.parametrize("backend", ["cpu", "torch"])
 def test_no_gaussians(backend, front_scene):
     leaves = front_scene(0).leaves()
-    image, alpha = rasterize(*leaves, front_scene().Ks, 5, 4, backgrounds=torch.ones(3), backend=backend)
+    image, alpha, *_ = rasterize(*leaves, front_scene().Ks, 5, 4, backgrounds=torch.ones(3), backend=backend)
     assert torch.equal(image, torch.ones(4, 5, 3))
     assert torch.equal(alpha, torch.zeros(4, 5, 1))
     if backend == "cpu":
@@ -119,7 +119,7 @@ def test_no_gaussians(backend, front_scene):
 def test_a_centred_gaussian_has_its_opacity_and_colour(front_scene):
     # An odd size puts a pixel centre on the optical axis.
     scene = front_scene(1, size=33)
-    image, alpha = rasterize(*scene.leaves(), scene.Ks, 33, 33)
+    image, alpha, *_ = rasterize(*scene.leaves(), scene.Ks, 33, 33)
     torch.testing.assert_close(alpha[16, 16], torch.tensor([0.7]), atol=1e-6, rtol=0)
     torch.testing.assert_close(image[16, 16], 0.7 * scene.colors[0], atol=1e-6, rtol=0)
 
@@ -140,7 +140,7 @@ def test_reference_passes_gradcheck(random_scene):
     scene.scales.mul_(2)
 
     def render(*leaves):
-        return rasterize(*leaves, scene.Ks, 7, 6, backgrounds=leaves[4][0], backend="torch")
+        return rasterize(*leaves, scene.Ks, 7, 6, backgrounds=leaves[4][0], backend="torch")[:2]
 
     assert torch.autograd.gradcheck(render, scene.leaves(), eps=1e-7, atol=1e-4)
 
@@ -149,7 +149,7 @@ def test_kernels_pass_gradcheck_in_double_precision(random_scene):
     scene = random_scene(6, 21, 18, seed=5).to(torch.float64)
 
     def render(*leaves):
-        return rasterize(*leaves, scene.Ks, 21, 18, backgrounds=leaves[4][0], backend="cpu")
+        return rasterize(*leaves, scene.Ks, 21, 18, backgrounds=leaves[4][0], backend="cpu")[:2]
 
     assert torch.autograd.gradcheck(render, scene.leaves(), eps=1e-7, atol=1e-4)
 
@@ -159,7 +159,7 @@ def test_kernels_in_double_precision_are_the_reference(random_scene):
     results = []
     for backend in ("cpu", "torch"):
         leaves = scene.leaves()
-        image, alpha = rasterize(*leaves, scene.Ks, 50, 40, backend=backend)
+        image, alpha, *_ = rasterize(*leaves, scene.Ks, 50, 40, backend=backend)
         (image.square().sum() + alpha.sum()).backward()
         results.append([image.detach(), alpha.detach(), *(t.grad for t in leaves)])
     for ours, theirs in zip(*results, strict=True):
@@ -183,14 +183,14 @@ def test_batches_broadcast_and_sum_their_gradients(random_scene):
     views = scene.viewmats.repeat(2, 3, 1, 1)
     views[..., 0, 3] = torch.linspace(-0.1, 0.1, 6).view(2, 3)
     together = scene.leaves()
-    image, alpha = rasterize(*together[:5], views, scene.Ks, 24, 20)
+    image, alpha, *_ = rasterize(*together[:5], views, scene.Ks, 24, 20)
     assert image.shape == (2, 3, 20, 24, 3)
     assert alpha.shape == (2, 3, 20, 24, 1)
     image.square().sum().backward()
     one_by_one = scene.leaves()
     for i in range(2):
         for j in range(3):
-            single, _ = rasterize(*one_by_one[:5], views[i, j], scene.Ks, 24, 20)
+            single = rasterize(*one_by_one[:5], views[i, j], scene.Ks, 24, 20).image
             assert torch.equal(single, image[i, j])
             single.square().sum().backward()
     for a, b in zip(together[:5], one_by_one[:5], strict=True):
@@ -200,8 +200,8 @@ def test_batches_broadcast_and_sum_their_gradients(random_scene):
 def test_renders_may_overlap_and_be_dropped(random_scene):
     scene = random_scene(50, 32, 32, seed=9)
     first, second = scene.leaves(), random_scene(70, 32, 32, seed=10).leaves()
-    image_a, _ = rasterize(*first, scene.Ks, 32, 32)
-    image_b, _ = rasterize(*second, scene.Ks, 32, 32)
+    image_a = rasterize(*first, scene.Ks, 32, 32).image
+    image_b = rasterize(*second, scene.Ks, 32, 32).image
     dropped = rasterize(*second, scene.Ks, 32, 32)
     held = len(_native.state_leases._held)
     del dropped
@@ -209,7 +209,7 @@ def test_renders_may_overlap_and_be_dropped(random_scene):
     image_b.sum().backward()
     image_a.sum().backward(retain_graph=True)
     alone = scene.leaves()
-    rasterize(*alone, scene.Ks, 32, 32)[0].sum().backward()
+    rasterize(*alone, scene.Ks, 32, 32).image.sum().backward()
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(first, alone, strict=True))
     image_a.sum().backward()
     assert torch.equal(first[0].grad, 2 * alone[0].grad)
@@ -233,7 +233,7 @@ def test_python_threads_may_render_at_once(random_scene):
 def test_outputs_do_not_share_recycled_memory(front_scene):
     scene = front_scene(1)
     with torch.no_grad():
-        bright = rasterize(*scene.leaves(), scene.Ks, 16, 16, backgrounds=torch.ones(3))[0]
+        bright = rasterize(*scene.leaves(), scene.Ks, 16, 16, backgrounds=torch.ones(3)).image
         kept = bright.clone()
         for _ in range(5):
             rasterize(*scene.leaves(), scene.Ks, 16, 16)
@@ -251,13 +251,14 @@ def test_operator_is_registered_as_torch_wants(random_scene):
 
 @pytest.mark.parametrize("name", [*NAMES, "Ks", "backgrounds"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_refuses_numbers_that_are_not_finite(name, bad, random_scene):
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+def test_refuses_numbers_that_are_not_finite(name, bad, backend, random_scene):
     scene = random_scene(40, 20, 20)
     tensors = {n: getattr(scene, n).clone() for n in (*NAMES, "Ks")}
     tensors["backgrounds"] = torch.zeros(3)
     tensors[name].view(-1)[0] = bad
     with pytest.raises(InputError, match=rf"cannot use `{name}`[\s\S]*Found: {bad}"):
-        rasterize(**tensors, width=20, height=20)
+        rasterize(**tensors, width=20, height=20, backend=backend)
 
 
 def test_refusal_text_names_the_tensor_and_the_place(random_scene):
@@ -277,6 +278,11 @@ def test_refusal_text_names_the_tensor_and_the_place(random_scene):
     ("changes", "expected"),
     [
         ({"quats": torch.zeros(40, 3)}, r"`quats`[\s\S]*\(\.\.\., 40, 4\)[\s\S]*\(40, 3\)"),
+        ({"colors": torch.zeros(40, 0)}, r"`colors`[\s\S]*\(\.\.\., 40, 1\)[\s\S]*\(40, 0\)"),
+        (
+            {"backgrounds": torch.zeros(4)},
+            r"`backgrounds`[\s\S]*\(\.\.\., 3\) and K = 3 from colors[\s\S]*\(4,\)",
+        ),
         ({"opacities": torch.zeros(39)}, r"`opacities`[\s\S]*\(\.\.\., 40\)[\s\S]*\(39,\)"),
         ({"colors": torch.zeros(40, 3, dtype=torch.float64)}, r"`colors`[\s\S]*float32[\s\S]*float64"),
         ({"viewmats": torch.eye(4).repeat(2, 1, 1), "Ks": torch.eye(3).repeat(3, 1, 1)}, "do not broadcast"),
@@ -294,11 +300,18 @@ def test_refuses_arguments_that_do_not_fit(changes, expected, random_scene):
         rasterize(**arguments)
 
 
-@pytest.mark.parametrize("backend", ["gsplat", "vulkan"])
-def test_refuses_backends_it_does_not_have(backend, front_scene):
+def test_refuses_a_backend_it_does_not_have(front_scene):
     scene = front_scene(1)
-    with pytest.raises(BackendError, match=backend):
-        rasterize(*scene.leaves(), scene.Ks, 8, 8, backend=backend)
+    with pytest.raises(BackendError, match="vulkan"):
+        rasterize(*scene.leaves(), scene.Ks, 8, 8, backend="vulkan")  # type: ignore[arg-type]
+
+
+def test_refuses_devices_without_a_backend(front_scene):
+    scene = front_scene(1)
+    with pytest.raises(BackendError, match=r"made for meta tensors[\s\S]*cpu or cuda[\s\S]*backend=\"torch\""):
+        rasterize(*(t.to("meta") for t in scene.leaves()), scene.Ks.to("meta"), 8, 8)
+    with pytest.raises(BackendError, match=r"takes CPU tensors[\s\S]*means on meta"):
+        rasterize(*(t.to("meta") for t in scene.leaves()), scene.Ks.to("meta"), 8, 8, backend="cpu")
 
 
 def test_refuses_an_instruction_set_the_machine_lacks():

@@ -35,10 +35,10 @@ _SIGNATURES = {
     "headsplat_state_new": ([], _POINTER),
     "headsplat_state_free": ([_POINTER], None),
     "headsplat_render": (
-        [_POINTER, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
+        [_POINTER, _INT, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
         _INT,
     ),
-    "headsplat_render_backward": ([_POINTER, _INT, *[_POINTER] * 15, _INT], _INT),
+    "headsplat_render_backward": ([_POINTER, _INT, _INT, *[_POINTER] * 15, _INT], _INT),
     "headsplat_loss_new": ([], _POINTER),
     "headsplat_loss_free": ([_POINTER], None),
     "headsplat_l1_dssim": (

@@ -13,7 +13,6 @@ namespace headsplat {
 namespace {
 
 constexpr int kChunk = 2048;  // Gaussians a job; a multiple of kLanes
-constexpr int kRowSums = 9;
 
 HEADSPLAT_INLINE Vec3 operator+(Vec3 a, Vec3 b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
 HEADSPLAT_INLINE Vec3 operator*(Vec3 a, Real s) { return {a.x * s, a.y * s, a.z * s}; }
@@ -191,23 +190,21 @@ void store_splat(const Gaussians& in, const Projected& p, int l, int g, RenderSt
   s.log_cap = std::min(p.log_opacity[l], std::log2(state.settings.alpha_max));
   s.ridge_x = -p.conic_xy[l] / p.conic_yy[l];
   s.ridge_y = -p.conic_xy[l] / p.conic_xx[l];
-  s.r = in.colors[3 * g];
-  s.g = in.colors[3 * g + 1];
-  s.b = in.colors[3 * g + 2];
+  if (in.channels == 3) std::copy(in.colors + 3 * g, in.colors + 3 * g + 3, s.color);
   state.boxes[g] = {static_cast<uint16_t>(x.first / kTile), static_cast<uint16_t>(y.first / kTile),
                     static_cast<uint16_t>(x.last / kTile + 1), static_cast<uint16_t>(y.last / kTile + 1)};
   state.depth_keys[g] = float_bits(static_cast<float>(p.depth[l]));
 }
 
 // Zero for finite input, NaN otherwise: x - x is zero for every finite x.
-HEADSPLAT_INLINE Real nonfinite(const Batch& in, const Real* colors, int count) {
+HEADSPLAT_INLINE Real nonfinite(const Batch& in, const Real* colors, size_t count) {
   Real sum = Real(0);
   const Real* values = in.mean[0];
   const int total = static_cast<int>(sizeof(Batch) / sizeof(Real));
 #pragma omp simd reduction(+ : sum)
   for (int i = 0; i < total; i++) sum += values[i] - values[i];
 #pragma omp simd reduction(+ : sum)
-  for (int i = 0; i < 3 * count; i++) sum += colors[i] - colors[i];
+  for (size_t i = 0; i < count; i++) sum += colors[i] - colors[i];
   return sum;
 }
 
@@ -220,7 +217,7 @@ bool is_finite(const Camera& c) {
 
 // Gradient rows of sixteen Gaussians summed over their tiles, and what the projection made of them.
 struct alignas(64) BatchGradients {
-  Real sums[kRowSums][kLanes];  // of alpha gradient times 1, dx, dy, dx^2, dx dy, dy^2; of the colours
+  Real sums[kRowMoments][kLanes];  // of alpha gradient times 1, dx, dy, dx^2, dx dy, dy^2
   Real conic_xx[kLanes], conic_xy[kLanes], conic_yy[kLanes];
   Real mean[3][kLanes], quat[4][kLanes], scale[3][kLanes], opacity[kLanes], view[12][kLanes];
 };
@@ -282,20 +279,28 @@ HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, Ba
   io.view[8][l] = r2.x, io.view[9][l] = r2.y, io.view[10][l] = r2.z, io.view[11][l] = v.z;
 }
 
-// Sums the rows of Gaussian g into lane l; false when no pixel gave it a gradient.
-bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out) {
-  Real sums[kRowSums] = {};
+// Sums the rows of Gaussian g, the moments into lane l and the rest into its colour; false when no pixel gave it a
+// gradient. kChannels is the state's number of channels, or 0 to ask the state.
+template <int kChannels>
+bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out, Real* v_colors) {
+  const int channels = kChannels ? kChannels : state.channels;
+  const size_t size = kChannels ? (kRowMoments + kChannels + 3) / 4 * 4 : state.row_size();
+  Real sums[kRowMoments + kChannels] = {};
+  Real* v_color = v_colors + static_cast<size_t>(g) * channels;
+  std::fill(v_color, v_color + channels, Real(0));
   bool hit = false;
   if (state.depth_keys[g]) {
     uint32_t first = state.splats[g].slot, rows = static_cast<uint32_t>(state.boxes[g].tiles());
     for (uint32_t row = first; row < first + rows; row++) {
       if (!state.row_used[row]) continue;
       hit = true;
-      const Real* values = state.rows.data() + static_cast<size_t>(row) * 12;
-      for (int k = 0; k < kRowSums; k++) sums[k] += values[k];
+      const Real* values = state.rows.data() + row * size;
+      for (int k = 0; k < kRowMoments + kChannels; k++) sums[k] += values[k];
+      for (int k = kChannels; k < channels; k++) v_color[k] += values[kRowMoments + k];
     }
   }
-  for (int k = 0; k < kRowSums; k++) out.sums[k][l] = sums[k];
+  for (int k = 0; k < kRowMoments; k++) out.sums[k][l] = sums[k];
+  for (int k = 0; k < kChannels; k++) v_color[k] = sums[kRowMoments + k];
   return hit;
 }
 
@@ -309,7 +314,8 @@ void backward_chunk(const Gaussians& in, const RenderState& state, int begin, in
     bool any_hit = false;
     for (int l = 0; l < kLanes; l++) {
       int g = first + l;
-      hit[l] = l < used && sum_rows(state, g, l, grads);
+      hit[l] = l < used && (state.channels == 3 ? sum_rows<3>(state, g, l, grads, out.colors)
+                                                : sum_rows<0>(state, g, l, grads, out.colors));
       any_hit |= hit[l];
       if (hit[l]) {
         const Splat& s = state.splats[g];
@@ -320,7 +326,7 @@ void backward_chunk(const Gaussians& in, const RenderState& state, int begin, in
       } else {
         batch.clear(l);
         batch.opacity[l] = Real(1);
-        for (int k = 0; k < kRowSums; k++) grads.sums[k][l] = Real(0);
+        for (int k = 0; k < kRowMoments; k++) grads.sums[k][l] = Real(0);
         grads.conic_xx[l] = grads.conic_yy[l] = Real(1);
         grads.conic_xy[l] = Real(0);
       }
@@ -335,7 +341,6 @@ void backward_chunk(const Gaussians& in, const RenderState& state, int begin, in
       for (int k = 0; k < 3; k++) {
         out.means[3 * g + k] = hit[l] ? grads.mean[k][l] : Real(0);
         out.scales[3 * g + k] = hit[l] ? grads.scale[k][l] : Real(0);
-        out.colors[3 * g + k] = hit[l] ? grads.sums[6 + k][l] : Real(0);
       }
       for (int k = 0; k < 4; k++) out.quats[4 * g + k] = hit[l] ? grads.quat[k][l] : Real(0);
       out.opacities[g] = hit[l] ? grads.opacity[l] : Real(0);
@@ -367,6 +372,7 @@ Camera make_camera(const Real* viewmat, const Real* K, int width, int height) {
 
 bool project(const Gaussians& gaussians, RenderState& state, int threads) {
   int count = state.count = gaussians.count;
+  state.channels = gaussians.channels;
   state.splats.resize(count);
   state.depth_keys.resize(count);
   state.boxes.resize(count);
@@ -379,7 +385,8 @@ bool project(const Gaussians& gaussians, RenderState& state, int threads) {
       int used = std::min(kLanes, end - first);
       for (int l = 0; l < used; l++) batch.put(gaussians, l, first + l);
       for (int l = used; l < kLanes; l++) batch.clear(l);
-      bad += nonfinite(batch, gaussians.colors + 3 * first, used);
+      size_t channels = static_cast<size_t>(gaussians.channels);
+      bad += nonfinite(batch, gaussians.colors + channels * first, channels * used);
       project_batch(state.camera, state.settings, batch, projected);
       for (int l = 0; l < used; l++) store_splat(gaussians, projected, l, first + l, state);
     }

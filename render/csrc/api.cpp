@@ -43,8 +43,10 @@ HEADSPLAT_API const char* headsplat_best_isa() {
               __builtin_cpu_supports("bmi2");
   if (avx512 && avx2) return "avx512";
   if (avx2) return "avx2";
-#endif
   return "baseline";
+#else
+  return HEADSPLAT_ISA;
+#endif
 }
 
 HEADSPLAT_API void* headsplat_state_new() { return new (std::nothrow) headsplat::RenderState; }

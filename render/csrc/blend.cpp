@@ -103,7 +103,7 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
   const Camera& camera = state.camera;
   int tile_x = tile % state.tiles_x, tile_y = tile / state.tiles_x;
   uint32_t begin = state.tile_start[tile], end = state.tile_start[tile + 1], at = begin;
-  // `through` is the light that still passes, 0 once a pixel has stopped; `left` is what passed when it stopped.
+  // `left` is the light that passes; `through` is the same and goes on falling when a pixel has stopped.
   TilePixels through, left, color[kChannels];
   through.fill(1.f), left.fill(1.f);
   for (auto& pixels : color) pixels.fill(0.f);
@@ -137,7 +137,7 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
         Lanes next = fnma(a, t, t);
         Mask alive = next > darkest;
         Lanes weight = keep(alive, a * t);
-        t = keep(alive, next);
+        t = next;
         stopped_at = select(alive, next, stopped_at);
         for (int c = 0; c < kChannels; c++) sum[c] = fma(weight, set(splat_color[c]), sum[c]);
         if (!any(alive)) {
@@ -220,7 +220,7 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
         Lanes minus_v_alpha = fnma(t, d, rest * reciprocal(one - a));
         // A clamped alpha does not depend on anything.
         Lanes v_log = keep(alive & (log_alpha_max >= q), a * minus_v_alpha);
-        t = keep(alive, next);
+        t = next;
         sums[i].add(b, v_log, weight, v);
         if (!any(alive)) {
           live &= ~(1u << b);
@@ -233,8 +233,7 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
     for (int i = 0; i < n; i++) {
       if (!chunk.masks[i]) continue;
       const Splat& s = chunk.splats[i];
-      TileBox box = state.boxes[list[i]];
-      uint32_t row = s.slot + static_cast<uint32_t>((tile_y - box.y0) * (box.x1 - box.x0) + (tile_x - box.x0));
+      uint32_t row = s.row(tile_x, tile_y);
       Real moments[kRowMoments], *out = state.rows.data() + row * row_size;
       sums[i].moments(s.x - middle_x, s.y - middle_y, moments);
       for (int k = 0; k < kRowMoments; k++) out[k] = band.first == 0 ? moments[k] : out[k] + moments[k];

@@ -174,7 +174,7 @@ Span pixel_span(Real center, Real extent, int size) {
 }
 
 // Stores lane l as Gaussian g, or marks it as not drawn.
-void store_splat(const Gaussians& in, const Projected& p, int l, int g, RenderState& state) {
+void store_splat(const Gaussians& in, const Projected& p, Real log_alpha_max, int l, int g, RenderState& state) {
   state.depth_keys[g] = 0;
   if (!(p.depth[l] > Real(0))) return;
   Span x = pixel_span(p.x[l], p.extent_x[l], state.camera.width);
@@ -187,7 +187,7 @@ void store_splat(const Gaussians& in, const Projected& p, int l, int g, RenderSt
   s.qxy = -kLog2E * p.conic_xy[l];
   s.qyy = -Real(0.5) * kLog2E * p.conic_yy[l];
   s.log_opacity = p.log_opacity[l];
-  s.log_cap = std::min(p.log_opacity[l], std::log2(state.settings.alpha_max));
+  s.log_cap = std::min(p.log_opacity[l], log_alpha_max);
   s.ridge_x = -p.conic_xy[l] / p.conic_yy[l];
   s.ridge_y = -p.conic_xy[l] / p.conic_xx[l];
   if (in.channels == 3) std::copy(in.colors + 3 * g, in.colors + 3 * g + 3, s.color);
@@ -290,7 +290,8 @@ bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out, Real*
   std::fill(v_color, v_color + channels, Real(0));
   bool hit = false;
   if (state.depth_keys[g]) {
-    uint32_t first = state.splats[g].slot, rows = static_cast<uint32_t>(state.boxes[g].tiles());
+    TileBox box = state.boxes[g];
+    uint32_t first = state.splats[g].row(box.x0, box.y0), rows = static_cast<uint32_t>(box.tiles());
     for (uint32_t row = first; row < first + rows; row++) {
       if (!state.row_used[row]) continue;
       hit = true;
@@ -376,6 +377,7 @@ bool project(const Gaussians& gaussians, RenderState& state, int threads) {
   state.splats.resize(count);
   state.depth_keys.resize(count);
   state.boxes.resize(count);
+  const Real log_alpha_max = std::log2(state.settings.alpha_max);
   std::atomic<bool> finite{is_finite(state.camera)};
   parallel_for(count, kChunk, threads, [&](int begin, int end, int) {
     Batch batch;
@@ -388,7 +390,7 @@ bool project(const Gaussians& gaussians, RenderState& state, int threads) {
       size_t channels = static_cast<size_t>(gaussians.channels);
       bad += nonfinite(batch, gaussians.colors + channels * first, channels * used);
       project_batch(state.camera, state.settings, batch, projected);
-      for (int l = 0; l < used; l++) store_splat(gaussians, projected, l, first + l, state);
+      for (int l = 0; l < used; l++) store_splat(gaussians, projected, log_alpha_max, l, first + l, state);
     }
     if (!(bad == Real(0))) finite = false;
   });

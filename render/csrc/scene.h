@@ -51,7 +51,13 @@ struct alignas(64) Splat {
   Real log_cap;           // log2 of the largest alpha this Gaussian can have
   Real ridge_x, ridge_y;  // dy per dx, and dx per dy, of the strongest point on a vertical or horizontal line
   Real color[3];          // where the image has three channels
-  uint32_t slot;          // first of this Gaussian's gradient rows, one a tile it may touch
+  // This Gaussian's gradient rows, one a tile it may touch: tile (x, y) has row slot + y * row_stride + x, modulo 2^32.
+  uint32_t slot;
+  uint32_t row_stride;
+
+  uint32_t row(int tile_x, int tile_y) const {
+    return slot + static_cast<uint32_t>(tile_y) * row_stride + static_cast<uint32_t>(tile_x);
+  }
 };
 static_assert(sizeof(Splat) == 16 * sizeof(Real), "a splat of floats is one cache line");
 

@@ -84,17 +84,18 @@ unsigned blocks_in_image(const Camera& camera, int tile_x, int tile_y) {
   return live;
 }
 
-// log2 of the alpha of a splat at sixteen pixels.
-HEADSPLAT_INLINE Lanes log_alpha(const Splat& s, const Lanes& pixel_x, const Lanes& pixel_y) {
-  Lanes dx = set(s.x) - pixel_x, dy = set(s.y) - pixel_y;
-  return fma(fma(set(s.qxx), dx, set(s.qxy) * dy), dx, fma(set(s.qyy) * dy, dy, set(s.log_opacity)));
-}
-
 struct Pixels {
   Lanes x, y;
 };
-HEADSPLAT_INLINE Pixels block_pixels(const PixelGrid& grid, int b) {
-  return {load(grid.inner_x) + set(grid.corner_x[b]), load(grid.inner_y) + set(grid.corner_y[b])};
+HEADSPLAT_INLINE Pixels block_pixels(int b) {
+  return {load(kGrid.inner_x) + set(kGrid.corner_x[b]), load(kGrid.inner_y) + set(kGrid.corner_y[b])};
+}
+
+// log2 of the alpha of a splat at sixteen pixels.
+HEADSPLAT_INLINE Lanes log_alpha(const Splat& s, const Start& start, const Pixels& pixels) {
+  Lanes u = fma(set(s.ux), pixels.x, fma(set(s.uy), pixels.y, set(start.u)));
+  Lanes v = fma(set(s.vy), pixels.y, set(start.v));
+  return fnma(u, u, fnma(v, v, set(s.log_opacity)));
 }
 
 template <int kChannels>
@@ -107,7 +108,7 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
   TilePixels through, left, color[kChannels];
   through.fill(1.f), left.fill(1.f);
   for (auto& pixels : color) pixels.fill(0.f);
-  PixelGrid grid(tile_x, tile_y);
+  const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
   ChunkColors<kChannels> colors;
   const Lanes faintest = set(kMinLogAlpha), darkest = set(kMinTransmittance);
@@ -116,15 +117,15 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
     if (band.first == 0) {
-      chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, grid, live);
+      chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, corner_x, corner_y, live);
     } else {
-      chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, grid, live);
+      chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, corner_x, corner_y, live);
     }
     colors.load(band, list, n);
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
       int b = __builtin_ctz(blocks), members = chunk.member_count[b];
       if (!members) continue;
-      Pixels pixels = block_pixels(grid, b);
+      Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), stopped_at = load(left.values[b]);
       Lanes sum[kChannels];
       load_block(color, b, sum);
@@ -132,7 +133,7 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
         int i = chunk.members[b][k];
         const Splat& s = chunk.splats[i];
         const Real* splat_color = colors.of(chunk, i);
-        Lanes q = log_alpha(s, pixels.x, pixels.y);
+        Lanes q = log_alpha(s, chunk.starts[i], pixels);
         Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));
         Lanes next = fnma(a, t, t);
         Mask alive = next > darkest;
@@ -182,33 +183,32 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
     }
     behind.values[b][l] = rest;
   });
-  PixelGrid grid(tile_x, tile_y);
+  const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
   ChunkColors<kChannels> colors;
   RowSums<kChannels> sums[kChunkSplats];
   const Lanes faintest = set(kMinLogAlpha), darkest = set(kMinTransmittance), one = set(1.f);
   const Lanes log_alpha_max = set(std::log2(state.settings.alpha_max));
-  const Real middle_x = static_cast<Real>(tile_x * kTile + kTile / 2);
-  const Real middle_y = static_cast<Real>(tile_y * kTile + kTile / 2);
+  const Real middle_x = corner_x + kTile / 2, middle_y = corner_y + kTile / 2;
   const size_t row_size = kChannels == 3 ? 12 : state.row_size();
   unsigned live = blocks_in_image(camera, tile_x, tile_y);
   for (uint32_t at = begin; at < end && live; at += kChunkSplats) {
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
-    chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, grid, live);
+    chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, corner_x, corner_y, live);
     colors.load(band, list, n);
     for (int i = 0; i < n; i++) sums[i].clear();
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
       int b = __builtin_ctz(blocks), members = chunk.member_count[b];
       if (!members) continue;
-      Pixels pixels = block_pixels(grid, b);
+      Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), rest = load(behind.values[b]);
       Lanes v[kChannels];
       load_block(v_color, b, v);
       for (int k = 0; k < members; k++) {
         int i = chunk.members[b][k];
         const Splat& s = chunk.splats[i];
-        Lanes q = log_alpha(s, pixels.x, pixels.y);
+        Lanes q = log_alpha(s, chunk.starts[i], pixels);
         Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));
         Lanes next = fnma(a, t, t);
         Mask alive = next > darkest;

@@ -122,7 +122,7 @@ HEADSPLAT_INLINE Geometry geometry(const Camera& c, const Batch& in, int l) {
 }
 
 struct alignas(64) Projected {
-  Real x[kLanes], y[kLanes], depth[kLanes], conic_xx[kLanes], conic_xy[kLanes], conic_yy[kLanes];
+  Real x[kLanes], y[kLanes], depth[kLanes], ux[kLanes], uy[kLanes], vy[kLanes], ridge_x[kLanes], ridge_y[kLanes];
   Real log_opacity[kLanes], extent_x[kLanes], extent_y[kLanes];
 };
 
@@ -139,9 +139,13 @@ HEADSPLAT_INLINE void project_lane(const Camera& c, const Settings& s, const Bat
   yy += s.eps2d;
   out.x[l] = c.fx * g.slope_x + c.cx;
   out.y[l] = c.fy * g.slope_y + c.cy;
-  out.conic_xx[l] = yy * inv_det;
-  out.conic_xy[l] = -xy * inv_det;
-  out.conic_yy[l] = xx * inv_det;
+  // Half the conic, as log2, is U^T U with U = ((ux, uy), (0, vy)).
+  Real ux = std::sqrt(Real(0.5) * kLog2E * yy * inv_det);
+  out.ux[l] = ux;
+  out.uy[l] = -ux * xy / yy;
+  out.vy[l] = std::sqrt(Real(0.5) * kLog2E / yy);
+  out.ridge_x[l] = xy / xx;
+  out.ridge_y[l] = xy / yy;
   Real log_opacity = log2_positive(in.opacity[l] > Real(1e-20) ? in.opacity[l] : Real(1e-20));
   out.log_opacity[l] = log_opacity;
   Real reach = clamp((log_opacity - kMinLogAlpha) * (Real(2) / kLog2E), Real(0), kMaxExtent * kMaxExtent);
@@ -183,13 +187,13 @@ void store_splat(const Gaussians& in, const Projected& p, Real log_alpha_max, in
   Splat& s = state.splats[g];
   s.x = p.x[l];
   s.y = p.y[l];
-  s.qxx = -Real(0.5) * kLog2E * p.conic_xx[l];
-  s.qxy = -kLog2E * p.conic_xy[l];
-  s.qyy = -Real(0.5) * kLog2E * p.conic_yy[l];
+  s.ux = p.ux[l];
+  s.uy = p.uy[l];
+  s.vy = p.vy[l];
   s.log_opacity = p.log_opacity[l];
   s.log_cap = std::min(p.log_opacity[l], log_alpha_max);
-  s.ridge_x = -p.conic_xy[l] / p.conic_yy[l];
-  s.ridge_y = -p.conic_xy[l] / p.conic_xx[l];
+  s.ridge_x = p.ridge_x[l];
+  s.ridge_y = p.ridge_y[l];
   if (in.channels == 3) std::copy(in.colors + 3 * g, in.colors + 3 * g + 3, s.color);
   state.boxes[g] = {static_cast<uint16_t>(x.first / kTile), static_cast<uint16_t>(y.first / kTile),
                     static_cast<uint16_t>(x.last / kTile + 1), static_cast<uint16_t>(y.last / kTile + 1)};
@@ -321,9 +325,9 @@ void backward_chunk(const Gaussians& in, const RenderState& state, int begin, in
       if (hit[l]) {
         const Splat& s = state.splats[g];
         batch.put(in, l, g);
-        grads.conic_xx[l] = s.qxx * (-Real(2) / kLog2E);
-        grads.conic_xy[l] = s.qxy * (-Real(1) / kLog2E);
-        grads.conic_yy[l] = s.qyy * (-Real(2) / kLog2E);
+        grads.conic_xx[l] = s.ux * s.ux * (Real(2) / kLog2E);
+        grads.conic_xy[l] = s.ux * s.uy * (Real(2) / kLog2E);
+        grads.conic_yy[l] = (s.uy * s.uy + s.vy * s.vy) * (Real(2) / kLog2E);
       } else {
         batch.clear(l);
         batch.opacity[l] = Real(1);

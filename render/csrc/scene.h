@@ -46,7 +46,7 @@ struct Settings {
 // One projected Gaussian, as the blending reads it: a cache line of floats.
 struct alignas(64) Splat {
   Real x, y;              // centre, pixels
-  Real qxx, qxy, qyy;     // log2 of the falloff: qxx dx^2 + qxy dx dy + qyy dy^2, never positive
+  Real ux, uy, vy;        // log2 of the falloff is -(u^2 + v^2) with u = ux dx + uy dy, v = vy dy
   Real log_opacity;       // log2
   Real log_cap;           // log2 of the largest alpha this Gaussian can have
   Real ridge_x, ridge_y;  // dy per dx, and dx per dy, of the strongest point on a vertical or horizontal line

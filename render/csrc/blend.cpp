@@ -63,17 +63,32 @@ HEADSPLAT_INLINE void load_block(const TilePixels (&pixels)[kChannels], int bloc
   for (int c = 0; c < kChannels; c++) out[c] = load(pixels[c].values[block]);
 }
 
-// Calls visit(block, lane, index of the pixel in the image) for the pixels of a tile that lie inside the image.
-template <class Visit>
-HEADSPLAT_INLINE void for_each_pixel(const Camera& camera, int tile_x, int tile_y, Visit visit) {
-  int x0 = tile_x * kTile, y0 = tile_y * kTile;
-  int columns = std::min(kTile, camera.width - x0), rows = std::min(kTile, camera.height - y0);
-  for (int y = 0; y < rows; y++) {
-    for (int x = 0; x < columns; x++) {
-      visit((y >> 2) * 4 + (x >> 2), (y & 3) * 4 + (x & 3), static_cast<size_t>(y0 + y) * camera.width + x0 + x);
+// The pixels of a tile that lie inside the image: `rows` rows of `columns`, the first at index `first` of the image.
+struct TilePlace {
+  int rows, columns;
+  size_t first;
+
+  TilePlace(const Camera& camera, int tile_x, int tile_y)
+      : rows(std::min(kTile, camera.height - tile_y * kTile)),
+        columns(std::min(kTile, camera.width - tile_x * kTile)),
+        first(static_cast<size_t>(tile_y) * kTile * camera.width + static_cast<size_t>(tile_x) * kTile) {}
+};
+
+// One row of a tile, pixel by pixel.
+struct alignas(64) TileRow {
+  Real values[kTile];
+
+  void load(const TilePixels& pixels, int row) {
+    for (int x = 0; x < kTile; x += 4) {
+      std::memcpy(values + x, &pixels.values[(row & ~3) + (x >> 2)][(row & 3) * 4], 4 * sizeof(Real));
     }
   }
-}
+  void store(TilePixels& pixels, int row) const {
+    for (int x = 0; x < kTile; x += 4) {
+      std::memcpy(&pixels.values[(row & ~3) + (x >> 2)][(row & 3) * 4], values + x, 4 * sizeof(Real));
+    }
+  }
+};
 
 // The blocks that have a pixel inside the image.
 unsigned blocks_in_image(const Camera& camera, int tile_x, int tile_y) {
@@ -96,6 +111,29 @@ HEADSPLAT_INLINE Lanes log_alpha(const Splat& s, const Start& start, const Pixel
   Lanes u = fma(set(s.ux), pixels.x, fma(set(s.uy), pixels.y, set(start.u)));
   Lanes v = fma(set(s.vy), pixels.y, set(start.v));
   return fnma(u, u, fnma(v, v, set(s.log_opacity)));
+}
+
+// Writes one row of a tile to the image; alpha may be null.
+template <int kChannels>
+void write_row(const Band<kChannels>& band, int row, int columns, const TilePixels& left,
+               const TilePixels (&color)[kChannels], const Real* behind, Real* __restrict image,
+               Real* __restrict alpha) {
+  TileRow t, planes[kChannels];
+  t.load(left, row);
+  for (int c = 0; c < kChannels; c++) planes[c].load(color[c], row);
+  if (kChannels == 3) {
+#pragma omp simd
+    for (int x = 0; x < columns; x++) {
+      for (int c = 0; c < 3; c++) image[3 * x + c] = planes[c].values[x] + t.values[x] * behind[c];
+    }
+  } else {
+    for (int x = 0; x < columns; x++) {
+      for (int c = 0; c < band.count; c++) image[x * band.stride + c] = planes[c].values[x] + t.values[x] * behind[c];
+    }
+  }
+  if (!alpha) return;
+#pragma omp simd
+  for (int x = 0; x < columns; x++) alpha[x] = Real(1) - t.values[x];
 }
 
 template <int kChannels>
@@ -154,11 +192,43 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
   state.tile_used[tile] = std::min(at, end) - begin;
   Real behind[kChannels] = {};
   if (background) std::copy(background + band.first, background + band.first + band.count, behind);
-  for_each_pixel(camera, tile_x, tile_y, [&](int b, int l, size_t i) {
-    Real t = left.values[b][l], *out = image + i * band.stride + band.first;
-    for (int c = 0; c < band.count; c++) out[c] = color[c].values[b][l] + t * behind[c];
-    if (band.first == 0) alpha[i] = 1.f - t;
-  });
+  const TilePlace place(camera, tile_x, tile_y);
+  for (int y = 0; y < place.rows; y++) {
+    size_t i = place.first + static_cast<size_t>(y) * camera.width;
+    write_row(band, y, place.columns, left, color, behind, image + i * band.stride + band.first,
+              band.first == 0 ? alpha + i : nullptr);
+  }
+}
+
+// Reads one row of a tile from the image and its gradient: the gradient by channels, and its product with the image,
+// alpha included unless that is null.
+template <int kChannels>
+void read_row(const Band<kChannels>& band, int row, int columns, const Real* __restrict image,
+              const Real* __restrict v_image, const Real* __restrict alpha, const Real* __restrict v_alpha,
+              TilePixels (&v_color)[kChannels], TilePixels& behind) {
+  TileRow rest = {}, planes[kChannels] = {};
+  if (alpha) {
+#pragma omp simd
+    for (int x = 0; x < columns; x++) rest.values[x] = v_alpha[x] * (alpha[x] - Real(1));
+  }
+  if (kChannels == 3) {
+#pragma omp simd
+    for (int x = 0; x < columns; x++) {
+      for (int c = 0; c < 3; c++) {
+        planes[c].values[x] = v_image[3 * x + c];
+        rest.values[x] += v_image[3 * x + c] * image[3 * x + c];
+      }
+    }
+  } else {
+    for (int x = 0; x < columns; x++) {
+      for (int c = 0; c < band.count; c++) {
+        planes[c].values[x] = v_image[x * band.stride + c];
+        rest.values[x] += v_image[x * band.stride + c] * image[x * band.stride + c];
+      }
+    }
+  }
+  rest.store(behind, row);
+  for (int c = 0; c < kChannels; c++) planes[c].store(v_color[c], row);
 }
 
 // With D the gradient of the image dotted with a Gaussian's colour and R the same for everything behind it, background
@@ -174,15 +244,12 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
   TilePixels through, behind, v_color[kChannels];
   through.fill(1.f), behind.fill(0.f);
   for (auto& pixels : v_color) pixels.fill(0.f);
-  for_each_pixel(camera, tile_x, tile_y, [&](int b, int l, size_t i) {
-    size_t at = i * band.stride + band.first;
-    Real rest = band.first == 0 ? v_alpha[i] * (alpha[i] - 1.f) : 0.f;
-    for (int c = 0; c < band.count; c++) {
-      v_color[c].values[b][l] = v_image[at + c];
-      rest += v_image[at + c] * image[at + c];
-    }
-    behind.values[b][l] = rest;
-  });
+  const TilePlace place(camera, tile_x, tile_y);
+  for (int y = 0; y < place.rows; y++) {
+    size_t i = place.first + static_cast<size_t>(y) * camera.width, at = i * band.stride + band.first;
+    read_row(band, y, place.columns, image + at, v_image + at, band.first == 0 ? alpha + i : nullptr, v_alpha + i,
+             v_color, behind);
+  }
   const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
   ChunkColors<kChannels> colors;

@@ -8,17 +8,10 @@
 #include "row_sums.h"
 #include "simd.h"
 #include "thread_pool.h"
+#include "tile_pixels.h"
 
 namespace headsplat {
 namespace {
-
-// The channels that one pass over the tiles blends. `kChannels` registers hold them; those past `count` are zero.
-template <int kChannels>
-struct Band {
-  const Real* colors;  // N x stride
-  int stride;          // channels of the image
-  int first, count;
-};
 
 // Three channels are in the splats themselves; others go four or eight at a time. Gradients of alpha are linear in the
 // channels, so those of the passes add up.
@@ -49,56 +42,6 @@ struct ChunkColors<3> {
   const Real* of(const Chunk& chunk, int i) const { return chunk.splats[i].color; }
 };
 
-// A value a pixel, block by block.
-struct alignas(64) TilePixels {
-  Real values[kBlocks][kLanes];
-
-  void fill(Real x) {
-    for (auto& block : values) std::fill(block, block + kLanes, x);
-  }
-};
-
-template <int kChannels>
-HEADSPLAT_INLINE void load_block(const TilePixels (&pixels)[kChannels], int block, Lanes (&out)[kChannels]) {
-  for (int c = 0; c < kChannels; c++) out[c] = load(pixels[c].values[block]);
-}
-
-// The pixels of a tile that lie inside the image: `rows` rows of `columns`, the first at index `first` of the image.
-struct TilePlace {
-  int rows, columns;
-  size_t first;
-
-  TilePlace(const Camera& camera, int tile_x, int tile_y)
-      : rows(std::min(kTile, camera.height - tile_y * kTile)),
-        columns(std::min(kTile, camera.width - tile_x * kTile)),
-        first(static_cast<size_t>(tile_y) * kTile * camera.width + static_cast<size_t>(tile_x) * kTile) {}
-};
-
-// One row of a tile, pixel by pixel.
-struct alignas(64) TileRow {
-  Real values[kTile];
-
-  void load(const TilePixels& pixels, int row) {
-    for (int x = 0; x < kTile; x += 4) {
-      std::memcpy(values + x, &pixels.values[(row & ~3) + (x >> 2)][(row & 3) * 4], 4 * sizeof(Real));
-    }
-  }
-  void store(TilePixels& pixels, int row) const {
-    for (int x = 0; x < kTile; x += 4) {
-      std::memcpy(&pixels.values[(row & ~3) + (x >> 2)][(row & 3) * 4], values + x, 4 * sizeof(Real));
-    }
-  }
-};
-
-// The blocks that have a pixel inside the image.
-unsigned blocks_in_image(const Camera& camera, int tile_x, int tile_y) {
-  unsigned live = 0;
-  for (int b = 0; b < kBlocks; b++) {
-    if (tile_x * kTile + (b & 3) * 4 < camera.width && tile_y * kTile + (b >> 2) * 4 < camera.height) live |= 1u << b;
-  }
-  return live;
-}
-
 struct Pixels {
   Lanes x, y;
 };
@@ -113,35 +56,14 @@ HEADSPLAT_INLINE Lanes log_alpha(const Splat& s, const Start& start, const Pixel
   return fnma(u, u, fnma(v, v, set(s.log_opacity)));
 }
 
-// Writes one row of a tile to the image; alpha may be null.
-template <int kChannels>
-void write_row(const Band<kChannels>& band, int row, int columns, const TilePixels& left,
-               const TilePixels (&color)[kChannels], const Real* behind, Real* __restrict image,
-               Real* __restrict alpha) {
-  TileRow t, planes[kChannels];
-  t.load(left, row);
-  for (int c = 0; c < kChannels; c++) planes[c].load(color[c], row);
-  if (kChannels == 3) {
-#pragma omp simd
-    for (int x = 0; x < columns; x++) {
-      for (int c = 0; c < 3; c++) image[3 * x + c] = planes[c].values[x] + t.values[x] * behind[c];
-    }
-  } else {
-    for (int x = 0; x < columns; x++) {
-      for (int c = 0; c < band.count; c++) image[x * band.stride + c] = planes[c].values[x] + t.values[x] * behind[c];
-    }
-  }
-  if (!alpha) return;
-#pragma omp simd
-  for (int x = 0; x < columns; x++) alpha[x] = Real(1) - t.values[x];
-}
-
 template <int kChannels>
 void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const Real* background, Real* image,
                 Real* alpha) {
   const Camera& camera = state.camera;
   int tile_x = tile % state.tiles_x, tile_y = tile / state.tiles_x;
   uint32_t begin = state.tile_start[tile], end = state.tile_start[tile + 1], at = begin;
+  prefetch_tile<true>(camera, tile_x, tile_y, image, band.stride);
+  prefetch_tile<true>(camera, tile_x, tile_y, alpha, 1);
   // `left` is the light that passes; `through` is the same and goes on falling when a pixel has stopped.
   TilePixels through, left, color[kChannels];
   through.fill(1.f), left.fill(1.f);
@@ -192,43 +114,7 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
   state.tile_used[tile] = std::min(at, end) - begin;
   Real behind[kChannels] = {};
   if (background) std::copy(background + band.first, background + band.first + band.count, behind);
-  const TilePlace place(camera, tile_x, tile_y);
-  for (int y = 0; y < place.rows; y++) {
-    size_t i = place.first + static_cast<size_t>(y) * camera.width;
-    write_row(band, y, place.columns, left, color, behind, image + i * band.stride + band.first,
-              band.first == 0 ? alpha + i : nullptr);
-  }
-}
-
-// Reads one row of a tile from the image and its gradient: the gradient by channels, and its product with the image,
-// alpha included unless that is null.
-template <int kChannels>
-void read_row(const Band<kChannels>& band, int row, int columns, const Real* __restrict image,
-              const Real* __restrict v_image, const Real* __restrict alpha, const Real* __restrict v_alpha,
-              TilePixels (&v_color)[kChannels], TilePixels& behind) {
-  TileRow rest = {}, planes[kChannels] = {};
-  if (alpha) {
-#pragma omp simd
-    for (int x = 0; x < columns; x++) rest.values[x] = v_alpha[x] * (alpha[x] - Real(1));
-  }
-  if (kChannels == 3) {
-#pragma omp simd
-    for (int x = 0; x < columns; x++) {
-      for (int c = 0; c < 3; c++) {
-        planes[c].values[x] = v_image[3 * x + c];
-        rest.values[x] += v_image[3 * x + c] * image[3 * x + c];
-      }
-    }
-  } else {
-    for (int x = 0; x < columns; x++) {
-      for (int c = 0; c < band.count; c++) {
-        planes[c].values[x] = v_image[x * band.stride + c];
-        rest.values[x] += v_image[x * band.stride + c] * image[x * band.stride + c];
-      }
-    }
-  }
-  rest.store(behind, row);
-  for (int c = 0; c < kChannels; c++) planes[c].store(v_color[c], row);
+  write_tile(camera, tile_x, tile_y, band, left, color, behind, image, alpha);
 }
 
 // With D the gradient of the image dotted with a Gaussian's colour and R the same for everything behind it, background
@@ -242,14 +128,8 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
   uint32_t begin = state.tile_start[tile], end = begin + state.tile_used[tile];
   if (begin == end) return;
   TilePixels through, behind, v_color[kChannels];
-  through.fill(1.f), behind.fill(0.f);
-  for (auto& pixels : v_color) pixels.fill(0.f);
-  const TilePlace place(camera, tile_x, tile_y);
-  for (int y = 0; y < place.rows; y++) {
-    size_t i = place.first + static_cast<size_t>(y) * camera.width, at = i * band.stride + band.first;
-    read_row(band, y, place.columns, image + at, v_image + at, band.first == 0 ? alpha + i : nullptr, v_alpha + i,
-             v_color, behind);
-  }
+  through.fill(1.f);
+  read_tile(camera, tile_x, tile_y, band, image, alpha, v_image, v_alpha, v_color, behind);
   const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
   ChunkColors<kChannels> colors;

@@ -77,9 +77,11 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
     if (band.first == 0) {
-      chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, corner_x, corner_y, live);
+      chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
+                       corner_y, live);
     } else {
-      chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, corner_x, corner_y, live);
+      chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
+                        corner_y, live);
     }
     colors.load(band, list, n);
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
@@ -142,9 +144,15 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
   for (uint32_t at = begin; at < end && live; at += kChunkSplats) {
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
-    chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, corner_x, corner_y, live);
+    chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
+                      corner_y, live);
     colors.load(band, list, n);
-    for (int i = 0; i < n; i++) sums[i].clear();
+    for (int i = 0; i < n; i++) {
+      sums[i].clear();
+      const Real* row = state.rows.data() + chunk.splats[i].row(tile_x, tile_y) * row_size;
+      __builtin_prefetch(row, 1);
+      __builtin_prefetch(row + row_size - 1, 1);
+    }
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
       int b = __builtin_ctz(blocks), members = chunk.member_count[b];
       if (!members) continue;

@@ -59,13 +59,14 @@ struct Chunk {
   int member_count[kBlocks];
 
   // Loads the n splats of `list` for the tile with that corner, and lists the members of each live block. Masks are
-  // computed, or read from `masks_io`.
+  // computed, or read from `masks_io`. `ahead` more entries follow in the list, whose splats are fetched into the
+  // cache.
   template <bool kComputeMasks>
-  HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, Real corner_x,
-                             Real corner_y, unsigned live) {
+  HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t ahead,
+                             Real corner_x, Real corner_y, unsigned live) {
     for (int i = 0; i < n; i++) {
-      constexpr int kAhead = 10;
-      if (i + kAhead < n) __builtin_prefetch(&all[list[i + kAhead]]);
+      constexpr size_t kAhead = kChunkSplats;
+      if (static_cast<size_t>(i) + kAhead < left) __builtin_prefetch(&all[list[i + kAhead]]);
       splats[i] = all[list[i]];
       Real x = splats[i].x - corner_x, y = splats[i].y - corner_y;
       starts[i] = start_of(splats[i], x, y);

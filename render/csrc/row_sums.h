@@ -71,9 +71,9 @@ struct alignas(64) RowSums {
     out[0] = s;
     out[1] = x * s - sx;
     out[2] = y * s - sy;
-    out[3] = x * x * s - 2 * x * sx + sxx;
-    out[4] = x * y * s - x * sy - y * sx + sxy;
-    out[5] = y * y * s - 2 * y * sy + syy;
+    out[3] = x * out[1] - (x * sx - sxx);
+    out[4] = x * out[2] - (y * sx - sxy);
+    out[5] = y * out[2] - (y * sy - syy);
   }
 
   HEADSPLAT_INLINE Real color_sum(int channel) const {

@@ -42,6 +42,8 @@ struct ChunkColors<3> {
   const Real* of(const Chunk& chunk, int i) const { return chunk.splats[i].color; }
 };
 
+constexpr int kTileGrain = 4;  // tiles a job: neighbours share Gaussians and cache lines
+
 struct Pixels {
   Lanes x, y;
 };
@@ -131,6 +133,12 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
   if (begin == end) return;
   TilePixels through, behind, v_color[kChannels];
   through.fill(1.f);
+  if (tile_x + 1 < state.tiles_x) {
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, image, band.stride);
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, v_image, band.stride);
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, alpha, 1);
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, v_alpha, 1);
+  }
   read_tile(camera, tile_x, tile_y, band, image, alpha, v_image, v_alpha, v_color, behind);
   const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
@@ -204,7 +212,7 @@ void blend(RenderState& state, const Real* colors, const Real* background, Real*
   int tiles = state.tiles_x * state.tiles_y;
   state.tile_used.resize(tiles);
   for_each_band(colors, state.channels, [&](auto band) {
-    parallel_for(tiles, 1, threads, [&](int begin, int end, int) {
+    parallel_for(tiles, kTileGrain, threads, [&](int begin, int end, int) {
       for (int tile = begin; tile < end; tile++) blend_tile(state, tile, band, background, image, alpha);
     });
   });
@@ -217,7 +225,7 @@ void blend_backward(RenderState& state, const Real* colors, const Real* image, c
   std::memset(used, 0, state.intersections);
   int tiles = state.tiles_x * state.tiles_y;
   for_each_band(colors, state.channels, [&](auto band) {
-    parallel_for(tiles, 1, threads, [&](int begin, int end, int) {
+    parallel_for(tiles, kTileGrain, threads, [&](int begin, int end, int) {
       for (int tile = begin; tile < end; tile++) {
         blend_tile_backward(state, tile, band, image, alpha, v_image, v_alpha);
       }

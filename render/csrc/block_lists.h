@@ -59,10 +59,10 @@ struct Chunk {
   int member_count[kBlocks];
 
   // Loads the n splats of `list` for the tile with that corner, and lists the members of each live block. Masks are
-  // computed, or read from `masks_io`. `ahead` more entries follow in the list, whose splats are fetched into the
-  // cache.
+  // computed, or read from `masks_io`. The list goes on to `left` entries, and the splats of the next chunk
+  // are fetched into the cache.
   template <bool kComputeMasks>
-  HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t ahead,
+  HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t left,
                              Real corner_x, Real corner_y, unsigned live) {
     for (int i = 0; i < n; i++) {
       constexpr size_t kAhead = kChunkSplats;

@@ -45,7 +45,9 @@ X86 = {
 }
 # In double precision, for gradient checks: not fast, and never chosen for float32 tensors.
 FLOAT64 = ["-DHEADSPLAT_FLOAT64", "-Wno-psabi"]
-ISAS = X86 if platform.machine().lower() in {"x86_64", "amd64"} else {"baseline": []}
+ARM64 = {"neon": []}
+MACHINE = platform.machine().lower()
+ISAS = X86 if MACHINE in {"x86_64", "amd64"} else ARM64 if MACHINE in {"aarch64", "arm64"} else {"baseline": []}
 SOURCES = sorted(str(path) for path in Path("render/csrc").glob("*.cpp"))
 HEADERS = sorted(str(path) for path in Path("render/csrc").glob("*.h"))
 

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import itertools
 import os
+import platform
 import sys
 import threading
 from collections import deque
@@ -22,7 +23,9 @@ from torch import Tensor
 
 from avatar.errors import BackendError
 
-ISAS = ("avx512", "avx2", "baseline")
+ISAS = ("avx512", "avx2", "neon", "baseline")
+# The build that every processor of this kind runs; it knows which of the others this one runs.
+BASELINE = "neon" if platform.machine().lower() in {"aarch64", "arm64"} else "baseline"
 # The build of the same sources in double precision, for derivatives by differences; it has no loss and no Adam.
 FLOAT64 = "float64"
 
@@ -35,10 +38,10 @@ _SIGNATURES = {
     "headsplat_state_new": ([], _POINTER),
     "headsplat_state_free": ([_POINTER], None),
     "headsplat_render": (
-        [_POINTER, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
+        [_POINTER, _INT, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
         _INT,
     ),
-    "headsplat_render_backward": ([_POINTER, _INT, *[_POINTER] * 15, _INT], _INT),
+    "headsplat_render_backward": ([_POINTER, _INT, _INT, *[_POINTER] * 15, _INT], _INT),
     "headsplat_loss_new": ([], _POINTER),
     "headsplat_loss_free": ([_POINTER], None),
     "headsplat_l1_dssim": (
@@ -114,16 +117,16 @@ def load_library(isa: str | None = None) -> Library:
     Raises:
         BackendError: The library is not installed, or this processor cannot run the one asked for.
     """
-    if not library_path("baseline").is_file():
+    if not library_path(BASELINE).is_file():
         raise BackendError(
             "the native rasteriser is missing",
-            expected=str(library_path("baseline")),
+            expected=str(library_path(BASELINE)),
             found="no such file",
             fix="install a wheel, or build it in a checkout with `pip install -e .`",
         )
     if isa == FLOAT64:
         return Library(library_path(isa))
-    best = Library(library_path("baseline")).best_isa
+    best = Library(library_path(BASELINE)).best_isa
     wanted = best if isa is None else isa
     if wanted not in ISAS or ISAS.index(wanted) < ISAS.index(best) or not library_path(wanted).is_file():
         raise BackendError(
@@ -138,7 +141,7 @@ def load_library(isa: str | None = None) -> Library:
 @functools.cache
 def available_isas() -> tuple[str, ...]:
     """Instruction sets that are installed and that this processor runs, best first."""
-    best = Library(library_path("baseline")).best_isa
+    best = Library(library_path(BASELINE)).best_isa
     return tuple(isa for isa in ISAS[ISAS.index(best) :] if library_path(isa).is_file())
 
 

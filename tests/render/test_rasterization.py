@@ -2,12 +2,14 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 
 from avatar.errors import BackendError, InputError
 from avatar.render import _cpu, _native, rasterize
+from avatar.render._reference import rasterize_reference
 
 NAMES = ("means", "quats", "scales", "opacities", "colors", "viewmats")
 
@@ -164,6 +166,68 @@ def test_kernels_in_double_precision_are_the_reference(random_scene):
         results.append([image.detach(), alpha.detach(), *(t.grad for t in leaves)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
+
+
+def with_channels(scene, channels: int):
+    """The scene with colours of that many channels."""
+    g = torch.Generator().manual_seed(channels)
+    colors = torch.rand(len(scene.means), channels, generator=g) * 1.5 - 0.25
+    return replace(scene, colors=colors.to(scene.means.dtype))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7, 8, 19])
+def test_any_number_of_channels_agrees_with_the_reference(channels, isa, random_scene):
+    scene, width, height = with_channels(random_scene(300, 50, 37, seed=14), channels), 50, 37
+    g = torch.Generator().manual_seed(7)
+    v_image, v_alpha = torch.randn(height, width, channels, generator=g), torch.randn(height, width, 1, generator=g)
+    background = torch.linspace(-0.5, 1.0, channels)
+    ours, theirs = scene.leaves(), scene.to(torch.float64).leaves()
+    ours_bg, theirs_bg = background.clone().requires_grad_(), background.double().requires_grad_()
+    image, alpha = render_cpu(ours, scene.Ks, width, height, background=ours_bg, isa=isa)
+    expected = rasterize_reference(*theirs, scene.Ks.double(), width, height, background=theirs_bg)
+    torch.testing.assert_close(image.double(), expected[0], atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(alpha.double(), expected[1], atol=2e-5, rtol=2e-5)
+    ((image * v_image).sum() + (alpha * v_alpha).sum()).backward()
+    ((expected[0] * v_image).sum() + (expected[1] * v_alpha).sum()).backward()
+    for name, a, b in zip((*NAMES, "backgrounds"), (*ours, ours_bg), (*theirs, theirs_bg), strict=True):
+        error, size = (a.grad.double() - b.grad).norm(), b.grad.norm()
+        assert error <= 2e-4 * size + 1e-6, f"{name}: error {error:.2e} of {size:.2e}"
+
+
+@pytest.mark.parametrize("channels", [1, 5, 9])
+def test_kernels_of_any_number_of_channels_pass_gradcheck(channels, random_scene):
+    scene = with_channels(random_scene(4, 18, 9, seed=5).to(torch.float64), channels)
+
+    def render(*leaves):
+        return render_cpu(leaves, scene.Ks, 18, 9, background=leaves[4][0])
+
+    assert torch.autograd.gradcheck(render, scene.leaves(), eps=1e-7, atol=1e-4)
+
+
+def test_channels_are_rendered_alike_whatever_their_company(isa, random_scene):
+    scene = with_channels(random_scene(200, 40, 30, seed=15), 11)
+    whole, _ = render_cpu(scene.leaves(), scene.Ks, 40, 30, background=torch.zeros(11), isa=isa)
+    for first in (0, 4, 8):
+        part = replace(scene, colors=scene.colors[:, first : first + 3])
+        torch.testing.assert_close(
+            render_cpu(part.leaves(), scene.Ks, 40, 30, isa=isa)[0], whole[..., first : first + 3], rtol=0, atol=1e-6
+        )
+
+
+def test_refuses_bad_channels(random_scene):
+    scene = with_channels(random_scene(40, 20, 20), 7)
+    scene.colors[3, 6] = math.nan
+    with pytest.raises(InputError, match=r"`colors`[\s\S]*nan at \[3, 6\]"):
+        render_cpu(scene.leaves(), scene.Ks, 20, 20, background=torch.zeros(7))
+    scene.colors[3, 6] = 0.0
+    background = torch.tensor([0, 0, 0, 0, 0, math.inf, 0])
+    with pytest.raises(InputError, match=r"`backgrounds`[\s\S]*inf at \[5\]"):
+        render_cpu(scene.leaves(), scene.Ks, 20, 20, background=background)
+    with pytest.raises(InputError, match=r"`backgrounds`[\s\S]*7 channels, as in colors[\s\S]*\(1, 3\)"):
+        render_cpu(scene.leaves(), scene.Ks, 20, 20, background=torch.zeros(3))
+    none = replace(scene, colors=scene.colors[:, :0])
+    with pytest.raises(InputError, match=r"`colors`[\s\S]*one channel or more"):
+        render_cpu(none.leaves(), scene.Ks, 20, 20, background=torch.zeros(0))
 
 
 def test_threads_do_not_change_a_bit(isa, random_scene):

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from avatar.errors import BackendError, InputError
 from avatar.render import _cpu, _gsplat
@@ -143,7 +142,8 @@ def _draw(
         return _gsplat.render(tensors, batch, width, height, **settings)
     flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
     if backend == "cpu":
-        image, alpha = _render_in_threes(flat, [width, height, near, eps2d, alpha_max, threads, ""])
+        arguments: list[Any] = [*flat, width, height, near, eps2d, alpha_max, threads, ""]
+        image, alpha, _ = _cpu.render(*arguments)
     else:
         image, alpha = _render_in_torch(*flat, width=width, height=height, **settings)
     return image.reshape(*batch, *image.shape[1:]), alpha.reshape(*batch, *alpha.shape[1:])
@@ -155,18 +155,6 @@ def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int) 
         return tensor[None]
     shape = tensor.shape[tensor.ndim - trailing :]
     return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
-
-
-def _render_in_threes(flat: list[Tensor], settings: list[Any]) -> tuple[Tensor, Tensor]:
-    """Draws any number of channels with kernels that draw three at a time."""
-    *scene, colors, viewmats, Ks, backgrounds = flat
-    channels = colors.shape[-1]
-    if channels == 3:
-        return _cpu.render(*flat, *settings)[:2]
-    colors, backgrounds = (F.pad(t, (0, -channels % 3)) for t in (colors, backgrounds))
-    groups = zip(colors.split(3, -1), backgrounds.split(3, -1), strict=True)
-    images = [_cpu.render(*scene, color, viewmats, Ks, background, *settings) for color, background in groups]
-    return torch.cat([image for image, *_ in images], dim=-1)[..., :channels], images[0][1]
 
 
 def _render_in_torch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
-from avatar.render.rasterization import rasterize
+from avatar.render.rasterization import Backend, rasterize
 
 # Half axes of the ellipsoid that stands for a head, in metres, and the part of the image that its height fills.
 HALF_AXES, FILL = (0.085, 0.115, 0.1), 0.84
@@ -52,6 +52,29 @@ class HeadScene:
         """The tensors of the Gaussians, in the order of rasterize's arguments."""
         return [self.means, self.quats, self.scales, self.opacities, self.colors]
 
+    def render(
+        self,
+        gaussians: Sequence[Tensor] | None = None,
+        *,
+        backend: Backend | None = None,
+        threads: int | None = None,
+    ) -> Float[Tensor, "H W 3"]:
+        """The image, of other tensors of Gaussians where they are given."""
+        means, quats, scales, opacities, colors = self.gaussians if gaussians is None else gaussians
+        return rasterize(
+            means,
+            quats,
+            scales,
+            opacities,
+            colors,
+            self.viewmat,
+            self.K,
+            self.size,
+            self.size,
+            backend=backend,
+            threads=threads,
+        )[0]
+
 
 def head_scene(count: int, size: int, *, seed: int = 0, device: str = "cpu") -> HeadScene:
     """Gaussians of 3 to 8 pixels (three sigma) on a head-sized ellipsoid a metre away; the same for the same seed."""
@@ -78,7 +101,7 @@ def make_training_step(
     *,
     loss: Loss | None = None,
     optimizer: MakeOptimizer | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     threads: int | None = None,
 ) -> Callable[[], None]:
     """A function that takes one step of fitting the scene to its own image, from colours that are a little wrong.
@@ -97,9 +120,8 @@ def make_training_step(
 
     def render() -> Tensor:
         means, quats, log_scales, logits, colors = leaves
-        settings: dict = {"backend": backend, "threads": threads}
         gaussians = (means, quats, log_scales.exp(), logits.sigmoid(), colors)
-        return rasterize(*gaussians, scene.viewmat, scene.K, scene.size, scene.size, **settings)[0]
+        return scene.render(gaussians, backend=backend, threads=threads)
 
     with torch.no_grad():
         target = render()
@@ -126,7 +148,7 @@ def measure_speed(*, seconds: float = 2.0, device: str = "cpu", threads: int | N
 
     def frame() -> None:
         with torch.no_grad():
-            rasterize(*scene.gaussians, scene.viewmat, scene.K, scene.size, scene.size, threads=threads)
+            scene.render(threads=threads)
 
     step = make_training_step(scene, threads=threads)
     return {

@@ -92,8 +92,8 @@ def head_scene(count: int, size: int, *, seed: int = 0, device: str = "cpu") -> 
     viewmat[0, 0] = viewmat[2, 2] = angle.cos()
     viewmat[0, 2], viewmat[2, 0], viewmat[2, 3] = angle.sin(), -angle.sin(), 1.0
     K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
-    tensors = (means, quats, scales, opacities, colors, viewmat, K)
-    return HeadScene(*(tensor.to(device) for tensor in tensors), size)
+    means, quats, scales, opacities, colors = (t.to(device) for t in (means, quats, scales, opacities, colors))
+    return HeadScene(means, quats, scales, opacities, colors, viewmat.to(device), K.to(device), size)
 
 
 def make_training_step(

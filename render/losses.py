@@ -24,8 +24,8 @@ def l1_dssim(
 ) -> Float[Tensor, ""]:
     """(1 - w) mean |image - target| + w (1 - mean SSIM), the loss of 3D Gaussian splatting (Kerbl et al. 2023).
 
-    On float32 CPU tensors the value and its gradient come from one fused C++ pass; elsewhere from torch. Both define
-    SSIM as `ssim_map` does.
+    On float32 CPU tensors the value and its gradient come from one fused C++ pass, where the library is installed;
+    elsewhere from torch. Both define SSIM as `ssim_map` does.
 
     Args:
         image: In [0, 1]; gradients flow to it.
@@ -48,7 +48,7 @@ def l1_dssim(
             expected="one float type and one device",
             found=f"image {image.dtype} on {image.device} and target {target.dtype} on {target.device}",
         )
-    if image.device.type == "cpu" and image.dtype == torch.float32:
+    if image.device.type == "cpu" and image.dtype == torch.float32 and _native.is_installed():
         if torch.is_grad_enabled() and target.requires_grad:
             raise InputError("l1_dssim has no gradient for `target`", expected="a constant", fix="detach it")
         loss, _ = fused_l1_dssim(image, target, dssim_weight, threads or 0, "")

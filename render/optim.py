@@ -17,7 +17,7 @@ class FusedAdam(torch.optim.Optimizer):
 
     It is a `torch.optim.Optimizer`: learning rates live in `param_groups` and may change between steps, and
     `state_dict` has the layout of `torch.optim.Adam`, so either can resume the other. Parameters that are not
-    contiguous float32 CPU tensors take the same step in torch.
+    contiguous float32 CPU tensors, and all where the native library is missing, take the same step in torch.
 
     Args:
         groups: Parameters by name, each a group of its own; or what `torch.optim.Adam` takes.
@@ -84,7 +84,7 @@ class FusedAdam(torch.optim.Optimizer):
         steps, (beta1, beta2) = float(state["step"]), group["betas"]
         correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
         mean, square = state["exp_avg"], state["exp_avg_sq"]
-        if all(_is_plain(t) for t in (param, gradient, mean, square)):
+        if _native.is_installed() and all(_is_plain(t) for t in (param, gradient, mean, square)):
             _native.load_library().adam(
                 param.data_ptr(),
                 gradient.data_ptr(),

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avatar.errors import BackendError, InputError
-from avatar.render import _cpu
-from avatar.render._reference import rasterize_reference
+from avatar.render import _cpu, _native
+from avatar.render._tiled import rasterize_tiled
 
 Backend = Literal["cpu", "torch", "gsplat"]
 
@@ -65,7 +65,7 @@ def rasterize(
         eps2d: Square pixels added to the projected covariances.
         alpha_max: Largest alpha one Gaussian can have at a pixel, below 1.
         backend: "cpu" (C++; float32, or float64 in a slow build for gradient checks), "torch" (slow, any float type
-            and device) or "gsplat" (CUDA); by device when None.
+            and device) or "gsplat" (CUDA). None is by device, with "torch" for the CPU where the library is missing.
         threads: Threads of the "cpu" backend; all processors when None. The result does not depend on it.
 
     Returns:
@@ -123,12 +123,12 @@ def _render_in_torch(
     alpha = means.new_zeros(means.shape[0], height, width, 1)
     cameras = zip(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, strict=True)
     for i, (*scene, background) in enumerate(cameras):
-        image[i], alpha[i] = rasterize_reference(*scene, width=width, height=height, background=background, **settings)
+        image[i], alpha[i] = rasterize_tiled(*scene, width=width, height=height, background=background, **settings)
     return image, alpha
 
 
 def _choose_backend(backend: str | None, means: Tensor) -> str:
-    chosen = backend or ("cpu" if means.device.type == "cpu" else "gsplat")
+    chosen = backend or (_native.default_backend(means.dtype) if means.device.type == "cpu" else "gsplat")
     if chosen == "gsplat":
         raise BackendError(
             "the gsplat backend is not part of this version",

@@ -11,6 +11,8 @@ from avatar.render import _native
 
 NEAR = 0.01
 ODDITIES = ("plain", "behind", "near plane", "too near", "needle", "huge", "invisible", "opaque", "in a corner")
+# Their derivatives lose digits in single precision, as in the tests of single Gaussians, with the same tolerance.
+ILL_CONDITIONED = {"near plane", "needle", "huge"}
 PROFILE = settings(
     max_examples=25,
     deadline=None,
@@ -64,5 +66,6 @@ def test_any_scene_agrees_with_the_reference(random_scene, count, width, height,
     make_odd(scene, torch.tensor(sorted(kinds))[torch.randint(len(kinds), (count,), generator=g)])
     scene = without_ties(scene)
     where = pixels_without_a_close_call(scene, width, height)
+    gradient = 2e-3 if any(ODDITIES[kind] in ILL_CONDITIONED for kind in kinds) else 2e-4
     for isa in _native.available_isas():
-        assert_agree(scene, width, height, isa=isa, where=where)
+        assert_agree(scene, width, height, isa=isa, gradient=gradient, where=where)

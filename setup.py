@@ -85,10 +85,9 @@ class NativeBuild(build_ext):
             super().build_extension(ext)
         except Exception:
             # A library of older sources must not pass for this one.
-            self._output(ext).unlink(missing_ok=True)
-            Path(
-                self.get_finalized_command("build_py").get_package_dir("avatar.render"), self._output(ext).name
-            ).unlink(missing_ok=True)
+            built = self._output(ext)
+            for path in (built, Path(PACKAGES["avatar.render"], built.name)):
+                path.unlink(missing_ok=True)
             raise
         finally:
             self.build_temp = shared

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import itertools
 import os
+import platform
 import sys
 import threading
 import warnings
@@ -65,7 +66,15 @@ class Library:
     """
 
     def __init__(self, path: Path) -> None:
-        self._dll = ctypes.CDLL(str(path))
+        try:
+            self._dll = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise BackendError(
+                "the native rasteriser cannot be opened",
+                expected=f"a library for {platform.machine()} at {path}",
+                found=str(error),
+                fix=HOW_TO_INSTALL,
+            ) from error
         for name, (arguments, result) in _SIGNATURES.items():
             function = getattr(self._dll, name)
             function.argtypes, function.restype = arguments, result

@@ -47,13 +47,15 @@ X86 = {
 FLOAT64 = ["-DHEADSPLAT_FLOAT64", "-Wno-psabi"]
 MISSING = """
 warning: these C++ libraries could not be built: {names}.
-  Without _headsplat_baseline, rendering and training run on plain torch, about 100 times slower.
+  Without any of them, rendering and training run on plain torch, about 100 times slower.
   To do: install a C++17 compiler (`apt install g++`, or `xcode-select --install` on macOS) and install again.
 
 """
 # pip goes on without them; who asks for the libraries alone wants to know why they do not build.
 OPTIONAL = "build_ext" not in sys.argv
-ISAS = X86 if platform.machine().lower() in {"x86_64", "amd64"} else {"baseline": []}
+ARM64 = {"neon": []}
+MACHINE = platform.machine().lower()
+ISAS = X86 if MACHINE in {"x86_64", "amd64"} else ARM64 if MACHINE in {"aarch64", "arm64"} else {"baseline": []}
 SOURCES = sorted(str(path) for path in Path("render/csrc").glob("*.cpp"))
 HEADERS = sorted(str(path) for path in Path("render/csrc").glob("*.h"))
 

@@ -25,4 +25,9 @@ def read_json(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except msgspec.DecodeError as error:
-        raise FormatError(f"{path} cannot be read", expected=f"JSON of {kind.__name__}", found=str(error)) from error
+        raise FormatError(
+            f"{path} cannot be read",
+            expected=f"JSON of {kind.__name__}",
+            found=str(error),
+            fix="restore the file from a copy, or make the folder it belongs to again",
+        ) from error

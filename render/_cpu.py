@@ -31,14 +31,16 @@ def render(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Renders C cameras, each with its own Gaussians: every tensor leads with C.
 
-    `threads` 0 is all processors and `isa` "" the best library. Returns image (C, H, W, 3), alpha (C, H, W, 1) and the
+    `colors` (C, N, K) and `backgrounds` (C, K) may have any number K >= 1 of channels; three are the fastest.
+    `threads` 0 is all processors and `isa` "" the best library. Returns image (C, H, W, K), alpha (C, H, W, 1) and the
     ticket of the state the backward pass needs (1,).
     """
     double = means.dtype == torch.float64
     library = _native.load_library(_native.FLOAT64 if double else isa or None)
     inputs = [t.contiguous() for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)]
     cameras, count = means.shape[:2]
-    image = _native.recycled_empty((cameras, height, width, 3), means.dtype)
+    channels = _check_channels(colors, backgrounds)
+    image = _native.recycled_empty((cameras, height, width, channels), means.dtype)
     alpha = _native.recycled_empty((cameras, height, width, 1), means.dtype)
     states: list[int] = []
     ticket = _native.state_leases.begin(library, states)
@@ -49,6 +51,7 @@ def render(
         status = library.render(
             state,
             count,
+            channels,
             *rest,
             width,
             height,
@@ -68,7 +71,8 @@ def render(
 @render.register_fake
 def _(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, width, height, *settings):
     cameras = means.shape[0]
-    image, alpha = means.new_empty(cameras, height, width, 3), means.new_empty(cameras, height, width, 1)
+    channels = _check_channels(colors, backgrounds)
+    image, alpha = means.new_empty(cameras, height, width, channels), means.new_empty(cameras, height, width, 1)
     return image, alpha, means.new_empty(1, dtype=torch.int64)
 
 
@@ -95,6 +99,7 @@ def render_backward(
         status = library.render_backward(
             state,
             means.shape[1],
+            colors.shape[-1],
             *(t[i].data_ptr() for t in saved),
             *(t[i].data_ptr() for t in gradients),
             threads or _native.default_threads(),
@@ -130,6 +135,17 @@ def _backward(ctx, v_image, v_alpha, v_ticket):
 render.register_autograd(_backward, setup_context=_setup_context)
 
 
+def _check_channels(colors: Tensor, backgrounds: Tensor) -> int:
+    channels = colors.shape[-1]
+    if channels < 1 or backgrounds.shape[-1] != channels:
+        raise InputError(
+            "rasterize cannot use `backgrounds`" if channels else "rasterize cannot use `colors`",
+            expected=f"{max(channels, 1)} channels, as in colors" if channels else "one channel or more",
+            found=f"shape {tuple(backgrounds.shape if channels else colors.shape)}",
+        )
+    return channels
+
+
 def _raise(status: int, tensors: dict[str, Tensor]) -> None:
     if status == _native.STATUS_OUT_OF_MEMORY:
         raise MemoryError("the rasteriser ran out of memory")
@@ -140,6 +156,14 @@ def _raise(status: int, tensors: dict[str, Tensor]) -> None:
             found="more",
             fix="look for scales that have run away, or render fewer Gaussians or a smaller image",
         )
+    refuse_not_finite(tensors)
+    raise InputError(
+        "rasterize cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
+    )
+
+
+def refuse_not_finite(tensors: dict[str, Tensor]) -> None:
+    """Raises InputError that names the first of these tensors, which all lead with C, to hold NaN or infinity."""
     for name, tensor in tensors.items():
         bad = torch.nonzero(~torch.isfinite(tensor))
         if len(bad):
@@ -150,6 +174,3 @@ def _raise(status: int, tensors: dict[str, Tensor]) -> None:
                 found=f"{tensor[tuple(bad[0])].item()} at {where} of camera {camera}, and {len(bad) - 1} more like it",
                 fix="find the step that made it: a zero quaternion, a logarithm of zero, a learning rate too high",
             )
-    raise InputError(
-        "rasterize cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
-    )

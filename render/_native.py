@@ -24,7 +24,9 @@ from torch import Tensor
 
 from avatar.errors import BackendError, SlowBackendWarning
 
-ISAS = ("avx512", "avx2", "baseline")
+ISAS = ("avx512", "avx2", "neon", "baseline")
+# The build that every processor of this kind runs; it knows which of the others this one runs.
+BASELINE = "neon" if platform.machine().lower() in {"aarch64", "arm64"} else "baseline"
 # The build of the same sources in double precision, for derivatives by differences; it has no loss and no Adam.
 FLOAT64 = "float64"
 
@@ -42,10 +44,10 @@ _SIGNATURES = {
     "headsplat_state_new": ([], _POINTER),
     "headsplat_state_free": ([_POINTER], None),
     "headsplat_render": (
-        [_POINTER, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
+        [_POINTER, _INT, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
         _INT,
     ),
-    "headsplat_render_backward": ([_POINTER, _INT, *[_POINTER] * 15, _INT], _INT),
+    "headsplat_render_backward": ([_POINTER, _INT, _INT, *[_POINTER] * 15, _INT], _INT),
     "headsplat_loss_new": ([], _POINTER),
     "headsplat_loss_free": ([_POINTER], None),
     "headsplat_l1_dssim": (
@@ -120,7 +122,7 @@ def library_path(isa: str) -> Path:
 
 
 @functools.cache
-def is_installed(isa: str = "baseline") -> bool:
+def is_installed(isa: str = BASELINE) -> bool:
     """Whether a build of the library is here; without the baseline build torch does its work."""
     return library_path(isa).is_file()
 
@@ -129,7 +131,7 @@ def default_backend(dtype: torch.dtype) -> Literal["cpu", "torch"]:
     """The backend for CPU tensors: plain torch, with one warning in a process, where the library is missing."""
     if not is_installed():
         _warn_of_torch()
-    return "cpu" if is_installed(FLOAT64 if dtype == torch.float64 else "baseline") else "torch"
+    return "cpu" if is_installed(FLOAT64 if dtype == torch.float64 else BASELINE) else "torch"
 
 
 @functools.cache
@@ -150,7 +152,7 @@ def load_library(isa: str | None = None) -> Library:
     Raises:
         BackendError: The library is not installed, or this processor cannot run the one asked for.
     """
-    required = FLOAT64 if isa == FLOAT64 else "baseline"
+    required = FLOAT64 if isa == FLOAT64 else BASELINE
     if not is_installed(required):
         raise BackendError(
             "the native rasteriser is missing",
@@ -176,7 +178,7 @@ def available_isas() -> tuple[str, ...]:
     """Instruction sets that are installed and that this processor runs, best first; none without the library."""
     if not is_installed():
         return ()
-    best = Library(library_path("baseline")).best_isa
+    best = Library(library_path(BASELINE)).best_isa
     return tuple(isa for isa in ISAS[ISAS.index(best) :] if is_installed(isa))
 
 

@@ -1,18 +1,26 @@
-"""The photometric loss, fused on the CPU, and SSIM as a map."""
+"""The photometric loss, fused on the CPU and on CUDA, and SSIM as a map."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import logging
+import math
+import warnings
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from avatar.errors import InputError
 from avatar.render import _native
 
 WINDOW_SIZE, WINDOW_SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def l1_dssim(
@@ -24,8 +32,9 @@ def l1_dssim(
 ) -> Float[Tensor, ""]:
     """(1 - w) mean |image - target| + w (1 - mean SSIM), the loss of 3D Gaussian splatting (Kerbl et al. 2023).
 
-    On float32 CPU tensors the value and its gradient come from one fused C++ pass, where the library is installed;
-    elsewhere from torch. Both define SSIM as `ssim_map` does.
+    On float32 tensors the value and its gradient are worked out together: in one fused C++ pass on the CPU, where the
+    library is installed, and on CUDA by `l1_dssim_and_gradient` through torch.compile where that works. Elsewhere they
+    come from torch's autograd. All define SSIM as `ssim_map` does.
 
     Args:
         image: In [0, 1]; gradients flow to it.
@@ -48,7 +57,8 @@ def l1_dssim(
             expected="one float type and one device",
             found=f"image {image.dtype} on {image.device} and target {target.dtype} on {target.device}",
         )
-    if image.device.type == "cpu" and image.dtype == torch.float32 and _native.is_installed():
+    fused = image.is_cuda or (image.device.type == "cpu" and _native.is_installed())
+    if fused and image.dtype == torch.float32:
         if torch.is_grad_enabled() and target.requires_grad:
             raise InputError("l1_dssim has no gradient for `target`", expected="a constant", fix="detach it")
         loss, _ = fused_l1_dssim(image, target, dssim_weight, threads or 0, "")
@@ -87,6 +97,60 @@ def ssim_map(
     return (luminance * structure).reshape(shape).movedim(-3, -1)
 
 
+def l1_dssim_and_gradient(
+    image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"], dssim_weight: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "H W C"]]:
+    """The loss of `l1_dssim` and its gradient with respect to image, without autograd.
+
+    With the blurs written as sums of shifted copies, torch.compile makes a few kernels of it, and no choice of a
+    convolution algorithm can take precision from the variances.
+    """
+    count = image.numel()
+    mean_x, mean_y, squares, products = _blur(torch.stack([image, target, image**2 + target**2, image * target]))
+    luminance, squared_means = 2 * mean_x * mean_y + C1, mean_x**2 + mean_y**2 + C1
+    structure, variances = 2 * (products - mean_x * mean_y) + C2, squares - mean_x**2 - mean_y**2 + C2
+    scale = 1 / (squared_means * variances)
+    ssim = luminance * structure * scale
+    by_mean = 2 * (mean_y * (structure - luminance) * scale + mean_x * ssim * (1 / variances - 1 / squared_means))
+    # The window is symmetric and the border zero, so the blur is its own transpose.
+    by_mean, by_squares, by_products = _blur(torch.stack([by_mean, -ssim / variances, 2 * luminance * scale]))
+    ssim_gradient = by_mean + 2 * image * by_squares + target * by_products
+    difference = image - target
+    loss = (1 - dssim_weight) * difference.abs().mean() + dssim_weight * (1 - ssim.mean())
+    return loss, ((1 - dssim_weight) * difference.sign() - dssim_weight * ssim_gradient) / count
+
+
+def _blur(maps: Float[Tensor, "M H W C"]) -> Float[Tensor, "M H W C"]:
+    """The window of `ssim_map` over rows, then columns."""
+    reach = WINDOW_SIZE // 2
+    weights = [math.exp(-((i - reach) ** 2) / (2 * WINDOW_SIGMA**2)) for i in range(WINDOW_SIZE)]
+    for dim, padding in ((1, (0, 0, 0, 0, reach, reach)), (2, (0, 0, reach, reach))):
+        padded, size = F.pad(maps, padding), maps.shape[dim]
+        maps = padded.narrow(dim, 0, size) * (weights[0] / sum(weights))
+        for i in range(1, WINDOW_SIZE):
+            maps = torch.add(maps, padded.narrow(dim, i, size), alpha=weights[i] / sum(weights))
+    return maps
+
+
+@functools.lru_cache(maxsize=16)
+def compiled_l1_dssim(
+    height: int, width: int, dssim_weight: float, device: torch.device
+) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
+    """`l1_dssim_and_gradient` through torch.compile for one size and weight, or as it is where that does not work."""
+    compiled = torch.compile(l1_dssim_and_gradient, dynamic=False)
+    trial = torch.zeros(height, width, 3, device=device)
+    try:
+        with warnings.catch_warnings():
+            # The compiler recommends settings that would cost the variances their precision.
+            warnings.simplefilter("ignore")
+            compiled(trial, trial, dssim_weight)
+    except (RuntimeError, ImportError, OSError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _LOGGER.warning("torch.compile does not work here, so the loss takes longer: %s", reason[0])
+        return l1_dssim_and_gradient
+    return compiled
+
+
 @torch.library.custom_op("headsplat::l1_dssim", mutates_args=(), device_types="cpu")
 def fused_l1_dssim(image: Tensor, target: Tensor, dssim_weight: float, threads: int, isa: str) -> tuple[Tensor, Tensor]:
     """The loss and its gradient with respect to image; threads 0 is all processors, isa "" the best library."""
@@ -111,6 +175,13 @@ def fused_l1_dssim(image: Tensor, target: Tensor, dssim_weight: float, threads: 
     if status:
         raise MemoryError("the fused loss ran out of memory")
     return image.new_tensor(loss.value), gradient
+
+
+@fused_l1_dssim.register_kernel("cuda")
+def _(image, target, dssim_weight, threads, isa):
+    height, width, _ = image.shape
+    loss = compiled_l1_dssim(height, width, dssim_weight, image.device)
+    return loss(image.contiguous(), target.contiguous(), dssim_weight)
 
 
 @fused_l1_dssim.register_fake

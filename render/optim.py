@@ -1,4 +1,4 @@
-"""Adam with a fused step on the CPU."""
+"""Adam with a fused step on the CPU and on CUDA."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from avatar.errors import InputError
 from avatar.render import _native
 
 
 class FusedAdam(torch.optim.Optimizer):
-    """Adam (Kingma & Ba 2015) whose step is one pass over memory on the CPU.
+    """Adam (Kingma & Ba 2015) whose step is one pass over memory.
 
     It is a `torch.optim.Optimizer`: learning rates live in `param_groups` and may change between steps, and
-    `state_dict` has the layout of `torch.optim.Adam`, so either can resume the other. Parameters that are not
-    contiguous float32 CPU tensors, and all where the native library is missing, take the same step in torch.
+    `state_dict` has the layout of `torch.optim.Adam`, so either can resume the other. On the CPU the step is our own;
+    on CUDA it is torch's fused kernel, one call for all parameters of a group, without a wait for the device.
+    Parameters that are not contiguous, and CPU parameters that are not float32 or for which the native library is
+    missing, take the same step in plain torch.
 
     Args:
         groups: Parameters by name, each a group of its own; or what `torch.optim.Adam` takes.
@@ -69,21 +72,37 @@ class FusedAdam(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            on_device = []
             for param in group["params"]:
-                if param.grad is not None:
+                if param.grad is None:
+                    continue
+                state = self._state_of(param)
+                if _can_share_a_call(param, param.grad, *_moments(state)):
+                    on_device.append(param)
+                else:
                     self._step_param(param, param.grad, group)
+            if on_device:
+                step_in_one_call(on_device, [self.state[param] for param in on_device], group)
         return loss
+
+    def _state_of(self, param: Tensor) -> dict[str, Tensor]:
+        """The parameter's state, made at its first step; the step count lies beside a CUDA parameter."""
+        state = self.state[param]
+        device = param.device if param.is_cuda else torch.device("cpu")
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        elif state["step"].device != device:
+            state["step"] = state["step"].to(device)
+        return state
 
     def _step_param(self, param: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[param]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         state["step"] += 1
         steps, (beta1, beta2) = float(state["step"]), group["betas"]
         correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        mean, square = _moments(state)
         if _native.is_installed() and all(_is_plain(t) for t in (param, gradient, mean, square)):
             _native.load_library().adam(
                 param.data_ptr(),
@@ -106,6 +125,35 @@ class FusedAdam(torch.optim.Optimizer):
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             scale = (square.sqrt() / correction2**0.5).add_(group["eps"])
             param.addcdiv_(mean, scale, value=-group["lr"] / correction1)
+
+
+def step_in_one_call(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
+    """One step of a group by torch's fused kernel, which counts the steps on the device."""
+    beta1, beta2 = group["betas"]
+    adam(
+        params,
+        [param.grad for param in params if param.grad is not None],
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=0,
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
+def _can_share_a_call(*tensors: Tensor) -> bool:
+    return all(tensor.is_cuda and tensor.is_contiguous() for tensor in tensors)
+
+
+def _moments(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    return state["exp_avg"], state["exp_avg_sq"]
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -9,28 +9,32 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
+from avatar.render._graphs import deformation
 from avatar.render.rasterization import rasterize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jaxtyping import Float, UInt8
 
     from avatar.cameras import Camera
     from avatar.fields.gaussian_head import GaussianHead, Pose
+    from avatar.gaussians import Gaussians
     from avatar.motion import Motion
 
 NAMED_COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 177, 64), "gray": (128, 128, 128)}
 
 
 def render_pose(
-    gaussians: GaussianHead, pose: Pose, camera: Camera, *, threads: int | None = None
+    gaussians: Callable[[Pose], Gaussians], pose: Pose, camera: Camera, *, threads: int | None = None
 ) -> Float[np.ndarray, "H W 4"]:
-    """One picture: premultiplied sRGB and alpha, in [0, 1]."""
+    """One picture of an avatar, or of its `deformation`: premultiplied sRGB and alpha, in [0, 1]."""
     with torch.no_grad():
         world = gaussians(pose)
-        viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
-        image, alpha = rasterize(
+        viewmat, K = (
+            torch.as_tensor(m, dtype=torch.float32, device=world.means.device) for m in (camera.viewmat, camera.K)
+        )
+        picture = rasterize(
             world.means,
             world.quats,
             world.scales,
@@ -42,15 +46,16 @@ def render_pose(
             camera.height,
             threads=threads,
         )
-    return torch.cat([image, alpha], dim=-1).clamp(0, 1).numpy()
+    return torch.cat([picture.image, picture.alpha], dim=-1).clamp(0, 1).cpu().numpy()
 
 
 def render_motion(
     gaussians: GaussianHead, motion: Motion, cameras: Iterable[Camera], *, threads: int | None = None
 ) -> Iterator[Float[np.ndarray, "H W 4"]]:
     """One premultiplied picture for each moment of the motion, each from its own camera."""
+    deform = deformation(gaussians)
     for pose, camera in zip(gaussians.poses(motion), cameras, strict=True):
-        yield render_pose(gaussians, pose, camera, threads=threads)
+        yield render_pose(deform, pose, camera, threads=threads)
 
 
 def composite(

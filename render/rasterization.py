@@ -8,9 +8,18 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from avatar.errors import BackendError, InputError
-from avatar.render import _cpu, _native
+from avatar.render import _cpu, _gsplat, _native
+from avatar.render._outputs import (
+    Rendering,
+    append_channels,
+    camera_depths,
+    expected_depth,
+    facing_normals,
+    unit_normal,
+)
 from avatar.render._tiled import rasterize_tiled
 
 Backend = Literal["cpu", "torch", "gsplat"]
@@ -20,56 +29,66 @@ _TRAILING = {
     "quats": ("N", 4),
     "scales": ("N", 3),
     "opacities": ("N",),
-    "colors": ("N", 3),
+    "colors": ("N", "K"),
     "viewmats": (4, 4),
     "Ks": (3, 3),
-    "backgrounds": (3,),
+    "backgrounds": ("K",),
 }
+_SIZES = (("N", "means"), ("K", "colors"))
 
 
 def rasterize(
-    means: Float[Tensor, "*batch N 3"],
-    quats: Float[Tensor, "*batch N 4"],
-    scales: Float[Tensor, "*batch N 3"],
-    opacities: Float[Tensor, "*batch N"],
-    colors: Float[Tensor, "*batch N 3"],
-    viewmats: Float[Tensor, "*batch 4 4"],
-    Ks: Float[Tensor, "*batch 3 3"],
+    means: Float[Tensor, "*#batch N 3"],
+    quats: Float[Tensor, "*#batch N 4"],
+    scales: Float[Tensor, "*#batch N 3"],
+    opacities: Float[Tensor, "*#batch N"],
+    colors: Float[Tensor, "*#batch N K"],
+    viewmats: Float[Tensor, "*#batch 4 4"],
+    Ks: Float[Tensor, "*#batch 3 3"],
     width: int,
     height: int,
     *,
-    backgrounds: Float[Tensor, "*batch 3"] | None = None,
+    backgrounds: Float[Tensor, "*#batch K"] | None = None,
+    depth: bool = False,
+    normal: bool = False,
     near: float = 0.01,
     eps2d: float = 0.3,
     alpha_max: float = 0.999,
     backend: Backend | None = None,
     threads: int | None = None,
-) -> tuple[Float[Tensor, "*batch H W 3"], Float[Tensor, "*batch H W 1"]]:
+    check_finite: bool = False,
+) -> Rendering:
     """Renders 3D Gaussians (Kerbl et al. 2023) with the conventions of gsplat 1.5.3.
 
-    Gradients flow from both outputs to every tensor but `Ks`. Leading dimensions broadcast against each other, so one
-    set of Gaussians can meet several cameras.
+    Gradients flow from all outputs to every tensor but `Ks`. Leading dimensions broadcast against each other, so one
+    set of Gaussians can meet several cameras; on CUDA, Gaussians that are the same along the trailing batch dimensions
+    are not copied: give T timesteps of C cameras as means (T, 1, N, 3) and viewmats (T, C, 4, 4).
 
     Args:
         means: Centres in the world, metres.
         quats: Rotations wxyz; normalised here.
         scales: Standard deviations along the own axes, metres (linear).
         opacities: In [0, 1].
-        colors: Any three channels; not clamped.
+        colors: Any number K of channels; not clamped.
         viewmats: World-to-camera, OpenCV axes.
         Ks: Intrinsics in pixels; pixel centres lie at +0.5.
         width: Image width in pixels.
         height: Image height in pixels.
         backgrounds: Colours behind the Gaussians; black when None.
+        depth: Render `Rendering.depth`.
+        normal: Render `Rendering.normal`.
         near: Gaussians whose centres are nearer than this are not drawn, metres.
         eps2d: Square pixels added to the projected covariances.
         alpha_max: Largest alpha one Gaussian can have at a pixel, below 1.
         backend: "cpu" (C++; float32, or float64 in a slow build for gradient checks), "torch" (slow, any float type
-            and device) or "gsplat" (CUDA). None is by device, with "torch" for the CPU where the library is missing.
+            and device) or "gsplat" (CUDA; float32; `alpha_max` is 0.999); by device when None, with
+            "torch" for the CPU where the library is missing.
         threads: Threads of the "cpu" backend; all processors when None. The result does not depend on it.
+        check_finite: Look for NaN and infinity on a GPU too, which makes every call wait for the device. Without it
+            such numbers spread to the image or the gradients there. On the CPU they are always refused.
 
     Returns:
-        The image (*batch, height, width, 3), and alpha (*batch, height, width, 1): one minus the light that passes.
+        A `Rendering` of image, alpha, depth and normal.
 
     Raises:
         InputError: A tensor has a wrong shape, type or device, or holds NaN or infinity.
@@ -83,18 +102,52 @@ def rasterize(
         "colors": colors,
         "viewmats": viewmats,
         "Ks": Ks,
-        "backgrounds": means.new_zeros(3) if backgrounds is None else backgrounds,
+        "backgrounds": colors.new_zeros(colors.shape[-1:]) if backgrounds is None else backgrounds,
     }
     chosen = _choose_backend(backend, means)
     batch = _check(tensors, chosen)
     _check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
+    if chosen != "cpu" and (check_finite or means.device.type == "cpu"):
+        _cpu.refuse_not_finite({n: _one_batch_dimension(t, batch, len(_TRAILING[n])) for n, t in tensors.items()})
+    extra = [camera_depths(means, viewmats)] if depth else []
+    extra += [facing_normals(means, quats, scales, viewmats)] if normal else []
+    if extra:
+        tensors["colors"], tensors["backgrounds"] = append_channels(colors, tensors["backgrounds"], extra)
+    image, alpha = _draw(
+        chosen, tensors, batch, width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads or 0
+    )
+    if not extra:
+        return Rendering(image, alpha)
+    image, *drawn = image.split([colors.shape[-1], *(t.shape[-1] for t in extra)], dim=-1)
+    return Rendering(
+        image,
+        alpha,
+        expected_depth(drawn[0], alpha) if depth else None,
+        unit_normal(drawn[-1], alpha) if normal else None,
+    )
+
+
+def _draw(
+    backend: str,
+    tensors: dict[str, Tensor],
+    batch: tuple[int, ...],
+    width: int,
+    height: int,
+    *,
+    near: float,
+    eps2d: float,
+    alpha_max: float,
+    threads: int,
+) -> tuple[Tensor, Tensor]:
+    settings: dict[str, Any] = {"near": near, "eps2d": eps2d, "alpha_max": alpha_max}
+    if backend == "gsplat":
+        return _gsplat.render(tensors, batch, width, height, **settings)
     flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
-    if chosen == "cpu":
-        arguments: list[Any] = [*flat, width, height, near, eps2d, alpha_max, threads or 0, ""]
-        image, alpha, _ = _cpu.render(*arguments)
+    if backend == "cpu":
+        image, alpha = _render_in_threes(flat, [width, height, near, eps2d, alpha_max, threads, ""])
     else:
-        image, alpha = _render_in_torch(*flat, width=width, height=height, near=near, eps2d=eps2d, alpha_max=alpha_max)
-    return image.reshape(*batch, height, width, 3), alpha.reshape(*batch, height, width, 1)
+        image, alpha = _render_in_torch(*flat, width=width, height=height, **settings)
+    return image.reshape(*batch, *image.shape[1:]), alpha.reshape(*batch, *alpha.shape[1:])
 
 
 def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int) -> Tensor:
@@ -103,6 +156,18 @@ def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int) 
         return tensor[None]
     shape = tensor.shape[tensor.ndim - trailing :]
     return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
+
+
+def _render_in_threes(flat: list[Tensor], settings: list[Any]) -> tuple[Tensor, Tensor]:
+    """Draws any number of channels with kernels that draw three at a time."""
+    *scene, colors, viewmats, Ks, backgrounds = flat
+    channels = colors.shape[-1]
+    if channels == 3:
+        return _cpu.render(*flat, *settings)[:2]
+    colors, backgrounds = (F.pad(t, (0, -channels % 3)) for t in (colors, backgrounds))
+    groups = zip(colors.split(3, -1), backgrounds.split(3, -1), strict=True)
+    images = [_cpu.render(*scene, color, viewmats, Ks, background, *settings) for color, background in groups]
+    return torch.cat([image for image, *_ in images], dim=-1)[..., :channels], images[0][1]
 
 
 def _render_in_torch(
@@ -119,7 +184,7 @@ def _render_in_torch(
     height: int,
     **settings: float,
 ) -> tuple[Tensor, Tensor]:
-    image = means.new_zeros(means.shape[0], height, width, 3)
+    image = means.new_zeros(means.shape[0], height, width, colors.shape[-1])
     alpha = means.new_zeros(means.shape[0], height, width, 1)
     cameras = zip(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, strict=True)
     for i, (*scene, background) in enumerate(cameras):
@@ -128,20 +193,24 @@ def _render_in_torch(
 
 
 def _choose_backend(backend: str | None, means: Tensor) -> str:
-    chosen = backend or (_native.default_backend(means.dtype) if means.device.type == "cpu" else "gsplat")
-    if chosen == "gsplat":
+    device = means.device.type
+    by_device = {"cpu": "cpu", "cuda": "gsplat"}
+    if backend is None and device not in by_device:
         raise BackendError(
-            "the gsplat backend is not part of this version",
-            expected="a CPU tensor" if backend is None else 'backend "cpu" or "torch"',
-            found=f"means on {means.device}" if backend is None else 'backend "gsplat"',
-            fix='move the tensors to the CPU, or pass backend="torch", which runs anywhere and is slow',
+            f"no rasteriser backend is made for {device} tensors",
+            expected="means on cpu or cuda",
+            found=f"means on {means.device}",
+            fix='move the tensors, or pass backend="torch", which runs anywhere and is slow',
         )
-    if chosen not in ("cpu", "torch"):
+    chosen = backend or (_native.default_backend(means.dtype) if device == "cpu" else by_device[device])
+    if chosen not in ("cpu", "torch", "gsplat"):
         raise BackendError("no such rasteriser backend", expected='"cpu", "torch" or "gsplat"', found=repr(chosen))
-    if chosen == "cpu" and means.device.type != "cpu":
+    if chosen == "gsplat":
+        _gsplat.load_rasterization()
+    if chosen != "torch" and by_device.get(device) != chosen:
         raise BackendError(
-            'backend "cpu" takes CPU tensors',
-            expected="means on cpu",
+            f'backend "{chosen}" takes {"CPU" if chosen == "cpu" else "CUDA"} tensors',
+            expected=f"means on {'cpu' if chosen == 'cpu' else 'cuda'}",
             found=f"means on {means.device}",
             fix="move the tensors, or leave backend at None",
         )
@@ -150,15 +219,19 @@ def _choose_backend(backend: str | None, means: Tensor) -> str:
 
 def _check(tensors: dict[str, Tensor], backend: str) -> tuple[int, ...]:
     """The broadcast leading shape; raises InputError naming the first tensor that does not fit."""
-    means = tensors["means"]
-    count = means.shape[-2] if means.ndim >= 2 else 0
-    dtype = torch.float32 if backend == "cpu" and means.dtype != torch.float64 else means.dtype
+    means, colors = tensors["means"], tensors["colors"]
+    sizes = {
+        "N": means.shape[-2] if means.ndim >= 2 else 0,
+        "K": max(colors.shape[-1], 1) if colors.ndim >= 2 else 3,
+    }
+    dtype = torch.float32 if backend == "gsplat" or (backend == "cpu" and means.dtype != torch.float64) else means.dtype
     for name, tensor in tensors.items():
-        trailing = tuple(count if size == "N" else size for size in _TRAILING[name])
+        trailing = tuple(sizes.get(str(size), size) for size in _TRAILING[name])
         if tuple(tensor.shape[max(tensor.ndim - len(trailing), 0) :]) != trailing:
+            named = [f"{size} = {sizes[size]} from {origin}" for size, origin in _SIZES if size in _TRAILING[name]]
             raise InputError(
                 f"rasterize cannot use `{name}`",
-                expected=f"shape (..., {', '.join(map(str, trailing))}), with N = {count} from means",
+                expected=" and ".join([f"shape (..., {', '.join(map(str, trailing))})", *named]),
                 found=f"shape {tuple(tensor.shape)}",
             )
         if tensor.dtype != dtype or not tensor.is_floating_point():

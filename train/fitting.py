@@ -124,7 +124,7 @@ class Objective:
         residual = gaussians.residual(pose.condition) if residual is None else residual
         world = gaussians(pose, residual)
         height, width = frame.alpha.shape
-        image, alpha = rasterize(
+        picture = rasterize(
             world.means,
             world.quats,
             world.scales,
@@ -138,8 +138,8 @@ class Objective:
             threads=self.threads,
         )
         target = frame.over(background, self.plate)
-        photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
-        mask = (alpha[..., 0] - frame.alpha).square().mean()
+        photometric = l1_dssim(picture.image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
+        mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
         return photometric + self.config.alpha_weight * mask + self.regularizer(gaussians, residual)
 
 

@@ -43,8 +43,10 @@ HEADSPLAT_API const char* headsplat_best_isa() {
               __builtin_cpu_supports("bmi2");
   if (avx512 && avx2) return "avx512";
   if (avx2) return "avx2";
-#endif
   return "baseline";
+#else
+  return HEADSPLAT_ISA;
+#endif
 }
 
 HEADSPLAT_API void* headsplat_state_new() { return new (std::nothrow) headsplat::RenderState; }
@@ -52,7 +54,8 @@ HEADSPLAT_API void headsplat_state_free(void* state) { delete static_cast<headsp
 
 using headsplat::Real;
 
-HEADSPLAT_API int headsplat_render(void* state_pointer, int count, const Real* means, const Real* quats,
+// colors: count x channels; background: channels, or null; image: height x width x channels.
+HEADSPLAT_API int headsplat_render(void* state_pointer, int count, int channels, const Real* means, const Real* quats,
                                    const Real* scales, const Real* opacities, const Real* colors, const Real* viewmat,
                                    const Real* K, int width, int height, double near, double eps2d, double alpha_max,
                                    const Real* background, Real* image, Real* alpha, int threads) {
@@ -63,25 +66,28 @@ HEADSPLAT_API int headsplat_render(void* state_pointer, int count, const Real* m
     state.settings = {static_cast<Real>(near), static_cast<Real>(eps2d), static_cast<Real>(alpha_max)};
     state.tiles_x = (width + kTile - 1) / kTile;
     state.tiles_y = (height + kTile - 1) / kTile;
-    if (background && !std::isfinite(background[0] + background[1] + background[2])) return kNotFinite;
-    if (!project({count, means, quats, scales, opacities, colors}, state, threads)) return kNotFinite;
+    for (int k = 0; background && k < channels; k++) {
+      if (!std::isfinite(background[k])) return kNotFinite;
+    }
+    if (!project({count, means, quats, scales, opacities, colors, channels}, state, threads)) return kNotFinite;
     if (!build_tiles(state, threads)) return kTooManyIntersections;
-    blend(state, background, image, alpha, threads);
+    blend(state, colors, background, image, alpha, threads);
     return kOk;
   });
 }
 
 // The state must be the one headsplat_render left; the Gaussians, image and alpha those of that call.
-HEADSPLAT_API int headsplat_render_backward(void* state_pointer, int count, const Real* means, const Real* quats,
-                                            const Real* scales, const Real* opacities, const Real* colors,
-                                            const Real* image, const Real* alpha, const Real* v_image,
-                                            const Real* v_alpha, Real* v_means, Real* v_quats, Real* v_scales,
-                                            Real* v_opacities, Real* v_colors, Real* v_viewmat, int threads) {
+HEADSPLAT_API int headsplat_render_backward(void* state_pointer, int count, int channels, const Real* means,
+                                            const Real* quats, const Real* scales, const Real* opacities,
+                                            const Real* colors, const Real* image, const Real* alpha,
+                                            const Real* v_image, const Real* v_alpha, Real* v_means, Real* v_quats,
+                                            Real* v_scales, Real* v_opacities, Real* v_colors, Real* v_viewmat,
+                                            int threads) {
   using namespace headsplat;
   return guarded([&] {
     RenderState& state = *static_cast<RenderState*>(state_pointer);
-    blend_backward(state, image, alpha, v_image, v_alpha, threads);
-    project_backward({count, means, quats, scales, opacities, colors}, state,
+    blend_backward(state, colors, image, alpha, v_image, v_alpha, threads);
+    project_backward({count, means, quats, scales, opacities, colors, channels}, state,
                      {v_means, v_quats, v_scales, v_opacities, v_colors, v_viewmat}, threads);
     return kOk;
   });

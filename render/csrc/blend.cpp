@@ -8,85 +8,103 @@
 #include "row_sums.h"
 #include "simd.h"
 #include "thread_pool.h"
+#include "tile_pixels.h"
 
 namespace headsplat {
 namespace {
 
-// A value a pixel, block by block.
-struct alignas(64) TilePixels {
-  Real values[kBlocks][kLanes];
+// Three channels are in the splats themselves; others go four or eight at a time. Gradients of alpha are linear in the
+// channels, so those of the passes add up.
+template <class Pass>
+void for_each_band(const Real* colors, int channels, Pass pass) {
+  if (channels == 3) return pass(Band<3>{colors, 3, 0, 3});
+  int first = 0;
+  for (; channels - first > 4; first += 8) pass(Band<8>{colors, channels, first, std::min(8, channels - first)});
+  if (first < channels) pass(Band<4>{colors, channels, first, channels - first});
+}
 
-  void fill(Real x) {
-    for (auto& block : values) std::fill(block, block + kLanes, x);
-  }
-};
+// Colours of the splats of a chunk.
+template <int kChannels>
+struct ChunkColors {
+  Real values[kChunkSplats][kChannels];
 
-// Calls visit(block, lane, index of the pixel in the image) for the pixels of a tile that lie inside the image.
-template <class Visit>
-HEADSPLAT_INLINE void for_each_pixel(const Camera& camera, int tile_x, int tile_y, Visit visit) {
-  int x0 = tile_x * kTile, y0 = tile_y * kTile;
-  int columns = std::min(kTile, camera.width - x0), rows = std::min(kTile, camera.height - y0);
-  for (int y = 0; y < rows; y++) {
-    for (int x = 0; x < columns; x++) {
-      visit((y >> 2) * 4 + (x >> 2), (y & 3) * 4 + (x & 3), static_cast<size_t>(y0 + y) * camera.width + x0 + x);
+  void load(const Band<kChannels>& band, const uint32_t* list, int n) {
+    for (int i = 0; i < n; i++) {
+      const Real* color = band.colors + static_cast<size_t>(list[i]) * band.stride + band.first;
+      for (int c = 0; c < kChannels; c++) values[i][c] = c < band.count ? color[c] : Real(0);
     }
   }
-}
+  const Real* of(const Chunk&, int i) const { return values[i]; }
+};
+template <>
+struct ChunkColors<3> {
+  void load(const Band<3>&, const uint32_t*, int) {}
+  const Real* of(const Chunk& chunk, int i) const { return chunk.splats[i].color; }
+};
 
-// The blocks that have a pixel inside the image.
-unsigned blocks_in_image(const Camera& camera, int tile_x, int tile_y) {
-  unsigned live = 0;
-  for (int b = 0; b < kBlocks; b++) {
-    if (tile_x * kTile + (b & 3) * 4 < camera.width && tile_y * kTile + (b >> 2) * 4 < camera.height) live |= 1u << b;
-  }
-  return live;
-}
-
-// log2 of the alpha of a splat at sixteen pixels.
-HEADSPLAT_INLINE Lanes log_alpha(const Splat& s, const Lanes& pixel_x, const Lanes& pixel_y) {
-  Lanes dx = set(s.x) - pixel_x, dy = set(s.y) - pixel_y;
-  return fma(fma(set(s.qxx), dx, set(s.qxy) * dy), dx, fma(set(s.qyy) * dy, dy, set(s.log_opacity)));
-}
+constexpr int kTileGrain = 4;  // tiles a job: neighbours share Gaussians and cache lines
 
 struct Pixels {
   Lanes x, y;
 };
-HEADSPLAT_INLINE Pixels block_pixels(const PixelGrid& grid, int b) {
-  return {load(grid.inner_x) + set(grid.corner_x[b]), load(grid.inner_y) + set(grid.corner_y[b])};
+HEADSPLAT_INLINE Pixels block_pixels(int b) {
+  return {load(kGrid.inner_x) + set(kGrid.corner_x[b]), load(kGrid.inner_y) + set(kGrid.corner_y[b])};
 }
 
-void blend_tile(RenderState& state, int tile, const Real* background, Real* image, Real* alpha) {
+// log2 of the alpha of a splat at sixteen pixels.
+HEADSPLAT_INLINE Lanes log_alpha(const Splat& s, const Start& start, const Pixels& pixels) {
+  Lanes u = fma(set(s.ux), pixels.x, fma(set(s.uy), pixels.y, set(start.u)));
+  Lanes v = fma(set(s.vy), pixels.y, set(start.v));
+  return fnma(u, u, fnma(v, v, set(s.log_opacity)));
+}
+
+template <int kChannels>
+void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const Real* background, Real* image,
+                Real* alpha) {
   const Camera& camera = state.camera;
   int tile_x = tile % state.tiles_x, tile_y = tile / state.tiles_x;
   uint32_t begin = state.tile_start[tile], end = state.tile_start[tile + 1], at = begin;
-  // `through` is the light that still passes, 0 once a pixel has stopped; `left` is what passed when it stopped.
-  TilePixels through, left, red, green, blue;
-  through.fill(1.f), left.fill(1.f), red.fill(0.f), green.fill(0.f), blue.fill(0.f);
-  PixelGrid grid(tile_x, tile_y);
+  prefetch_tile<true>(camera, tile_x, tile_y, image, band.stride);
+  prefetch_tile<true>(camera, tile_x, tile_y, alpha, 1);
+  // `left` is the light that passes; `through` is the same and goes on falling when a pixel has stopped.
+  TilePixels through, left, color[kChannels];
+  through.fill(1.f), left.fill(1.f);
+  for (auto& pixels : color) pixels.fill(0.f);
+  const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
+  ChunkColors<kChannels> colors;
   const Lanes faintest = set(kMinLogAlpha), darkest = set(kMinTransmittance);
   unsigned live = blocks_in_image(camera, tile_x, tile_y);
   for (; at < end && live; at += kChunkSplats) {
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
-    chunk.load<true>(state.splats.data(), state.tile_list.data() + at, state.block_masks.data() + at, n, grid, live);
+    const uint32_t* list = state.tile_list.data() + at;
+    if (band.first == 0) {
+      chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
+                       corner_y, live);
+    } else {
+      chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
+                        corner_y, live);
+    }
+    colors.load(band, list, n);
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
       int b = __builtin_ctz(blocks), members = chunk.member_count[b];
       if (!members) continue;
-      Pixels pixels = block_pixels(grid, b);
+      Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), stopped_at = load(left.values[b]);
-      Lanes r = load(red.values[b]), g = load(green.values[b]), bl = load(blue.values[b]);
+      Lanes sum[kChannels];
+      load_block(color, b, sum);
       for (int k = 0; k < members; k++) {
-        const Splat& s = chunk.splats[chunk.members[b][k]];
-        Lanes q = log_alpha(s, pixels.x, pixels.y);
+        int i = chunk.members[b][k];
+        const Splat& s = chunk.splats[i];
+        const Real* splat_color = colors.of(chunk, i);
+        Lanes q = log_alpha(s, chunk.starts[i], pixels);
         Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));
         Lanes next = fnma(a, t, t);
         Mask alive = next > darkest;
         Lanes weight = keep(alive, a * t);
-        t = keep(alive, next);
+        t = next;
         stopped_at = select(alive, next, stopped_at);
-        r = fma(weight, set(s.r), r);
-        g = fma(weight, set(s.g), g);
-        bl = fma(weight, set(s.b), bl);
+        for (int c = 0; c < kChannels; c++) sum[c] = fma(weight, set(splat_color[c]), sum[c]);
         if (!any(alive)) {
           live &= ~(1u << b);
           break;
@@ -94,75 +112,79 @@ void blend_tile(RenderState& state, int tile, const Real* background, Real* imag
       }
       store(through.values[b], t);
       store(left.values[b], stopped_at);
-      store(red.values[b], r);
-      store(green.values[b], g);
-      store(blue.values[b], bl);
+      for (int c = 0; c < kChannels; c++) store(color[c].values[b], sum[c]);
     }
   }
   state.tile_used[tile] = std::min(at, end) - begin;
-  const Real black[3] = {0.f, 0.f, 0.f};
-  const Real* bg = background ? background : black;
-  for_each_pixel(camera, tile_x, tile_y, [&](int b, int l, size_t i) {
-    Real t = left.values[b][l];
-    image[3 * i] = red.values[b][l] + t * bg[0];
-    image[3 * i + 1] = green.values[b][l] + t * bg[1];
-    image[3 * i + 2] = blue.values[b][l] + t * bg[2];
-    alpha[i] = 1.f - t;
-  });
+  Real behind[kChannels] = {};
+  if (background) std::copy(background + band.first, background + band.first + band.count, behind);
+  write_tile(camera, tile_x, tile_y, band, left, color, behind, image, alpha);
 }
 
 // With D the gradient of the image dotted with a Gaussian's colour and R the same for everything behind it, background
 // and alpha output included, the gradient of its alpha is T D - R / (1 - alpha). R starts as the whole pixel's and
 // loses each Gaussian's share on the way, so one number a pixel stands for all that is behind.
-void blend_tile_backward(RenderState& state, int tile, const Real* image, const Real* alpha, const Real* v_image,
-                         const Real* v_alpha) {
+template <int kChannels>
+void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& band, const Real* image,
+                         const Real* alpha, const Real* v_image, const Real* v_alpha) {
   const Camera& camera = state.camera;
   int tile_x = tile % state.tiles_x, tile_y = tile / state.tiles_x;
   uint32_t begin = state.tile_start[tile], end = begin + state.tile_used[tile];
   if (begin == end) return;
-  TilePixels through, behind, v_red, v_green, v_blue;
-  through.fill(1.f), behind.fill(0.f), v_red.fill(0.f), v_green.fill(0.f), v_blue.fill(0.f);
-  for_each_pixel(camera, tile_x, tile_y, [&](int b, int l, size_t i) {
-    const Real *v = v_image + 3 * i, *color = image + 3 * i;
-    v_red.values[b][l] = v[0];
-    v_green.values[b][l] = v[1];
-    v_blue.values[b][l] = v[2];
-    behind.values[b][l] = v[0] * color[0] + v[1] * color[1] + v[2] * color[2] - v_alpha[i] * (1.f - alpha[i]);
-  });
-  PixelGrid grid(tile_x, tile_y);
+  TilePixels through, behind, v_color[kChannels];
+  through.fill(1.f);
+  if (tile_x + 1 < state.tiles_x) {
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, image, band.stride);
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, v_image, band.stride);
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, alpha, 1);
+    prefetch_tile<false>(camera, tile_x + 1, tile_y, v_alpha, 1);
+  }
+  read_tile(camera, tile_x, tile_y, band, image, alpha, v_image, v_alpha, v_color, behind);
+  const Real corner_x = static_cast<Real>(tile_x * kTile), corner_y = static_cast<Real>(tile_y * kTile);
   Chunk chunk;
-  RowSums sums[kChunkSplats];
+  ChunkColors<kChannels> colors;
+  RowSums<kChannels> sums[kChunkSplats];
   const Lanes faintest = set(kMinLogAlpha), darkest = set(kMinTransmittance), one = set(1.f);
   const Lanes log_alpha_max = set(std::log2(state.settings.alpha_max));
-  const Real middle_x = static_cast<Real>(tile_x * kTile + kTile / 2);
-  const Real middle_y = static_cast<Real>(tile_y * kTile + kTile / 2);
+  const Real middle_x = corner_x + kTile / 2, middle_y = corner_y + kTile / 2;
+  const size_t row_size = kChannels == 3 ? 12 : state.row_size();
   unsigned live = blocks_in_image(camera, tile_x, tile_y);
   for (uint32_t at = begin; at < end && live; at += kChunkSplats) {
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
-    chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, grid, live);
-    for (int i = 0; i < n; i++) sums[i].clear();
+    chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
+                      corner_y, live);
+    colors.load(band, list, n);
+    for (int i = 0; i < n; i++) {
+      sums[i].clear();
+      const Real* row = state.rows.data() + chunk.splats[i].row(tile_x, tile_y) * row_size;
+      __builtin_prefetch(row, 1);
+      __builtin_prefetch(row + row_size - 1, 1);
+    }
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
       int b = __builtin_ctz(blocks), members = chunk.member_count[b];
       if (!members) continue;
-      Pixels pixels = block_pixels(grid, b);
+      Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), rest = load(behind.values[b]);
-      Lanes vr = load(v_red.values[b]), vg = load(v_green.values[b]), vb = load(v_blue.values[b]);
+      Lanes v[kChannels];
+      load_block(v_color, b, v);
       for (int k = 0; k < members; k++) {
         int i = chunk.members[b][k];
         const Splat& s = chunk.splats[i];
-        Lanes q = log_alpha(s, pixels.x, pixels.y);
+        Lanes q = log_alpha(s, chunk.starts[i], pixels);
         Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));
         Lanes next = fnma(a, t, t);
         Mask alive = next > darkest;
         Lanes weight = keep(alive, a * t);
-        Lanes d = fma(set(s.r), vr, fma(set(s.g), vg, set(s.b) * vb));
+        const Real* color = colors.of(chunk, i);
+        Lanes d = set(color[kChannels - 1]) * v[kChannels - 1];
+        for (int c = kChannels - 2; c >= 0; c--) d = fma(set(color[c]), v[c], d);
         rest = fnma(weight, d, rest);
         Lanes minus_v_alpha = fnma(t, d, rest * reciprocal(one - a));
         // A clamped alpha does not depend on anything.
         Lanes v_log = keep(alive & (log_alpha_max >= q), a * minus_v_alpha);
-        t = keep(alive, next);
-        sums[i].add(b, v_log, weight, vr, vg, vb);
+        t = next;
+        sums[i].add(b, v_log, weight, v);
         if (!any(alive)) {
           live &= ~(1u << b);
           break;
@@ -174,9 +196,11 @@ void blend_tile_backward(RenderState& state, int tile, const Real* image, const 
     for (int i = 0; i < n; i++) {
       if (!chunk.masks[i]) continue;
       const Splat& s = chunk.splats[i];
-      TileBox box = state.boxes[list[i]];
-      uint32_t row = s.slot + static_cast<uint32_t>((tile_y - box.y0) * (box.x1 - box.x0) + (tile_x - box.x0));
-      sums[i].write(s.x - middle_x, s.y - middle_y, state.rows.data() + static_cast<size_t>(row) * 12);
+      uint32_t row = s.row(tile_x, tile_y);
+      Real moments[kRowMoments], *out = state.rows.data() + row * row_size;
+      sums[i].moments(s.x - middle_x, s.y - middle_y, moments);
+      for (int k = 0; k < kRowMoments; k++) out[k] = band.first == 0 ? moments[k] : out[k] + moments[k];
+      for (int c = 0; c < band.count; c++) out[kRowMoments + band.first + c] = sums[i].color_sum(c);
       state.row_used[row] = 1;
     }
   }
@@ -184,24 +208,28 @@ void blend_tile_backward(RenderState& state, int tile, const Real* image, const 
 
 }  // namespace
 
-void blend(RenderState& state, const Real* background, Real* image, Real* alpha, int threads) {
+void blend(RenderState& state, const Real* colors, const Real* background, Real* image, Real* alpha, int threads) {
   int tiles = state.tiles_x * state.tiles_y;
   state.tile_used.resize(tiles);
-  parallel_for(tiles, 1, threads, [&](int begin, int end, int) {
-    for (int tile = begin; tile < end; tile++) blend_tile(state, tile, background, image, alpha);
+  for_each_band(colors, state.channels, [&](auto band) {
+    parallel_for(tiles, kTileGrain, threads, [&](int begin, int end, int) {
+      for (int tile = begin; tile < end; tile++) blend_tile(state, tile, band, background, image, alpha);
+    });
   });
 }
 
-void blend_backward(RenderState& state, const Real* image, const Real* alpha, const Real* v_image, const Real* v_alpha,
-                    int threads) {
-  state.rows.resize(static_cast<size_t>(state.intersections) * 12);
+void blend_backward(RenderState& state, const Real* colors, const Real* image, const Real* alpha, const Real* v_image,
+                    const Real* v_alpha, int threads) {
+  state.rows.resize(state.intersections * static_cast<size_t>(state.row_size()));
   uint8_t* used = state.row_used.resize(state.intersections);
   std::memset(used, 0, state.intersections);
   int tiles = state.tiles_x * state.tiles_y;
-  parallel_for(tiles, 1, threads, [&](int begin, int end, int) {
-    for (int tile = begin; tile < end; tile++) {
-      blend_tile_backward(state, tile, image, alpha, v_image, v_alpha);
-    }
+  for_each_band(colors, state.channels, [&](auto band) {
+    parallel_for(tiles, kTileGrain, threads, [&](int begin, int end, int) {
+      for (int tile = begin; tile < end; tile++) {
+        blend_tile_backward(state, tile, band, image, alpha, v_image, v_alpha);
+      }
+    });
   });
 }
 

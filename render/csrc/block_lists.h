@@ -12,51 +12,65 @@ namespace headsplat {
 constexpr int kChunkSplats = 64;
 constexpr int kBlocks = 16;
 
-// Pixel centres of a tile: block b's corner is (corner_x[b], corner_y[b]), and its pixel l is (inner_x[l], inner_y[l])
-// further on.
+// Pixel centres of a tile, from its corner: block b's corner is (corner_x[b], corner_y[b]), and its pixel l is
+// (inner_x[l], inner_y[l]) further on.
 struct PixelGrid {
   alignas(64) Real corner_x[kBlocks], corner_y[kBlocks], inner_x[kLanes], inner_y[kLanes];
 
-  PixelGrid(int tile_x, int tile_y) {
+  constexpr PixelGrid() : corner_x{}, corner_y{}, inner_x{}, inner_y{} {
     for (int i = 0; i < kLanes; i++) {
       inner_x[i] = static_cast<Real>(i & 3);
       inner_y[i] = static_cast<Real>(i >> 2);
-      corner_x[i] = static_cast<Real>(tile_x * kTile + (i & 3) * 4) + 0.5f;
-      corner_y[i] = static_cast<Real>(tile_y * kTile + (i >> 2) * 4) + 0.5f;
+      corner_x[i] = static_cast<Real>((i & 3) * 4) + Real(0.5);
+      corner_y[i] = static_cast<Real>((i >> 2) * 4) + Real(0.5);
     }
   }
 };
+inline constexpr PixelGrid kGrid{};
 
-// Which blocks the ellipse of alpha >= 1/255 can reach. The falloff is concave, so over a block it is largest at the
-// centre if that is inside, and else on the edge nearest in x or the edge nearest in y, at the ridge or at a corner.
-HEADSPLAT_INLINE unsigned reachable_blocks(const Splat& s, const PixelGrid& grid) {
-  Lanes x0 = load(grid.corner_x) - set(s.x), y0 = load(grid.corner_y) - set(s.y);
+// Which blocks the ellipse of alpha >= 1/255 can reach; (x, y) is the centre from the corner of the tile. The falloff
+// is concave, so over a block it is largest at the centre if that is inside, and else on the edge nearest in x or the
+// edge nearest in y, at the ridge or at a corner.
+HEADSPLAT_INLINE unsigned reachable_blocks(const Splat& s, Real x, Real y) {
+  Lanes x0 = load(kGrid.corner_x) - set(x), y0 = load(kGrid.corner_y) - set(y);
   Lanes x1 = x0 + set(3.f), y1 = y0 + set(3.f), zero = set(0.f);
   Lanes edge_x = min(max(zero, x0), x1), edge_y = min(max(zero, y0), y1);
   Lanes ridge_y = min(max(edge_x * set(s.ridge_x), y0), y1), ridge_x = min(max(edge_y * set(s.ridge_y), x0), x1);
-  Lanes xx = set(s.qxx), xy = set(s.qxy), yy = set(s.qyy);
-  Lanes on_x = fma(fma(xx, edge_x, xy * ridge_y), edge_x, yy * ridge_y * ridge_y);
-  Lanes on_y = fma(fma(xx, ridge_x, xy * edge_y), ridge_x, yy * edge_y * edge_y);
+  Lanes ux = set(s.ux), uy = set(s.uy), vy = set(s.vy);
+  Lanes u_on_x = fma(ux, edge_x, uy * ridge_y), v_on_x = vy * ridge_y;
+  Lanes u_on_y = fma(ux, ridge_x, uy * edge_y), v_on_y = vy * edge_y;
+  Lanes on_x = fma(u_on_x, u_on_x, v_on_x * v_on_x), on_y = fma(u_on_y, u_on_y, v_on_y * v_on_y);
   constexpr Real kSlack = 1e-3;
-  return bits(max(on_x, on_y) >= set(kMinLogAlpha - s.log_opacity - kSlack));
+  return bits(set(s.log_opacity - kMinLogAlpha + kSlack) >= min(on_x, on_y));
 }
+
+// Where a splat's falloff starts from the corner of a tile: its u and v there.
+struct Start {
+  Real u, v;
+};
+HEADSPLAT_INLINE Start start_of(const Splat& s, Real x, Real y) { return {-(s.ux * x + s.uy * y), -(s.vy * y)}; }
 
 struct Chunk {
   alignas(64) Splat splats[kChunkSplats];
+  Start starts[kChunkSplats];
   alignas(64) uint16_t masks[kChunkSplats];
   // Compressed stores write whole registers, hence the margin.
   alignas(64) uint16_t members[kBlocks][kChunkSplats + 32];
   int member_count[kBlocks];
 
-  // Loads the n splats of `list` and lists the members of each live block. Masks are computed, or read from `masks_io`.
+  // Loads the n splats of `list` for the tile with that corner, and lists the members of each live block. Masks are
+  // computed, or read from `masks_io`. The list goes on to `left` entries, and the splats of the next chunk
+  // are fetched into the cache.
   template <bool kComputeMasks>
-  HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, const PixelGrid& grid,
-                             unsigned live) {
+  HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t left,
+                             Real corner_x, Real corner_y, unsigned live) {
     for (int i = 0; i < n; i++) {
-      constexpr int kAhead = 10;
-      if (i + kAhead < n) __builtin_prefetch(&all[list[i + kAhead]]);
+      constexpr size_t kAhead = kChunkSplats;
+      if (static_cast<size_t>(i) + kAhead < left) __builtin_prefetch(&all[list[i + kAhead]]);
       splats[i] = all[list[i]];
-      if (kComputeMasks) masks_io[i] = static_cast<uint16_t>(reachable_blocks(splats[i], grid));
+      Real x = splats[i].x - corner_x, y = splats[i].y - corner_y;
+      starts[i] = start_of(splats[i], x, y);
+      if (kComputeMasks) masks_io[i] = static_cast<uint16_t>(reachable_blocks(splats[i], x, y));
     }
     std::memcpy(masks, masks_io, static_cast<size_t>(n) * sizeof(uint16_t));
     list_members(n, live);

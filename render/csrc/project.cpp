@@ -13,7 +13,6 @@ namespace headsplat {
 namespace {
 
 constexpr int kChunk = 2048;  // Gaussians a job; a multiple of kLanes
-constexpr int kRowSums = 9;
 
 HEADSPLAT_INLINE Vec3 operator+(Vec3 a, Vec3 b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
 HEADSPLAT_INLINE Vec3 operator*(Vec3 a, Real s) { return {a.x * s, a.y * s, a.z * s}; }
@@ -123,7 +122,7 @@ HEADSPLAT_INLINE Geometry geometry(const Camera& c, const Batch& in, int l) {
 }
 
 struct alignas(64) Projected {
-  Real x[kLanes], y[kLanes], depth[kLanes], conic_xx[kLanes], conic_xy[kLanes], conic_yy[kLanes];
+  Real x[kLanes], y[kLanes], depth[kLanes], ux[kLanes], uy[kLanes], vy[kLanes], ridge_x[kLanes], ridge_y[kLanes];
   Real log_opacity[kLanes], extent_x[kLanes], extent_y[kLanes];
 };
 
@@ -140,9 +139,13 @@ HEADSPLAT_INLINE void project_lane(const Camera& c, const Settings& s, const Bat
   yy += s.eps2d;
   out.x[l] = c.fx * g.slope_x + c.cx;
   out.y[l] = c.fy * g.slope_y + c.cy;
-  out.conic_xx[l] = yy * inv_det;
-  out.conic_xy[l] = -xy * inv_det;
-  out.conic_yy[l] = xx * inv_det;
+  // Half the conic, as log2, is U^T U with U = ((ux, uy), (0, vy)).
+  Real ux = std::sqrt(Real(0.5) * kLog2E * yy * inv_det);
+  out.ux[l] = ux;
+  out.uy[l] = -ux * xy / yy;
+  out.vy[l] = std::sqrt(Real(0.5) * kLog2E / yy);
+  out.ridge_x[l] = xy / xx;
+  out.ridge_y[l] = xy / yy;
   Real log_opacity = log2_positive(in.opacity[l] > Real(1e-20) ? in.opacity[l] : Real(1e-20));
   out.log_opacity[l] = log_opacity;
   Real reach = clamp((log_opacity - kMinLogAlpha) * (Real(2) / kLog2E), Real(0), kMaxExtent * kMaxExtent);
@@ -175,7 +178,7 @@ Span pixel_span(Real center, Real extent, int size) {
 }
 
 // Stores lane l as Gaussian g, or marks it as not drawn.
-void store_splat(const Gaussians& in, const Projected& p, int l, int g, RenderState& state) {
+void store_splat(const Gaussians& in, const Projected& p, Real log_alpha_max, int l, int g, RenderState& state) {
   state.depth_keys[g] = 0;
   if (!(p.depth[l] > Real(0))) return;
   Span x = pixel_span(p.x[l], p.extent_x[l], state.camera.width);
@@ -184,30 +187,28 @@ void store_splat(const Gaussians& in, const Projected& p, int l, int g, RenderSt
   Splat& s = state.splats[g];
   s.x = p.x[l];
   s.y = p.y[l];
-  s.qxx = -Real(0.5) * kLog2E * p.conic_xx[l];
-  s.qxy = -kLog2E * p.conic_xy[l];
-  s.qyy = -Real(0.5) * kLog2E * p.conic_yy[l];
+  s.ux = p.ux[l];
+  s.uy = p.uy[l];
+  s.vy = p.vy[l];
   s.log_opacity = p.log_opacity[l];
-  s.log_cap = std::min(p.log_opacity[l], std::log2(state.settings.alpha_max));
-  s.ridge_x = -p.conic_xy[l] / p.conic_yy[l];
-  s.ridge_y = -p.conic_xy[l] / p.conic_xx[l];
-  s.r = in.colors[3 * g];
-  s.g = in.colors[3 * g + 1];
-  s.b = in.colors[3 * g + 2];
+  s.log_cap = std::min(p.log_opacity[l], log_alpha_max);
+  s.ridge_x = p.ridge_x[l];
+  s.ridge_y = p.ridge_y[l];
+  if (in.channels == 3) std::copy(in.colors + 3 * g, in.colors + 3 * g + 3, s.color);
   state.boxes[g] = {static_cast<uint16_t>(x.first / kTile), static_cast<uint16_t>(y.first / kTile),
                     static_cast<uint16_t>(x.last / kTile + 1), static_cast<uint16_t>(y.last / kTile + 1)};
   state.depth_keys[g] = float_bits(static_cast<float>(p.depth[l]));
 }
 
 // Zero for finite input, NaN otherwise: x - x is zero for every finite x.
-HEADSPLAT_INLINE Real nonfinite(const Batch& in, const Real* colors, int count) {
+HEADSPLAT_INLINE Real nonfinite(const Batch& in, const Real* colors, size_t count) {
   Real sum = Real(0);
   const Real* values = in.mean[0];
   const int total = static_cast<int>(sizeof(Batch) / sizeof(Real));
 #pragma omp simd reduction(+ : sum)
   for (int i = 0; i < total; i++) sum += values[i] - values[i];
 #pragma omp simd reduction(+ : sum)
-  for (int i = 0; i < 3 * count; i++) sum += colors[i] - colors[i];
+  for (size_t i = 0; i < count; i++) sum += colors[i] - colors[i];
   return sum;
 }
 
@@ -220,7 +221,7 @@ bool is_finite(const Camera& c) {
 
 // Gradient rows of sixteen Gaussians summed over their tiles, and what the projection made of them.
 struct alignas(64) BatchGradients {
-  Real sums[kRowSums][kLanes];  // of alpha gradient times 1, dx, dy, dx^2, dx dy, dy^2; of the colours
+  Real sums[kRowMoments][kLanes];  // of alpha gradient times 1, dx, dy, dx^2, dx dy, dy^2
   Real conic_xx[kLanes], conic_xy[kLanes], conic_yy[kLanes];
   Real mean[3][kLanes], quat[4][kLanes], scale[3][kLanes], opacity[kLanes], view[12][kLanes];
 };
@@ -282,20 +283,29 @@ HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, Ba
   io.view[8][l] = r2.x, io.view[9][l] = r2.y, io.view[10][l] = r2.z, io.view[11][l] = v.z;
 }
 
-// Sums the rows of Gaussian g into lane l; false when no pixel gave it a gradient.
-bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out) {
-  Real sums[kRowSums] = {};
+// Sums the rows of Gaussian g, the moments into lane l and the rest into its colour; false when no pixel gave it a
+// gradient. kChannels is the state's number of channels, or 0 to ask the state.
+template <int kChannels>
+bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out, Real* v_colors) {
+  const int channels = kChannels ? kChannels : state.channels;
+  const size_t size = kChannels ? (kRowMoments + kChannels + 3) / 4 * 4 : state.row_size();
+  Real sums[kRowMoments + kChannels] = {};
+  Real* v_color = v_colors + static_cast<size_t>(g) * channels;
+  std::fill(v_color, v_color + channels, Real(0));
   bool hit = false;
   if (state.depth_keys[g]) {
-    uint32_t first = state.splats[g].slot, rows = static_cast<uint32_t>(state.boxes[g].tiles());
+    TileBox box = state.boxes[g];
+    uint32_t first = state.splats[g].row(box.x0, box.y0), rows = static_cast<uint32_t>(box.tiles());
     for (uint32_t row = first; row < first + rows; row++) {
       if (!state.row_used[row]) continue;
       hit = true;
-      const Real* values = state.rows.data() + static_cast<size_t>(row) * 12;
-      for (int k = 0; k < kRowSums; k++) sums[k] += values[k];
+      const Real* values = state.rows.data() + row * size;
+      for (int k = 0; k < kRowMoments + kChannels; k++) sums[k] += values[k];
+      for (int k = kChannels; k < channels; k++) v_color[k] += values[kRowMoments + k];
     }
   }
-  for (int k = 0; k < kRowSums; k++) out.sums[k][l] = sums[k];
+  for (int k = 0; k < kRowMoments; k++) out.sums[k][l] = sums[k];
+  for (int k = 0; k < kChannels; k++) v_color[k] = sums[kRowMoments + k];
   return hit;
 }
 
@@ -309,18 +319,19 @@ void backward_chunk(const Gaussians& in, const RenderState& state, int begin, in
     bool any_hit = false;
     for (int l = 0; l < kLanes; l++) {
       int g = first + l;
-      hit[l] = l < used && sum_rows(state, g, l, grads);
+      hit[l] = l < used && (state.channels == 3 ? sum_rows<3>(state, g, l, grads, out.colors)
+                                                : sum_rows<0>(state, g, l, grads, out.colors));
       any_hit |= hit[l];
       if (hit[l]) {
         const Splat& s = state.splats[g];
         batch.put(in, l, g);
-        grads.conic_xx[l] = s.qxx * (-Real(2) / kLog2E);
-        grads.conic_xy[l] = s.qxy * (-Real(1) / kLog2E);
-        grads.conic_yy[l] = s.qyy * (-Real(2) / kLog2E);
+        grads.conic_xx[l] = s.ux * s.ux * (Real(2) / kLog2E);
+        grads.conic_xy[l] = s.ux * s.uy * (Real(2) / kLog2E);
+        grads.conic_yy[l] = (s.uy * s.uy + s.vy * s.vy) * (Real(2) / kLog2E);
       } else {
         batch.clear(l);
         batch.opacity[l] = Real(1);
-        for (int k = 0; k < kRowSums; k++) grads.sums[k][l] = Real(0);
+        for (int k = 0; k < kRowMoments; k++) grads.sums[k][l] = Real(0);
         grads.conic_xx[l] = grads.conic_yy[l] = Real(1);
         grads.conic_xy[l] = Real(0);
       }
@@ -335,7 +346,6 @@ void backward_chunk(const Gaussians& in, const RenderState& state, int begin, in
       for (int k = 0; k < 3; k++) {
         out.means[3 * g + k] = hit[l] ? grads.mean[k][l] : Real(0);
         out.scales[3 * g + k] = hit[l] ? grads.scale[k][l] : Real(0);
-        out.colors[3 * g + k] = hit[l] ? grads.sums[6 + k][l] : Real(0);
       }
       for (int k = 0; k < 4; k++) out.quats[4 * g + k] = hit[l] ? grads.quat[k][l] : Real(0);
       out.opacities[g] = hit[l] ? grads.opacity[l] : Real(0);
@@ -367,9 +377,11 @@ Camera make_camera(const Real* viewmat, const Real* K, int width, int height) {
 
 bool project(const Gaussians& gaussians, RenderState& state, int threads) {
   int count = state.count = gaussians.count;
+  state.channels = gaussians.channels;
   state.splats.resize(count);
   state.depth_keys.resize(count);
   state.boxes.resize(count);
+  const Real log_alpha_max = std::log2(state.settings.alpha_max);
   std::atomic<bool> finite{is_finite(state.camera)};
   parallel_for(count, kChunk, threads, [&](int begin, int end, int) {
     Batch batch;
@@ -379,9 +391,10 @@ bool project(const Gaussians& gaussians, RenderState& state, int threads) {
       int used = std::min(kLanes, end - first);
       for (int l = 0; l < used; l++) batch.put(gaussians, l, first + l);
       for (int l = used; l < kLanes; l++) batch.clear(l);
-      bad += nonfinite(batch, gaussians.colors + 3 * first, used);
+      size_t channels = static_cast<size_t>(gaussians.channels);
+      bad += nonfinite(batch, gaussians.colors + channels * first, channels * used);
       project_batch(state.camera, state.settings, batch, projected);
-      for (int l = 0; l < used; l++) store_splat(gaussians, projected, l, first + l, state);
+      for (int l = 0; l < used; l++) store_splat(gaussians, projected, log_alpha_max, l, first + l, state);
     }
     if (!(bad == Real(0))) finite = false;
   });

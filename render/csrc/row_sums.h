@@ -1,10 +1,11 @@
-// Sums, over the pixels of a tile, of one Gaussian's gradients: six moments of the alpha gradient and three colours.
+// Sums, over the pixels of a tile, of one Gaussian's gradients: six moments of the alpha gradient and the colours.
 //
 // The pixels' coordinates are small integers known beforehand, so the moments are products with constant tables: within
 // a group of four lanes (a row of a block) the four gradients are spread and multiplied by (1, x, x^2, 1), which leaves
 // the four lanes holding four different sums. No lane is reduced until the tile is done.
 #pragma once
 
+#include "scene.h"
 #include "simd.h"
 
 namespace headsplat {
@@ -38,15 +39,19 @@ HEADSPLAT_INLINE Reg fold(Lanes a, Lanes b, Reg sum) {
   return sum;
 }
 
+template <int kChannels>
 struct alignas(64) RowSums {
-  Reg even, odd, r, g, b;
+  Reg even, odd, color[kChannels];
 
-  HEADSPLAT_INLINE void clear() { even = odd = r = g = b = reg_set(0.f); }
+  HEADSPLAT_INLINE void clear() {
+    even = odd = reg_set(0.f);
+    for (Reg& c : color) c = even;
+  }
 
-  // Adds block `block`'s pixels: v_log_alpha is the gradient times alpha, weight the blending weight, v_* the gradient
-  // of the image.
-  HEADSPLAT_INLINE void add(int block, const Lanes& v_log_alpha, const Lanes& weight, const Lanes& v_r,
-                            const Lanes& v_g, const Lanes& v_b) {
+  // Adds block `block`'s pixels: v_log_alpha is the gradient times alpha, weight the blending weight, v_image the
+  // gradient of the image, channel by channel.
+  HEADSPLAT_INLINE void add(int block, const Lanes& v_log_alpha, const Lanes& weight,
+                            const Lanes (&v_image)[kChannels]) {
     const auto& x = kMoments.x[block & 3];
     Reg x0 = reg_repeat4(x[0]), x1 = reg_repeat4(x[1]), x2 = reg_repeat4(x[2]), x3 = reg_repeat4(x[3]);
     Lanes by_row = each<Lanes>(
@@ -54,28 +59,27 @@ struct alignas(64) RowSums {
         v_log_alpha);
     even = fold(by_row, load(kMoments.y_even[block >> 2]), even);
     odd = fold(by_row, load(kMoments.y_odd[block >> 2]), odd);
-    r = fold(weight, v_r, r);
-    g = fold(weight, v_g, g);
-    b = fold(weight, v_b, b);
+    for (int c = 0; c < kChannels; c++) color[c] = fold(weight, v_image[c], color[c]);
   }
 
-  // Writes the nine sums with coordinates as centre minus pixel; (x, y) is the centre, from the middle of the tile.
-  HEADSPLAT_INLINE void write(Real x, Real y, Real* out) const {
-    Real e[4], o[4], c[4];
+  // The six moments with coordinates as centre minus pixel; (x, y) is the centre, from the middle of the tile.
+  HEADSPLAT_INLINE void moments(Real x, Real y, Real (&out)[kRowMoments]) const {
+    Real e[4], o[4];
     sum_groups(even, e);
     sum_groups(odd, o);
     Real s = e[0], sx = e[1], sxx = e[2], syy = e[3], sy = o[0], sxy = o[1];
     out[0] = s;
     out[1] = x * s - sx;
     out[2] = y * s - sy;
-    out[3] = x * x * s - 2 * x * sx + sxx;
-    out[4] = x * y * s - x * sy - y * sx + sxy;
-    out[5] = y * y * s - 2 * y * sy + syy;
-    const Reg colors[3] = {r, g, b};
-    for (int k = 0; k < 3; k++) {
-      sum_groups(colors[k], c);
-      out[6 + k] = (c[0] + c[1]) + (c[2] + c[3]);
-    }
+    out[3] = x * out[1] - (x * sx - sxx);
+    out[4] = x * out[2] - (y * sx - sxy);
+    out[5] = y * out[2] - (y * sy - syy);
+  }
+
+  HEADSPLAT_INLINE Real color_sum(int channel) const {
+    Real c[4];
+    sum_groups(color[channel], c);
+    return (c[0] + c[1]) + (c[2] + c[3]);
   }
 };
 

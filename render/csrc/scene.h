@@ -14,6 +14,8 @@ constexpr Real kMinLogAlpha = -7.994353436858858;  // log2(1/255): fainter contr
 constexpr Real kMaxExtent = 3.33;                  // standard deviations a Gaussian reaches at most
 constexpr Real kMinTransmittance = 1e-4;           // a pixel stops before the Gaussian that would take it below this
 
+constexpr int kRowMoments = 6;  // numbers of a gradient row that are not colours
+
 struct Vec3 {
   Real x, y, z;
 };
@@ -25,7 +27,8 @@ struct Gaussians {
   const Real* quats;      // N x 4, wxyz
   const Real* scales;     // N x 3
   const Real* opacities;  // N
-  const Real* colors;     // N x 3
+  const Real* colors;     // N x channels
+  int channels;
 };
 
 struct Camera {
@@ -43,12 +46,18 @@ struct Settings {
 // One projected Gaussian, as the blending reads it: a cache line of floats.
 struct alignas(64) Splat {
   Real x, y;              // centre, pixels
-  Real qxx, qxy, qyy;     // log2 of the falloff: qxx dx^2 + qxy dx dy + qyy dy^2, never positive
+  Real ux, uy, vy;        // log2 of the falloff is -(u^2 + v^2) with u = ux dx + uy dy, v = vy dy
   Real log_opacity;       // log2
   Real log_cap;           // log2 of the largest alpha this Gaussian can have
   Real ridge_x, ridge_y;  // dy per dx, and dx per dy, of the strongest point on a vertical or horizontal line
-  Real r, g, b;
-  uint32_t slot;  // first of this Gaussian's gradient rows, one a tile it may touch
+  Real color[3];          // where the image has three channels
+  // This Gaussian's gradient rows, one a tile it may touch: tile (x, y) has row slot + y * row_stride + x, modulo 2^32.
+  uint32_t slot;
+  uint32_t row_stride;
+
+  uint32_t row(int tile_x, int tile_y) const {
+    return slot + static_cast<uint32_t>(tile_y) * row_stride + static_cast<uint32_t>(tile_x);
+  }
 };
 static_assert(sizeof(Splat) == 16 * sizeof(Real), "a splat of floats is one cache line");
 
@@ -63,6 +72,7 @@ struct RenderState {
   Camera camera;
   Settings settings;
   int count = 0;
+  int channels = 0;
   int visible = 0;
   int tiles_x = 0, tiles_y = 0;
   uint32_t intersections = 0;
@@ -79,12 +89,15 @@ struct RenderState {
   // Indexed by intersection, tile by tile and front to back.
   Buffer<uint32_t> tile_list;    // Gaussian
   Buffer<uint16_t> block_masks;  // blocks of the tile it can reach
-  // Indexed by gradient row (Splat::slot).
+  // Indexed by gradient row (Splat::slot); a row has row_size() numbers.
   Buffer<Real> rows;
   Buffer<uint8_t> row_used;
 
   Buffer<uint32_t> sort_keys[2], sort_order, histogram, tile_counts;
   Buffer<double> view_sums;
+
+  // Six moments of the gradient of alpha, then the gradients of the colour, up to a multiple of four.
+  int row_size() const { return (kRowMoments + channels + 3) / 4 * 4; }
 };
 
 // Gradients of the loss, written in full; v_viewmat (4 x 4) may be null.

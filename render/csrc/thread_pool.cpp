@@ -25,6 +25,8 @@ constexpr int kSpins = 2000;
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // Waits about as long; `yield` does nothing on most cores.
 #else
   std::this_thread::yield();
 #endif

@@ -63,8 +63,11 @@ bool assign_rows(RenderState& state) {
   uint64_t rows = 0;
   for (int g = 0; g < state.count; g++) {
     if (!state.depth_keys[g]) continue;
-    state.splats[g].slot = static_cast<uint32_t>(rows);
-    rows += static_cast<uint64_t>(state.boxes[g].tiles());
+    TileBox box = state.boxes[g];
+    uint32_t stride = static_cast<uint32_t>(box.x1 - box.x0);
+    state.splats[g].row_stride = stride;
+    state.splats[g].slot = static_cast<uint32_t>(rows) - box.y0 * stride - box.x0;
+    rows += static_cast<uint64_t>(box.tiles());
     if (rows > kMaxIntersections) return false;
   }
   state.intersections = static_cast<uint32_t>(rows);

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 
 import pytest
@@ -81,6 +84,32 @@ def front_scene():
 def isa(request) -> str:
     """Each instruction set this machine runs."""
     return request.param
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The GPU; skips with the reason where torch sees none."""
+    if not torch.cuda.is_available():
+        pytest.skip(f"needs an NVIDIA GPU, and torch {torch.__version__} sees none")
+    return torch.device("cuda")
+
+
+@pytest.fixture
+def refuse_waits(cuda) -> Callable[[], AbstractContextManager[None]]:
+    """A context in which torch refuses operations that wait for the GPU."""
+
+    @contextmanager
+    def refuse():
+        with warnings.catch_warnings():
+            # Setting the mode warns that it is a prototype.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return refuse
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from avatar.errors import InputError
-from avatar.render.losses import fused_l1_dssim, l1_dssim, ssim_map
+from avatar.render import losses
+from avatar.render.losses import fused_l1_dssim, l1_dssim, l1_dssim_and_gradient, ssim_map
 
 
 def images(height, width, seed=0):
@@ -26,6 +27,49 @@ def test_agrees_with_torch(size, weight, isa):
     (3 * expected).backward()
     error = (ours.grad - theirs.grad).norm() / theirs.grad.norm()
     assert error < 1e-4
+
+
+@pytest.mark.parametrize("size", [(40, 50), (5, 7), (1, 1), (3, 30)])
+@pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
+def test_loss_and_gradient_of_the_gpu_are_those_of_autograd(size, weight):
+    image, target = (t.double() for t in images(*size))
+    image[0, 0] = target[0, 0]
+    loss, gradient = l1_dssim_and_gradient(image, target, weight)
+    image.requires_grad_()
+    expected = l1_dssim(image, target, dssim_weight=weight)
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(gradient, image.grad, rtol=1e-9, atol=1e-14)
+
+
+def test_loss_of_the_gpu_falls_back_where_compiling_fails(monkeypatch, caplog):
+    def compile_nothing(function, **_):
+        def fail(*_):
+            raise RuntimeError("Failed to find C compiler.\nmore")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    losses.compiled_l1_dssim.cache_clear()
+    found = losses.compiled_l1_dssim(9, 8, 0.2, torch.device("cpu"))
+    losses.compiled_l1_dssim.cache_clear()
+    assert found is l1_dssim_and_gradient
+    assert caplog.messages == ["torch.compile does not work here, so the loss takes longer: Failed to find C compiler."]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("size", [(70, 90), (5, 7)])
+def test_agrees_with_torch_on_the_gpu(size, compiled, cuda, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(losses, "compiled_l1_dssim", lambda *_: l1_dssim_and_gradient)
+    image, target = images(*size)
+    ours, theirs = image.to(cuda).requires_grad_(), image.double().requires_grad_()
+    loss, expected = l1_dssim(ours, target.to(cuda)), l1_dssim(theirs, target.double())
+    torch.testing.assert_close(loss.cpu().double(), expected, atol=1e-6, rtol=1e-5)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    assert (ours.grad.cpu().double() - theirs.grad).norm() / theirs.grad.norm() < 1e-4
 
 
 def test_torch_loss_passes_gradcheck():

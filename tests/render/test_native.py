@@ -14,7 +14,7 @@ def test_all_libraries_were_built():
     if shutil.which("c++") is None:
         pytest.skip("there is no C++ compiler, so torch does the work of the libraries")
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    wanted = {"baseline", _native.FLOAT64, *(("avx2", "avx512") if x86 else ())}
+    wanted = {_native.BASELINE, _native.FLOAT64, *(("avx2", "avx512") if x86 else ())}
     assert {isa for isa in (*_native.ISAS, _native.FLOAT64) if _native.library_path(isa).is_file()} == wanted
 
 

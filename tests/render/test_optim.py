@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from avatar.errors import InputError
-from avatar.render.optim import FusedAdam
+from avatar.render import optim
+from avatar.render.optim import FusedAdam, step_in_one_call
 
 SHAPES = {"means": (1000, 3), "opacities": (777,), "scale": ()}
 
@@ -44,6 +45,77 @@ def test_takes_the_steps_of_torch(dtype, eps):
         b.step()
     for name in SHAPES:
         torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-15])
+def test_one_call_for_a_group_takes_the_same_steps(eps, monkeypatch):
+    # What CUDA parameters take; torch's fused kernel also exists for the CPU.
+    ours, theirs = parameters(), parameters()
+    a, b = FusedAdam(list(ours.values()), 1e-2, eps=eps), torch.optim.Adam(list(theirs.values()), 1e-2, eps=eps)
+    monkeypatch.setattr(optim, "_can_share_a_call", lambda param, *_: param.ndim > 0)
+    calls = []
+    monkeypatch.setattr(optim, "step_in_one_call", lambda *args: calls.append(len(args[0])) or step_in_one_call(*args))
+    for step in range(20):
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        a.step()
+        b.step()
+    for name in SHAPES:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-6)
+        assert a.state[ours[name]]["step"] == 20
+    assert calls == [2] * 20
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_takes_the_same_steps_on_the_gpu(dtype, cuda):
+    ours, theirs = parameters(dtype), parameters(dtype)
+    ours = {name: t.detach().to(cuda).requires_grad_() for name, t in ours.items()}
+    a, b = FusedAdam(ours, lrs=RATES, eps=1e-8), torch_adam(theirs, RATES, 1e-8)
+    for step in range(30):
+        give_gradients(theirs, step)
+        for name, param in ours.items():
+            param.grad = theirs[name].grad.to(cuda)
+        a.step()
+        b.step()
+    for name in SHAPES:
+        torch.testing.assert_close(ours[name].cpu(), theirs[name], atol=1e-6, rtol=1e-6)
+        assert a.state[ours[name]]["step"].is_cuda
+
+
+@pytest.mark.gpu
+def test_resumes_on_the_gpu_from_the_cpu_and_back(cuda):
+    straight = parameters()
+    a = FusedAdam(straight, lrs=RATES)
+    for step in range(6):
+        give_gradients(straight, step)
+        a.step()
+    moved, holder = parameters(), parameters()
+    b = FusedAdam(moved, lrs=RATES)
+    for step in range(6):
+        device = cuda if step in (2, 3) else torch.device("cpu")
+        if device.type != moved["means"].device.type:
+            state = copy.deepcopy(b.state_dict())
+            moved = {name: t.detach().to(device).requires_grad_() for name, t in moved.items()}
+            b = FusedAdam(moved)
+            b.load_state_dict(state)
+        give_gradients(holder, step)
+        for name, param in moved.items():
+            param.grad = holder[name].grad.to(device)
+        b.step()
+    for name in SHAPES:
+        torch.testing.assert_close(moved[name], straight[name], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_step_on_the_gpu_does_not_wait_for_it(cuda, refuse_waits):
+    params = {name: t.detach().to(cuda).requires_grad_() for name, t in parameters().items()}
+    optimizer = FusedAdam(params, lrs=RATES)
+    for _ in range(2):
+        for param in params.values():
+            param.grad = torch.ones_like(param)
+        with refuse_waits():
+            optimizer.step()
 
 
 def test_resumes_from_its_state_and_from_that_of_torch():

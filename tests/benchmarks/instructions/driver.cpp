@@ -64,12 +64,12 @@ int main(int argc, char** argv) {
 
   void* state = find<headsplat_state_new_t>(library, "headsplat_state_new")();
   int status = find<headsplat_render_t>(library, "headsplat_render")(
-      state, n, means.data(), quats.data(), scales.data(), opacities.data(), colors.data(), viewmat.data(), K.data(),
+      state, n, 3, means.data(), quats.data(), scales.data(), opacities.data(), colors.data(), viewmat.data(), K.data(),
       size, size, 0.01, 0.3, 0.999, background.data(), image.data(), alpha.data(), threads);
   if (status) fail("headsplat_render failed");
   status = find<headsplat_render_backward_t>(library, "headsplat_render_backward")(
-      state, n, means.data(), quats.data(), scales.data(), opacities.data(), colors.data(), image.data(), alpha.data(),
-      v_image.data(), v_alpha.data(), v_means.data(), v_quats.data(), v_scales.data(), v_opacities.data(),
+      state, n, 3, means.data(), quats.data(), scales.data(), opacities.data(), colors.data(), image.data(),
+      alpha.data(), v_image.data(), v_alpha.data(), v_means.data(), v_quats.data(), v_scales.data(), v_opacities.data(),
       v_colors.data(), v_viewmat.data(), threads);
   if (status) fail("headsplat_render_backward failed");
   find<headsplat_state_free_t>(library, "headsplat_state_free")(state);

@@ -1,0 +1,52 @@
+// Sixteen floats in a register of AVX-512 (F, VL, DQ, BW, VBMI2); see simd.h for what the operations mean.
+#pragma once
+
+#include <immintrin.h>
+
+#include "inline.h"
+
+namespace headsplat {
+
+struct Reg {
+  __m512 v;
+};
+struct RegMask {
+  __mmask16 v;
+};
+HEADSPLAT_INLINE Reg reg_set(float x) { return {_mm512_set1_ps(x)}; }
+HEADSPLAT_INLINE Reg reg_load(const float* p) { return {_mm512_loadu_ps(p)}; }
+HEADSPLAT_INLINE Reg reg_repeat4(const float* p) { return {_mm512_broadcast_f32x4(_mm_loadu_ps(p))}; }
+HEADSPLAT_INLINE void reg_store(float* p, Reg a) { _mm512_storeu_ps(p, a.v); }
+HEADSPLAT_INLINE Reg operator+(Reg a, Reg b) { return {_mm512_add_ps(a.v, b.v)}; }
+HEADSPLAT_INLINE Reg operator-(Reg a, Reg b) { return {_mm512_sub_ps(a.v, b.v)}; }
+HEADSPLAT_INLINE Reg operator*(Reg a, Reg b) { return {_mm512_mul_ps(a.v, b.v)}; }
+HEADSPLAT_INLINE Reg fma(Reg a, Reg b, Reg c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+HEADSPLAT_INLINE Reg fnma(Reg a, Reg b, Reg c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+HEADSPLAT_INLINE Reg min(Reg a, Reg b) { return {_mm512_min_ps(a.v, b.v)}; }
+HEADSPLAT_INLINE Reg max(Reg a, Reg b) { return {_mm512_max_ps(a.v, b.v)}; }
+HEADSPLAT_INLINE RegMask operator>=(Reg a, Reg b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)}; }
+HEADSPLAT_INLINE RegMask operator>(Reg a, Reg b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
+HEADSPLAT_INLINE RegMask operator&(RegMask a, RegMask b) { return {(__mmask16)(a.v & b.v)}; }
+HEADSPLAT_INLINE RegMask operator|(RegMask a, RegMask b) { return {(__mmask16)(a.v | b.v)}; }
+HEADSPLAT_INLINE unsigned bits(RegMask m) { return m.v; }
+HEADSPLAT_INLINE bool any(RegMask m) { return bits(m) != 0; }
+HEADSPLAT_INLINE Reg keep(RegMask m, Reg a) { return {_mm512_maskz_mov_ps(m.v, a.v)}; }
+HEADSPLAT_INLINE Reg select(RegMask m, Reg a, Reg b) { return {_mm512_mask_mov_ps(b.v, m.v, a.v)}; }
+HEADSPLAT_INLINE Reg reciprocal(Reg x) {
+  Reg r{_mm512_rcp14_ps(x.v)};
+  return r * fnma(x, r, reg_set(2.f));
+}
+HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) {
+  return {
+      _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.v), _mm512_slli_epi32(_mm512_castps_si512(n.v), 23)))};
+}
+template <int K>
+HEADSPLAT_INLINE Reg spread4(Reg a) {
+  return {_mm512_permute_ps(a.v, K * 0x55)};
+}
+HEADSPLAT_INLINE void sum_groups(Reg a, float* out) {
+  __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+
+}  // namespace headsplat

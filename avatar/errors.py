@@ -40,3 +40,7 @@ class PartError(InputError):
 
 class BackendError(InputError):
     """A rasteriser backend was asked for that cannot run on this machine."""
+
+
+class SlowBackendWarning(UserWarning):
+    """Plain torch does what the native library would, because that is not installed."""

@@ -13,15 +13,16 @@ import os
 import platform
 import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from avatar.errors import BackendError
+from avatar.errors import BackendError, SlowBackendWarning
 
 ISAS = ("avx512", "avx2", "neon", "baseline")
 # The build that every processor of this kind runs; it knows which of the others this one runs.
@@ -30,6 +31,11 @@ BASELINE = "neon" if platform.machine().lower() in {"aarch64", "arm64"} else "ba
 FLOAT64 = "float64"
 
 STATUS_OUT_OF_MEMORY, STATUS_NOT_FINITE, STATUS_TOO_MANY = 1, 2, 3
+
+HOW_TO_INSTALL = (
+    "install a C++ compiler (`apt install g++`, or `xcode-select --install` on macOS), then headsplat again: "
+    "`pip install -e .` in a checkout, `pip install --force-reinstall --no-cache-dir --no-deps headsplat` elsewhere"
+)
 
 _POINTER, _INT, _FLOAT, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_double
 _SIGNATURES = {
@@ -62,7 +68,15 @@ class Library:
     """
 
     def __init__(self, path: Path) -> None:
-        self._dll = ctypes.CDLL(str(path))
+        try:
+            self._dll = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise BackendError(
+                "the native rasteriser cannot be opened",
+                expected=f"a library for {platform.machine()} at {path}",
+                found=str(error),
+                fix=HOW_TO_INSTALL,
+            ) from error
         for name, (arguments, result) in _SIGNATURES.items():
             function = getattr(self._dll, name)
             function.argtypes, function.restype = arguments, result
@@ -108,6 +122,27 @@ def library_path(isa: str) -> Path:
 
 
 @functools.cache
+def is_installed(isa: str = BASELINE) -> bool:
+    """Whether a build of the library is here; without the baseline build torch does its work."""
+    return library_path(isa).is_file()
+
+
+def default_backend(dtype: torch.dtype) -> Literal["cpu", "torch"]:
+    """The backend for CPU tensors: plain torch, with one warning in a process, where the library is missing."""
+    if not is_installed():
+        _warn_of_torch()
+    return "cpu" if is_installed(FLOAT64 if dtype == torch.float64 else BASELINE) else "torch"
+
+
+@functools.cache
+def _warn_of_torch() -> None:
+    text = (
+        f"The native rasteriser is not installed, and plain torch is about 100 times slower. To do: {HOW_TO_INSTALL}."
+    )
+    warnings.warn(text, SlowBackendWarning, stacklevel=5)
+
+
+@functools.cache
 def load_library(isa: str | None = None) -> Library:
     """Opens the native library.
 
@@ -117,18 +152,18 @@ def load_library(isa: str | None = None) -> Library:
     Raises:
         BackendError: The library is not installed, or this processor cannot run the one asked for.
     """
-    if not library_path(BASELINE).is_file():
+    required = FLOAT64 if isa == FLOAT64 else BASELINE
+    if not is_installed(required):
         raise BackendError(
             "the native rasteriser is missing",
-            expected=str(library_path(BASELINE)),
+            expected=str(library_path(required)),
             found="no such file",
-            fix="install a wheel, or build it in a checkout with `pip install -e .`",
+            fix=HOW_TO_INSTALL,
         )
     if isa == FLOAT64:
         return Library(library_path(isa))
-    best = Library(library_path(BASELINE)).best_isa
-    wanted = best if isa is None else isa
-    if wanted not in ISAS or ISAS.index(wanted) < ISAS.index(best) or not library_path(wanted).is_file():
+    wanted = available_isas()[0] if isa is None else isa
+    if wanted not in available_isas():
         raise BackendError(
             f"this machine has no native rasteriser for instruction set {wanted!r}",
             expected=f"one of {', '.join(available_isas())}",
@@ -140,9 +175,11 @@ def load_library(isa: str | None = None) -> Library:
 
 @functools.cache
 def available_isas() -> tuple[str, ...]:
-    """Instruction sets that are installed and that this processor runs, best first."""
+    """Instruction sets that are installed and that this processor runs, best first; none without the library."""
+    if not is_installed():
+        return ()
     best = Library(library_path(BASELINE)).best_isa
-    return tuple(isa for isa in ISAS[ISAS.index(best) :] if library_path(isa).is_file())
+    return tuple(isa for isa in ISAS[ISAS.index(best) :] if is_installed(isa))
 
 
 @functools.cache

@@ -6,6 +6,8 @@ contributions under 1/255 skipped, and a pixel stopping before the Gaussian that
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -58,6 +60,68 @@ def project(
     return torch.stack([fx * x / z + cx, fy * y / z + cy], -1), covariance, z
 
 
+class Splats(NamedTuple):
+    """What the Gaussians that a camera draws are in its image, nearest first."""
+
+    centers: Float[Tensor, "M 2"]
+    covariances: Float[Tensor, "M 2 2"]
+    opacities: Float[Tensor, " M"]
+    colors: Float[Tensor, "M K"]
+
+
+def make_splats(
+    means: Float[Tensor, "N 3"],
+    quats: Float[Tensor, "N 4"],
+    scales: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, " N"],
+    colors: Float[Tensor, "N K"],
+    viewmat: Float[Tensor, "4 4"],
+    K: Float[Tensor, "3 3"],
+    width: int,
+    height: int,
+    *,
+    near: float,
+    eps2d: float,
+) -> Splats:
+    """Chooses the Gaussians that are drawn, sorts them by depth and projects them."""
+    depth = means @ viewmat[2, :3] + viewmat[2, 3]
+    drawn = torch.nonzero((depth >= near) & (opacities >= MIN_ALPHA)).squeeze(-1)
+    # Single precision decides the order, as in the other backends; Gaussians of one depth keep their order.
+    drawn = drawn[torch.argsort(depth[drawn].float(), stable=True)]
+    centers, covariances, _ = project(means[drawn], quats[drawn], scales[drawn], viewmat, K, width, height, eps2d=eps2d)
+    return Splats(centers, covariances, opacities[drawn], colors[drawn])
+
+
+def pixel_centers(width: int, height: int, like: Tensor) -> Float[Tensor, "H W 2"]:
+    """Coordinates (x, y) of all pixels, of the type and on the device of `like`."""
+    columns, rows = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5 for size in (width, height))
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
+
+
+def blend(
+    pixels: Float[Tensor, "P 2"],
+    centers: Float[Tensor, "M 2"],
+    conics: Float[Tensor, "M 2 2"],
+    opacities: Float[Tensor, " M"],
+    colors: Float[Tensor, "M K"],
+    *,
+    alpha_max: float,
+) -> tuple[Float[Tensor, "P K"], Float[Tensor, "P 1"]]:
+    """Blends sorted splats front to back at every pixel; memory is O(P M).
+
+    Returns:
+        Colours over black, and alpha.
+    """
+    dx, dy = (centers - pixels[:, None, :]).unbind(-1)
+    power = 0.5 * (conics[:, 0, 0] * dx * dx + conics[:, 1, 1] * dy * dy) + conics[:, 0, 1] * dx * dy
+    alpha = torch.clamp(opacities * torch.exp(-power), max=alpha_max)
+    alpha = torch.where(alpha >= MIN_ALPHA, alpha, 0.0)
+    after = torch.cumprod(1 - alpha, -1)
+    before = torch.cat([torch.ones_like(after[:, :1]), after], -1)[:, :-1]
+    weights = torch.where(after > MIN_TRANSMITTANCE, alpha * before, 0.0)
+    return weights @ colors, weights.sum(-1, keepdim=True)
+
+
 def rasterize_reference(
     means: Float[Tensor, "N 3"],
     quats: Float[Tensor, "N 4"],
@@ -75,25 +139,10 @@ def rasterize_reference(
     alpha_max: float = 0.999,
 ) -> tuple[Float[Tensor, "H W K"], Float[Tensor, "H W 1"]]:
     """Renders one camera; `avatar.render.rasterize` says what the arguments are. Memory is O(N * width * height)."""
-    depth = means @ viewmat[2, :3] + viewmat[2, 3]
-    drawn = torch.nonzero((depth >= near) & (opacities >= MIN_ALPHA)).squeeze(-1)
-    # Single precision decides the order, as in the other backends; Gaussians of one depth keep their order.
-    drawn = drawn[torch.argsort(depth[drawn].float(), stable=True)]
-    centers, covariance, _ = project(means[drawn], quats[drawn], scales[drawn], viewmat, K, width, height, eps2d=eps2d)
-    conic = torch.linalg.inv(covariance)
-
-    rows = torch.arange(height, dtype=means.dtype, device=means.device) + 0.5
-    columns = torch.arange(width, dtype=means.dtype, device=means.device) + 0.5
-    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
-    offset = centers - pixels[:, :, None, :]
-    falloff = torch.exp(-0.5 * torch.einsum("hwni,nij,hwnj->hwn", offset, conic, offset))
-    alpha = torch.clamp(opacities[drawn] * falloff, max=alpha_max)
-    alpha = torch.where(alpha >= MIN_ALPHA, alpha, torch.zeros_like(alpha))
-
-    alpha = torch.where(torch.cumprod(1 - alpha, -1) > MIN_TRANSMITTANCE, alpha, torch.zeros_like(alpha))
-    after = torch.cumprod(torch.cat([alpha.new_ones(height, width, 1), 1 - alpha], -1), -1)
-    image = (alpha * after[..., :-1]) @ colors[drawn]
-    left = after[..., -1:]
+    splats = make_splats(means, quats, scales, opacities, colors, viewmat, K, width, height, near=near, eps2d=eps2d)
+    conics = torch.linalg.inv(splats.covariances)
+    pixels = pixel_centers(width, height, means).reshape(-1, 2)
+    image, alpha = blend(pixels, splats.centers, conics, splats.opacities, splats.colors, alpha_max=alpha_max)
     if background is not None:
-        image = image + left * background
-    return image, 1 - left
+        image = image + (1 - alpha) * background
+    return image.view(height, width, -1), alpha.view(height, width, 1)

@@ -32,9 +32,9 @@ def l1_dssim(
 ) -> Float[Tensor, ""]:
     """(1 - w) mean |image - target| + w (1 - mean SSIM), the loss of 3D Gaussian splatting (Kerbl et al. 2023).
 
-    On float32 tensors the value and its gradient are worked out together: in one fused C++ pass on the CPU, and on CUDA
-    by `l1_dssim_and_gradient` through torch.compile where that works. Elsewhere they come from torch's autograd. All
-    define SSIM as `ssim_map` does.
+    On float32 tensors the value and its gradient are worked out together: in one fused C++ pass on the CPU, where the
+    library is installed, and on CUDA by `l1_dssim_and_gradient` through torch.compile where that works. Elsewhere they
+    come from torch's autograd. All define SSIM as `ssim_map` does.
 
     Args:
         image: In [0, 1]; gradients flow to it.
@@ -57,7 +57,8 @@ def l1_dssim(
             expected="one float type and one device",
             found=f"image {image.dtype} on {image.device} and target {target.dtype} on {target.device}",
         )
-    if image.device.type in ("cpu", "cuda") and image.dtype == torch.float32:
+    fused = image.is_cuda or (image.device.type == "cpu" and _native.is_installed())
+    if fused and image.dtype == torch.float32:
         if torch.is_grad_enabled() and target.requires_grad:
             raise InputError("l1_dssim has no gradient for `target`", expected="a constant", fix="detach it")
         loss, _ = fused_l1_dssim(image, target, dssim_weight, threads or 0, "")

@@ -19,7 +19,8 @@ class FusedAdam(torch.optim.Optimizer):
     It is a `torch.optim.Optimizer`: learning rates live in `param_groups` and may change between steps, and
     `state_dict` has the layout of `torch.optim.Adam`, so either can resume the other. On the CPU the step is our own;
     on CUDA it is torch's fused kernel, one call for all parameters of a group, without a wait for the device.
-    Parameters that are not contiguous, and CPU parameters that are not float32, take the same step in plain torch.
+    Parameters that are not contiguous, and CPU parameters that are not float32 or for which the native library is
+    missing, take the same step in plain torch.
 
     Args:
         groups: Parameters by name, each a group of its own; or what `torch.optim.Adam` takes.
@@ -102,7 +103,7 @@ class FusedAdam(torch.optim.Optimizer):
         steps, (beta1, beta2) = float(state["step"]), group["betas"]
         correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
         mean, square = _moments(state)
-        if all(_is_plain(t) for t in (param, gradient, mean, square)):
+        if _native.is_installed() and all(_is_plain(t) for t in (param, gradient, mean, square)):
             _native.load_library().adam(
                 param.data_ptr(),
                 gradient.data_ptr(),

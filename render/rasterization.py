@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avatar.errors import BackendError, InputError
-from avatar.render import _cpu, _gsplat
+from avatar.render import _cpu, _gsplat, _native
 from avatar.render._outputs import (
     Rendering,
     append_channels,
@@ -19,7 +19,7 @@ from avatar.render._outputs import (
     facing_normals,
     unit_normal,
 )
-from avatar.render._reference import rasterize_reference
+from avatar.render._tiled import rasterize_tiled
 
 Backend = Literal["cpu", "torch", "gsplat"]
 
@@ -80,7 +80,8 @@ def rasterize(
         eps2d: Square pixels added to the projected covariances.
         alpha_max: Largest alpha one Gaussian can have at a pixel, below 1.
         backend: "cpu" (C++; float32, or float64 in a slow build for gradient checks), "torch" (slow, any float type
-            and device) or "gsplat" (CUDA; float32; `alpha_max` is 0.999); by device when None.
+            and device) or "gsplat" (CUDA; float32; `alpha_max` is 0.999); by device when None, with
+            "torch" for the CPU where the library is missing.
         threads: Threads of the "cpu" backend; all processors when None. The result does not depend on it.
         check_finite: Look for NaN and infinity on a GPU too, which makes every call wait for the device. Without it
             such numbers spread to the image or the gradients there. On the CPU they are always refused.
@@ -175,7 +176,7 @@ def _render_in_torch(
     alpha = means.new_zeros(means.shape[0], height, width, 1)
     cameras = zip(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, strict=True)
     for i, (*scene, background) in enumerate(cameras):
-        image[i], alpha[i] = rasterize_reference(*scene, width=width, height=height, background=background, **settings)
+        image[i], alpha[i] = rasterize_tiled(*scene, width=width, height=height, background=background, **settings)
     return image, alpha
 
 
@@ -189,7 +190,7 @@ def _choose_backend(backend: str | None, means: Tensor) -> str:
             found=f"means on {means.device}",
             fix='move the tensors, or pass backend="torch", which runs anywhere and is slow',
         )
-    chosen = backend or by_device[device]
+    chosen = backend or (_native.default_backend(means.dtype) if device == "cpu" else by_device[device])
     if chosen not in ("cpu", "torch", "gsplat"):
         raise BackendError("no such rasteriser backend", expected='"cpu", "torch" or "gsplat"', found=repr(chosen))
     if chosen == "gsplat":

@@ -5,6 +5,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -12,14 +13,16 @@ import pytest
 from safetensors.torch import load_file
 
 from avatar import cli
-from avatar.commands import create
+from avatar.commands import create, doctor
 from avatar.commands._job import Job
+from avatar.errors import BackendError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.io.video import probe, read_frames
 from avatar.models import PARTS
 from avatar.motion import Motion
+from avatar.render import _native, _speed
 from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
@@ -65,12 +68,44 @@ def test_doctor_says_what_runs_and_what_is_missing(
 ) -> None:
     monkeypatch.setenv("HEADSPLAT_CACHE", str(tmp_path))
     found = run(capsys, "doctor")
-    assert found["cores"] >= 1 and found["rasteriser"].startswith("cpu (")
+    assert found["cores"] >= 1 and found["threads"] >= 1
+    assert found["rasteriser"] == f"cpu ({found['instruction sets'].split(', ')[0]})"
+    speed = found["speed"]
+    assert speed["frames_per_second"] > speed["training_steps_per_second"] > 0
     assert found["parts cache"] == str(tmp_path)
     assert found["parts"].startswith("missing face_landmarker, ") and "`avatar models fetch`" in found["parts"]
 
 
-def test_people_get_lines_and_programs_get_json(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known speed, and no time spent on measuring it."""
+    monkeypatch.setattr(_speed, "measure_speed", lambda **_: {"frames_per_second": 1.5})
+
+
+def test_doctor_says_how_to_get_the_library(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, slow_machine: None
+) -> None:
+    error = BackendError("the native rasteriser is missing", fix=_native.HOW_TO_INSTALL)
+    monkeypatch.setattr(_native, "load_library", Mock(side_effect=error))
+    monkeypatch.setattr(_native, "available_isas", tuple)
+    found = run(capsys, "doctor")
+    assert found["rasteriser"].startswith("torch, about 100 times slower: the native rasteriser is missing. To do: ")
+    assert "apt install g++" in found["rasteriser"]
+    assert found["instruction sets"] == "none" and found["speed"] == {"frames_per_second": 1.5}
+
+
+def test_doctor_says_how_to_use_a_gpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, slow_machine: None
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert run(capsys, "doctor")["gpu"] == (
+        "Some GPU, unused: gsplat is missing. To do: `pip install 'headsplat[gpu]'`"
+    )
+
+
+def test_people_get_lines_and_programs_get_json(capsys: pytest.CaptureFixture[str], slow_machine: None) -> None:
     cli.main(["doctor"])
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("rasteriser ") and "cpu (" in line for line in lines)

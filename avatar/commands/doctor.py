@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from avatar.commands._console import show
-from avatar.errors import BackendError
+from avatar.errors import BackendError, SlowBackendWarning
 from avatar.models import cache_folder, parts
+from avatar.render import _native, _speed
 
 if TYPE_CHECKING:
     from avatar.cli import Doctor
 
 
 FETCH = "`avatar models fetch`"
+INSTALL_GSPLAT = "`pip install 'headsplat[gpu]'`"
 
 
 def run(options: Doctor) -> None:
@@ -28,19 +32,41 @@ def run(options: Doctor) -> None:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "cores": os.cpu_count(),
-        "rasteriser": rasteriser(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the CPU",
+        **rasteriser(),
+        **gpu(),
         "parts cache": str(cache_folder()),
         "parts": f"missing {', '.join(missing)}: fetched on first use, or with {FETCH}" if missing else "ready",
     }
     show(findings, as_json=options.json)
 
 
-def rasteriser() -> str:
-    """The backend that will run on this processor, or why none can."""
-    from avatar.render._native import load_library
-
+def rasteriser() -> dict[str, Any]:
+    """The backend that runs on this processor, what it could use, and how fast it is in two seconds."""
     try:
-        return f"cpu ({load_library().isa})"
+        backend = f"cpu ({_native.load_library().isa})"
     except BackendError as error:
-        return f"none: {error.what} {error.fix}"
+        backend = f"torch, about 100 times slower: {error.what}. To do: {error.fix}."
+    with warnings.catch_warnings():
+        # The line above says the same.
+        warnings.simplefilter("ignore", SlowBackendWarning)
+        speed = _speed.measure_speed()
+    return {
+        "rasteriser": backend,
+        "instruction sets": ", ".join(_native.available_isas()) or "none",
+        "threads": _native.default_threads(),
+        "speed": speed,
+    }
+
+
+def gpu() -> dict[str, Any]:
+    """The GPU, and whether what draws on it is installed."""
+    if not torch.cuda.is_available():
+        return {"gpu": "none: everything runs on the CPU"}
+    name = torch.cuda.get_device_name()
+    if find_spec("gsplat") is None:
+        return {"gpu": f"{name}, unused: gsplat is missing. To do: {INSTALL_GSPLAT}"}
+    try:
+        speed: Any = _speed.measure_speed(device="cuda")
+    except BackendError as error:
+        speed = str(error)
+    return {"gpu": f"{name}, with gsplat {version('gsplat')}", "gpu speed": speed}

@@ -6,38 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from agreement import NAMES, assert_agree, render_cpu
 
 from avatar.errors import BackendError, InputError
 from avatar.render import _cpu, _native, rasterize
 from avatar.render._reference import rasterize_reference
-
-NAMES = ("means", "quats", "scales", "opacities", "colors", "viewmats")
-
-
-def render_cpu(leaves, Ks, width, height, *, background=None, threads=1, isa="", near=0.01, eps2d=0.3, alpha_max=0.999):
-    """The operator itself on one camera, which lets a test choose the instruction set."""
-    background = torch.zeros(3) if background is None else background
-    arguments = [t[None] for t in (*leaves, Ks, background)]
-    image, alpha, _ = _cpu.render(*arguments, width, height, near, eps2d, alpha_max, threads, isa)
-    return image[0], alpha[0]
-
-
-def assert_agree(scene, width: int, height: int, *, isa: str = "", value=2e-5, gradient=2e-4, **settings):
-    """Values agree to `value`; each gradient to `gradient` of its own norm plus a little of the largest."""
-    g = torch.Generator().manual_seed(7)
-    v_image, v_alpha = torch.randn(height, width, 3, generator=g), torch.randn(height, width, 1, generator=g)
-    background = torch.tensor([0.2, 0.3, 0.4])
-    ours, theirs = scene.leaves(), scene.to(torch.float64).leaves()
-    ours_bg, theirs_bg = background.clone().requires_grad_(), background.double().requires_grad_()
-    image, alpha = render_cpu(ours, scene.Ks, width, height, background=ours_bg, isa=isa, **settings)
-    expected = rasterize(*theirs, scene.Ks.double(), width, height, backgrounds=theirs_bg, backend="torch", **settings)
-    torch.testing.assert_close(image.double(), expected[0], atol=value, rtol=value)
-    torch.testing.assert_close(alpha.double(), expected[1], atol=value, rtol=value)
-    ((image * v_image).sum() + (alpha * v_alpha).sum()).backward()
-    ((expected[0] * v_image).sum() + (expected[1] * v_alpha).sum()).backward()
-    for name, a, b in zip((*NAMES, "backgrounds"), (*ours, ours_bg), (*theirs, theirs_bg), strict=True):
-        error, size = (a.grad.double() - b.grad).norm(), b.grad.norm()
-        assert error <= gradient * size + 1e-6, f"{name}: error {error:.2e} of {size:.2e}"
 
 
 @pytest.mark.parametrize(

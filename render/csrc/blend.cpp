@@ -80,21 +80,22 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
     const uint32_t* list = state.tile_list.data() + at;
     if (band.first == 0) {
       chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
-                       corner_y, live);
+                       corner_y);
     } else {
       chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
-                        corner_y, live);
+                        corner_y);
     }
     colors.load(band, list, n);
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
-      int b = __builtin_ctz(blocks), members = chunk.member_count[b];
+      int b = __builtin_ctz(blocks);
+      uint64_t members = chunk.members[b];
       if (!members) continue;
       Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), stopped_at = load(left.values[b]);
       Lanes sum[kChannels];
       load_block(color, b, sum);
-      for (int k = 0; k < members; k++) {
-        int i = chunk.members[b][k];
+      for (; members; members &= members - 1) {
+        int i = __builtin_ctzll(members);
         const Splat& s = chunk.splats[i];
         const Real* splat_color = colors.of(chunk, i);
         Lanes q = log_alpha(s, chunk.starts[i], pixels);
@@ -153,7 +154,7 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
     chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
-                      corner_y, live);
+                      corner_y);
     colors.load(band, list, n);
     for (int i = 0; i < n; i++) {
       sums[i].clear();
@@ -162,14 +163,15 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
       __builtin_prefetch(row + row_size - 1, 1);
     }
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
-      int b = __builtin_ctz(blocks), members = chunk.member_count[b];
+      int b = __builtin_ctz(blocks);
+      uint64_t members = chunk.members[b];
       if (!members) continue;
       Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), rest = load(behind.values[b]);
       Lanes v[kChannels];
       load_block(v_color, b, v);
-      for (int k = 0; k < members; k++) {
-        int i = chunk.members[b][k];
+      for (; members; members &= members - 1) {
+        int i = __builtin_ctzll(members);
         const Splat& s = chunk.splats[i];
         Lanes q = log_alpha(s, chunk.starts[i], pixels);
         Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));

@@ -55,6 +55,7 @@ struct Chunk {
   Start starts[kChunkSplats];
   alignas(64) uint16_t masks[kChunkSplats];
   uint64_t members[kBlocks];  // bit i: splat i reaches the block
+  uint64_t capped;            // bit i: splat i is opaque enough to meet alpha_max
 
   // Loads the n splats of `list` for the tile with that corner, and lists the members of each block. Masks are
   // computed, or read from `masks_io`. The list goes on to `left` entries, and the splats of the next chunk
@@ -62,10 +63,12 @@ struct Chunk {
   template <bool kComputeMasks>
   HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t left,
                              Real corner_x, Real corner_y) {
+    capped = 0;
     for (int i = 0; i < n; i++) {
       constexpr size_t kAhead = kChunkSplats;
       if (static_cast<size_t>(i) + kAhead < left) __builtin_prefetch(&all[list[i + kAhead]]);
       splats[i] = all[list[i]];
+      capped |= static_cast<uint64_t>(splats[i].log_cap < splats[i].log_opacity) << i;
       Real x = splats[i].x - corner_x, y = splats[i].y - corner_y;
       starts[i] = start_of(splats[i], x, y);
       if (kComputeMasks) masks_io[i] = static_cast<uint16_t>(reachable_blocks(splats[i], x, y));

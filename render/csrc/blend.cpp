@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "block_lists.h"
 #include "row_sums.h"
@@ -44,6 +45,16 @@ struct ChunkColors<3> {
 
 constexpr int kTileGrain = 4;  // tiles a job: neighbours share Gaussians and cache lines
 
+// Calls f with the condition as a compile-time constant.
+template <class F>
+HEADSPLAT_INLINE void with_constant(bool condition, F f) {
+  if (condition) {
+    f(std::true_type());
+  } else {
+    f(std::false_type());
+  }
+}
+
 struct Pixels {
   Lanes x, y;
 };
@@ -80,36 +91,40 @@ void blend_tile(RenderState& state, int tile, const Band<kChannels>& band, const
     const uint32_t* list = state.tile_list.data() + at;
     if (band.first == 0) {
       chunk.load<true>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
-                       corner_y, live);
+                       corner_y);
     } else {
       chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
-                        corner_y, live);
+                        corner_y);
     }
     colors.load(band, list, n);
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
-      int b = __builtin_ctz(blocks), members = chunk.member_count[b];
+      int b = __builtin_ctz(blocks);
+      uint64_t members = chunk.members[b];
       if (!members) continue;
       Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), stopped_at = load(left.values[b]);
       Lanes sum[kChannels];
       load_block(color, b, sum);
-      for (int k = 0; k < members; k++) {
-        int i = chunk.members[b][k];
-        const Splat& s = chunk.splats[i];
-        const Real* splat_color = colors.of(chunk, i);
-        Lanes q = log_alpha(s, chunk.starts[i], pixels);
-        Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));
-        Lanes next = fnma(a, t, t);
-        Mask alive = next > darkest;
-        Lanes weight = keep(alive, a * t);
-        t = next;
-        stopped_at = select(alive, next, stopped_at);
-        for (int c = 0; c < kChannels; c++) sum[c] = fma(weight, set(splat_color[c]), sum[c]);
-        if (!any(alive)) {
-          live &= ~(1u << b);
-          break;
+      auto draw = [&](auto is_capped) {
+        for (; members; members &= members - 1) {
+          int i = __builtin_ctzll(members);
+          const Splat& s = chunk.splats[i];
+          const Real* splat_color = colors.of(chunk, i);
+          Lanes q = log_alpha(s, chunk.starts[i], pixels);
+          Lanes a = keep(q >= faintest, exp2(is_capped ? min(q, set(s.log_cap)) : q));
+          Lanes next = fnma(a, t, t);
+          Mask alive = next > darkest;
+          Lanes weight = keep(alive, a * t);
+          t = next;
+          stopped_at = select(alive, next, stopped_at);
+          for (int c = 0; c < kChannels; c++) sum[c] = fma(weight, set(splat_color[c]), sum[c]);
+          if (!any(alive)) {
+            live &= ~(1u << b);
+            break;
+          }
         }
-      }
+      };
+      with_constant((members & chunk.capped) != 0, draw);
       store(through.values[b], t);
       store(left.values[b], stopped_at);
       for (int c = 0; c < kChannels; c++) store(color[c].values[b], sum[c]);
@@ -153,7 +168,7 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
     int n = static_cast<int>(std::min<uint32_t>(kChunkSplats, end - at));
     const uint32_t* list = state.tile_list.data() + at;
     chunk.load<false>(state.splats.data(), list, state.block_masks.data() + at, n, state.intersections - at, corner_x,
-                      corner_y, live);
+                      corner_y);
     colors.load(band, list, n);
     for (int i = 0; i < n; i++) {
       sums[i].clear();
@@ -162,34 +177,38 @@ void blend_tile_backward(RenderState& state, int tile, const Band<kChannels>& ba
       __builtin_prefetch(row + row_size - 1, 1);
     }
     for (unsigned blocks = live; blocks; blocks &= blocks - 1) {
-      int b = __builtin_ctz(blocks), members = chunk.member_count[b];
+      int b = __builtin_ctz(blocks);
+      uint64_t members = chunk.members[b];
       if (!members) continue;
       Pixels pixels = block_pixels(b);
       Lanes t = load(through.values[b]), rest = load(behind.values[b]);
       Lanes v[kChannels];
       load_block(v_color, b, v);
-      for (int k = 0; k < members; k++) {
-        int i = chunk.members[b][k];
-        const Splat& s = chunk.splats[i];
-        Lanes q = log_alpha(s, chunk.starts[i], pixels);
-        Lanes a = keep(q >= faintest, exp2(min(q, set(s.log_cap))));
-        Lanes next = fnma(a, t, t);
-        Mask alive = next > darkest;
-        Lanes weight = keep(alive, a * t);
-        const Real* color = colors.of(chunk, i);
-        Lanes d = set(color[kChannels - 1]) * v[kChannels - 1];
-        for (int c = kChannels - 2; c >= 0; c--) d = fma(set(color[c]), v[c], d);
-        rest = fnma(weight, d, rest);
-        Lanes minus_v_alpha = fnma(t, d, rest * reciprocal(one - a));
-        // A clamped alpha does not depend on anything.
-        Lanes v_log = keep(alive & (log_alpha_max >= q), a * minus_v_alpha);
-        t = next;
-        sums[i].add(b, v_log, weight, v);
-        if (!any(alive)) {
-          live &= ~(1u << b);
-          break;
+      auto draw = [&](auto is_capped) {
+        for (; members; members &= members - 1) {
+          int i = __builtin_ctzll(members);
+          const Splat& s = chunk.splats[i];
+          Lanes q = log_alpha(s, chunk.starts[i], pixels);
+          Lanes a = keep(q >= faintest, exp2(is_capped ? min(q, set(s.log_cap)) : q));
+          Lanes next = fnma(a, t, t);
+          Mask alive = next > darkest;
+          Lanes weight = keep(alive, a * t);
+          const Real* color = colors.of(chunk, i);
+          Lanes d = set(color[kChannels - 1]) * v[kChannels - 1];
+          for (int c = kChannels - 2; c >= 0; c--) d = fma(set(color[c]), v[c], d);
+          rest = fnma(weight, d, rest);
+          Lanes minus_v_alpha = fnma(t, d, rest * reciprocal(one - a));
+          // A clamped alpha does not depend on anything.
+          Lanes v_log = keep(is_capped ? alive & (log_alpha_max >= q) : alive, a * minus_v_alpha);
+          t = next;
+          sums[i].add(b, v_log, weight, v);
+          if (!any(alive)) {
+            live &= ~(1u << b);
+            break;
+          }
         }
-      }
+      };
+      with_constant((members & chunk.capped) != 0, draw);
       store(through.values[b], t);
       store(behind.values[b], rest);
     }

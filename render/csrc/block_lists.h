@@ -1,4 +1,4 @@
-// The Gaussians of a tile in chunks, sorted into its sixteen blocks of 4x4 pixels.
+// The Gaussians of a tile in chunks, and which of them reach each of its sixteen blocks of 4x4 pixels.
 #pragma once
 
 #include <cstdint>
@@ -54,58 +54,63 @@ struct Chunk {
   alignas(64) Splat splats[kChunkSplats];
   Start starts[kChunkSplats];
   alignas(64) uint16_t masks[kChunkSplats];
-  // Compressed stores write whole registers, hence the margin.
-  alignas(64) uint16_t members[kBlocks][kChunkSplats + 32];
-  int member_count[kBlocks];
+  uint64_t members[kBlocks];  // bit i: splat i reaches the block
+  uint64_t capped;            // bit i: splat i is opaque enough to meet alpha_max
 
-  // Loads the n splats of `list` for the tile with that corner, and lists the members of each live block. Masks are
+  // Loads the n splats of `list` for the tile with that corner, and lists the members of each block. Masks are
   // computed, or read from `masks_io`. The list goes on to `left` entries, and the splats of the next chunk
   // are fetched into the cache.
   template <bool kComputeMasks>
   HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t left,
-                             Real corner_x, Real corner_y, unsigned live) {
+                             Real corner_x, Real corner_y) {
+    capped = 0;
     for (int i = 0; i < n; i++) {
       constexpr size_t kAhead = kChunkSplats;
       if (static_cast<size_t>(i) + kAhead < left) __builtin_prefetch(&all[list[i + kAhead]]);
       splats[i] = all[list[i]];
+      capped |= static_cast<uint64_t>(splats[i].log_cap < splats[i].log_opacity) << i;
       Real x = splats[i].x - corner_x, y = splats[i].y - corner_y;
       starts[i] = start_of(splats[i], x, y);
       if (kComputeMasks) masks_io[i] = static_cast<uint16_t>(reachable_blocks(splats[i], x, y));
     }
     std::memcpy(masks, masks_io, static_cast<size_t>(n) * sizeof(uint16_t));
-    list_members(n, live);
+    list_members(n);
   }
 
  private:
+  // Transposes the masks, whatever they are past n.
+  HEADSPLAT_INLINE void list_members(int n) {
+    const uint64_t used = n >= kChunkSplats ? ~uint64_t{0} : (uint64_t{1} << n) - 1;
 #if defined(HEADSPLAT_AVX512)
-  HEADSPLAT_INLINE void list_members(int n, unsigned live) {
-    alignas(64) static constexpr uint16_t kIota[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
-                                                       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
-    __m512i low = _mm512_load_si512(kIota), high = _mm512_add_epi16(low, _mm512_set1_epi16(32));
-    __m512i masks_low = _mm512_load_si512(masks), masks_high = _mm512_load_si512(masks + 32);
-    uint64_t used = n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1;
-    for (unsigned left = live; left; left &= left - 1) {
-      int b = __builtin_ctz(left);
+    __m512i low = _mm512_load_si512(masks), high = _mm512_load_si512(masks + 32);
+    for (int b = 0; b < kBlocks; b++) {
       __m512i bit = _mm512_set1_epi16(static_cast<short>(1u << b));
-      __mmask32 in_low = _mm512_mask_test_epi16_mask(static_cast<__mmask32>(used), masks_low, bit);
-      __mmask32 in_high = _mm512_mask_test_epi16_mask(static_cast<__mmask32>(used >> 32), masks_high, bit);
-      int n_low = __builtin_popcount(in_low);
-      _mm512_storeu_si512(members[b], _mm512_maskz_compress_epi16(in_low, low));
-      _mm512_storeu_si512(members[b] + n_low, _mm512_maskz_compress_epi16(in_high, high));
-      member_count[b] = n_low + __builtin_popcount(in_high);
+      uint64_t in_low = _mm512_test_epi16_mask(low, bit), in_high = _mm512_test_epi16_mask(high, bit);
+      members[b] = (in_high << 32 | in_low) & used;
     }
-  }
-#else
-  HEADSPLAT_INLINE void list_members(int n, unsigned live) {
-    std::memset(member_count, 0, sizeof member_count);
-    for (int i = 0; i < n; i++) {
-      for (unsigned left = masks[i] & live; left; left &= left - 1) {
-        int b = __builtin_ctz(left);
-        members[b][member_count[b]++] = static_cast<uint16_t>(i);
+#elif defined(__SSE2__)
+    // The bit of block b is moved to the sign, which packing keeps and movemask collects.
+    __m128i shifted[kChunkSplats / 8];
+    for (int i = 0; i < kChunkSplats / 8; i++) {
+      shifted[i] = _mm_load_si128(reinterpret_cast<const __m128i*>(masks + 8 * i));
+    }
+    for (int b = kBlocks - 1; b >= 0; b--) {
+      uint64_t bits = 0;
+      for (int i = 0; i < kChunkSplats / 16; i++) {
+        __m128i packed = _mm_packs_epi16(shifted[2 * i], shifted[2 * i + 1]);
+        bits |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(packed))) << (16 * i);
       }
+      for (__m128i& x : shifted) x = _mm_add_epi16(x, x);
+      members[b] = bits & used;
     }
-  }
+#else
+    std::memset(members, 0, sizeof members);
+    for (int i = 0; i < n; i++) {
+      for (unsigned left = masks[i]; left; left &= left - 1) members[__builtin_ctz(left)] |= uint64_t{1} << i;
+    }
+    static_cast<void>(used);
 #endif
+  }
 };
 
 }  // namespace headsplat

@@ -58,8 +58,8 @@ struct Chunk {
   uint64_t capped;            // bit i: splat i is opaque enough to meet alpha_max
 
   // Loads the n splats of `list` for the tile with that corner, and lists the members of each block. Masks are
-  // computed, or read from `masks_io`. The list goes on to `left` entries, and the splats of the next chunk
-  // are fetched into the cache.
+  // computed, or read from `masks_io`. The list goes on to `left` entries, and the splats of the next chunk are fetched
+  // into the cache.
   template <bool kComputeMasks>
   HEADSPLAT_INLINE void load(const Splat* all, const uint32_t* list, uint16_t* masks_io, int n, size_t left,
                              Real corner_x, Real corner_y) {
@@ -78,7 +78,7 @@ struct Chunk {
   }
 
  private:
-  // Transposes the masks, whatever they are past n.
+  // Transposes the first n masks.
   HEADSPLAT_INLINE void list_members(int n) {
     const uint64_t used = n >= kChunkSplats ? ~uint64_t{0} : (uint64_t{1} << n) - 1;
 #if defined(HEADSPLAT_AVX512)

@@ -61,7 +61,7 @@ def render(
             threads or _native.default_threads(),
         )
         if status:
-            _raise(status, dict(zip(_NAMES, inputs, strict=True)))
+            raise_status(status, dict(zip(_NAMES, inputs, strict=True)))
     return image, alpha, ticket
 
 
@@ -100,7 +100,7 @@ def render_backward(
             threads or _native.default_threads(),
         )
         if status:
-            _raise(status, {})
+            raise_status(status, {})
     return tuple(gradients)  # pyright: ignore[reportReturnType]
 
 
@@ -130,7 +130,8 @@ def _backward(ctx, v_image, v_alpha, v_ticket):
 render.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _raise(status: int, tensors: dict[str, Tensor]) -> None:
+def raise_status(status: int, tensors: dict[str, Tensor], *, op: str = "rasterize") -> None:
+    """Raises what a call's status means; among `tensors` the one with a number that is not finite is named."""
     if status == _native.STATUS_OUT_OF_MEMORY:
         raise MemoryError("the rasteriser ran out of memory")
     if status == _native.STATUS_TOO_MANY:
@@ -143,13 +144,14 @@ def _raise(status: int, tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         bad = torch.nonzero(~torch.isfinite(tensor))
         if len(bad):
-            camera, *where = bad[0].tolist()
+            where = bad[0].tolist()
+            place = f"{where[1:]} of camera {where[0]}" if op == "rasterize" else str(where)
             raise InputError(
-                f"rasterize cannot use `{name}`",
+                f"{op} cannot use `{name}`",
                 expected="finite numbers",
-                found=f"{tensor[tuple(bad[0])].item()} at {where} of camera {camera}, and {len(bad) - 1} more like it",
+                found=f"{tensor[tuple(bad[0])].item()} at {place}, and {len(bad) - 1} more like it",
                 fix="find the step that made it: a zero quaternion, a logarithm of zero, a learning rate too high",
             )
     raise InputError(
-        "rasterize cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
+        f"{op} cannot use these cameras or Gaussians", expected="numbers far from overflow", found="an overflow"
     )

@@ -29,6 +29,35 @@ FLOAT64 = "float64"
 STATUS_OUT_OF_MEMORY, STATUS_NOT_FINITE, STATUS_TOO_MANY = 1, 2, 3
 
 _POINTER, _INT, _FLOAT, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_double
+
+
+def _rigged_structure(real: type) -> type[ctypes.Structure]:
+    """`RiggedGaussians` of csrc/rig.h in the number type of a build."""
+    pointers = (
+        *("vertices", "corners", "barycentric", "rest_sizes", "offsets", "log_scales", "quats", "opacity_logits"),
+        *("color_logits", "residual", "units"),
+    )
+    fields = [("count", _INT), ("vertex_count", _INT), *((name, _POINTER) for name in pointers)]
+    return type(
+        "RiggedGaussians", (ctypes.Structure,), {"_fields_": [*fields, ("stretch_min", real), ("stretch_max", real)]}
+    )
+
+
+class RiggedGradients(ctypes.Structure):
+    """`RiggedGradients` of csrc/rig.h."""
+
+    _fields_ = (
+        ("offsets", _POINTER),
+        ("log_scales", _POINTER),
+        ("quats", _POINTER),
+        ("opacity_logits", _POINTER),
+        ("color_logits", _POINTER),
+        ("residual", _POINTER),
+        ("corners", _POINTER),
+        ("accumulate", ctypes.c_bool),
+    )
+
+
 _SIGNATURES = {
     "headsplat_isa": ([], ctypes.c_char_p),
     "headsplat_best_isa": ([], ctypes.c_char_p),
@@ -39,6 +68,11 @@ _SIGNATURES = {
         _INT,
     ),
     "headsplat_render_backward": ([_POINTER, _INT, *[_POINTER] * 15, _INT], _INT),
+    "headsplat_render_rigged": (
+        [*[_POINTER] * 4, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
+        _INT,
+    ),
+    "headsplat_render_rigged_backward": ([*[_POINTER] * 9, _INT], _INT),
     "headsplat_loss_new": ([], _POINTER),
     "headsplat_loss_free": ([_POINTER], None),
     "headsplat_l1_dssim": (
@@ -67,6 +101,9 @@ class Library:
         self.best_isa: str = self._dll.headsplat_best_isa().decode()
         self.render: Callable[..., int] = self._dll.headsplat_render
         self.render_backward: Callable[..., int] = self._dll.headsplat_render_backward
+        self.render_rigged: Callable[..., int] = self._dll.headsplat_render_rigged
+        self.render_rigged_backward: Callable[..., int] = self._dll.headsplat_render_rigged_backward
+        self.rigged_structure = _rigged_structure(_DOUBLE if self.isa == FLOAT64 else _FLOAT)
         self.l1_dssim: Callable[..., int] = self._dll.headsplat_l1_dssim
         self.adam: Callable[..., None] = self._dll.headsplat_adam
         self.states = HandlePool(self._dll.headsplat_state_new, self._dll.headsplat_state_free)

@@ -85,9 +85,9 @@ def rasterize(
         "Ks": Ks,
         "backgrounds": means.new_zeros(3) if backgrounds is None else backgrounds,
     }
-    chosen = _choose_backend(backend, means)
+    chosen = choose_backend(backend, means)
     batch = _check(tensors, chosen)
-    _check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
+    check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
     flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
     if chosen == "cpu":
         arguments: list[Any] = [*flat, width, height, near, eps2d, alpha_max, threads or 0, ""]
@@ -127,8 +127,9 @@ def _render_in_torch(
     return image, alpha
 
 
-def _choose_backend(backend: str | None, means: Tensor) -> str:
-    chosen = backend or ("cpu" if means.device.type == "cpu" else "gsplat")
+def choose_backend(backend: Backend | None, means: Tensor) -> Backend:
+    """The backend asked for, or that of the tensor's device; raises BackendError where it cannot run."""
+    chosen: Backend = backend or ("cpu" if means.device.type == "cpu" else "gsplat")
     if chosen == "gsplat":
         raise BackendError(
             "the gsplat backend is not part of this version",
@@ -186,9 +187,10 @@ def _check(tensors: dict[str, Tensor], backend: str) -> tuple[int, ...]:
         ) from None
 
 
-def _check_settings(
+def check_settings(
     width: int, height: int, *, near: float, eps2d: float, alpha_max: float, threads: int | None
 ) -> None:
+    """Raises InputError for a setting that is out of its range."""
     checks = (
         ("width", width, "1 to 65535 pixels", 1 <= width <= 65535),
         ("height", height, "1 to 65535 pixels", 1 <= height <= 65535),

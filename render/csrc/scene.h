@@ -85,11 +85,12 @@ struct RenderState {
 
   Buffer<uint32_t> sort_keys[2], sort_order, histogram, tile_counts;
   Buffer<double> view_sums;
+  Buffer<Real> corner_gradients;
 };
 
-// Gradients of the loss, written in full; v_viewmat (4 x 4) may be null.
+// Gradients of the loss by the Gaussians, written in full.
 struct Gradients {
-  Real *means, *quats, *scales, *opacities, *colors, *viewmat;
+  Real *means, *quats, *scales, *opacities, *colors;
 };
 
 }  // namespace headsplat

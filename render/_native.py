@@ -80,6 +80,10 @@ _SIGNATURES = {
         _INT,
     ),
     "headsplat_adam": ([*[_POINTER] * 4, ctypes.c_int64, *[_FLOAT] * 7, _INT], None),
+    "headsplat_adam_outer": (
+        [*[_POINTER] * 3, _INT, *[_POINTER] * 2, ctypes.c_int64, *[_FLOAT] * 7, _INT],
+        None,
+    ),
 }
 
 
@@ -106,6 +110,7 @@ class Library:
         self.rigged_structure = _rigged_structure(_DOUBLE if self.isa == FLOAT64 else _FLOAT)
         self.l1_dssim: Callable[..., int] = self._dll.headsplat_l1_dssim
         self.adam: Callable[..., None] = self._dll.headsplat_adam
+        self.adam_outer: Callable[..., None] = self._dll.headsplat_adam_outer
         self.states = HandlePool(self._dll.headsplat_state_new, self._dll.headsplat_state_free)
         self.losses = HandlePool(self._dll.headsplat_loss_new, self._dll.headsplat_loss_free)
 
@@ -186,7 +191,7 @@ def default_threads() -> int:
 
 
 # Outputs in use return here when their last tensor goes; at most this many blocks wait for another taker.
-_idle_blocks: deque[ctypes.Array] = deque(maxlen=16)
+_idle_blocks: deque[ctypes.Array] = deque(maxlen=32)
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from avatar.errors import InputError
@@ -51,6 +52,7 @@ class FusedAdam(torch.optim.Optimizer):
         elif rates:
             raise InputError("lrs needs named parameters", expected="a mapping of names to tensors", found="a list")
         self._threads = threads
+        self._outer: dict[Tensor, tuple[Tensor, Tensor]] = {}
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
 
     def group(self, name: str) -> dict[str, Any]:
@@ -61,6 +63,30 @@ class FusedAdam(torch.optim.Optimizer):
         names = ", ".join(str(group.get("name")) for group in self.param_groups)
         raise InputError("no such parameter group", expected=f"one of {names}", found=name)
 
+    def set_outer_gradient(self, param: Tensor, rows: Float[Tensor, "*rows"], columns: Float[Tensor, " K"]) -> None:
+        """Makes the next step take ``rows[..., None] * columns`` for the gradient of `param`.
+
+        The product is never written, which saves two passes over memory where the parameter is large. A gradient that
+        autograd leaves in ``param.grad`` comes on top.
+
+        Args:
+            param: (*rows, K), one of the optimiser's parameters.
+            rows: Gradient of a weighted sum over the last dimension of `param`.
+            columns: The weights of that sum.
+        """
+        if param.shape != (*rows.shape, *columns.shape):
+            raise InputError(
+                "the outer gradient does not fit its parameter",
+                expected=f"rows and columns whose product has shape {tuple(param.shape)}",
+                found=f"rows {tuple(rows.shape)} and columns {tuple(columns.shape)}",
+            )
+        self._outer[param] = (rows.detach(), columns.detach())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients, outer ones too."""
+        self._outer.clear()
+        super().zero_grad(set_to_none)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one step; parameters without a gradient stay as they are."""
@@ -70,11 +96,14 @@ class FusedAdam(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is not None:
-                    self._step_param(param, param.grad, group)
+                outer = self._outer.get(param)
+                if param.grad is not None or outer is not None:
+                    self._step_param(param, param.grad, outer, group)
         return loss
 
-    def _step_param(self, param: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _step_param(
+        self, param: Tensor, gradient: Tensor | None, outer: tuple[Tensor, Tensor] | None, group: dict[str, Any]
+    ) -> None:
         state = self.state[param]
         if not state:
             state["step"] = torch.tensor(0.0)
@@ -84,22 +113,22 @@ class FusedAdam(torch.optim.Optimizer):
         steps, (beta1, beta2) = float(state["step"]), group["betas"]
         correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
         mean, square = state["exp_avg"], state["exp_avg_sq"]
+        settings = (group["lr"], beta2, group["eps"], 1 - beta1, 1 - beta2, correction1, correction2)
+        threads = self._threads or _native.default_threads()
+        if gradient is None and outer and all(_is_plain(t) for t in (param, *outer, mean, square)):
+            rows, columns = (t.data_ptr() for t in outer)
+            moments = (mean.data_ptr(), square.data_ptr(), param.numel())
+            library = _native.load_library()
+            library.adam_outer(param.data_ptr(), rows, columns, len(outer[1]), *moments, *settings, threads)
+            torch.autograd.graph.increment_version(param)
+            return
+        if outer is not None:
+            product = outer[0][..., None] * outer[1]
+            gradient = product if gradient is None else gradient + product
+        assert gradient is not None
         if all(_is_plain(t) for t in (param, gradient, mean, square)):
-            _native.load_library().adam(
-                param.data_ptr(),
-                gradient.data_ptr(),
-                mean.data_ptr(),
-                square.data_ptr(),
-                param.numel(),
-                group["lr"],
-                beta2,
-                group["eps"],
-                1 - beta1,
-                1 - beta2,
-                correction1,
-                correction2,
-                self._threads or _native.default_threads(),
-            )
+            arrays = (t.data_ptr() for t in (param, gradient, mean, square))
+            _native.load_library().adam(*arrays, param.numel(), *settings, threads)
             torch.autograd.graph.increment_version(param)
         else:
             mean.lerp_(gradient, 1 - beta1)

@@ -149,3 +149,11 @@ HEADSPLAT_API void headsplat_adam(float* param, const float* gradient, float* me
   headsplat::adam_step({param, gradient, mean, square, count}, {lr, beta2, eps, gain1, gain2, correction1, correction2},
                        threads);
 }
+
+// The gradient is rows (count / width) times columns (width).
+HEADSPLAT_API void headsplat_adam_outer(float* param, const float* rows, const float* columns, int width, float* mean,
+                                        float* square, int64_t count, float lr, float beta2, float eps, float gain1,
+                                        float gain2, float correction1, float correction2, int threads) {
+  headsplat::adam_step_outer({param, nullptr, mean, square, count}, rows, columns, width,
+                             {lr, beta2, eps, gain1, gain2, correction1, correction2}, threads);
+}

@@ -1,6 +1,8 @@
 // Gaussians as the caller has them in the world: means, quaternions, scales, opacities and colours.
 #pragma once
 
+#include <algorithm>
+
 #include "rotation.h"
 #include "world.h"
 
@@ -16,17 +18,20 @@ struct PlainSource {
   Gradients out;
 
   Real load(Batch& batch, int first, int used, World& world) const {
-    for (int l = 0; l < kLanes; l++) {
-      int g = first + (l < used ? l : 0);
-      for (int k = 0; k < 3; k++) batch.mean[k][l] = in.means[3 * g + k];
-      for (int k = 0; k < 4; k++) batch.quat[k][l] = in.quats[4 * g + k];
-      for (int k = 0; k < 3; k++) batch.scale[k][l] = in.scales[3 * g + k];
-      batch.opacity[l] = in.opacities[g];
-    }
+    for (int l = 0; l < used; l++) put(batch, l, first + l);
+    for (int l = used; l < kLanes; l++) put(batch, l, first);
     const Real* colors = in.colors + 3 * first;
     for (int i = 0; i < 3 * used; i++) world.colors[i] = colors[i];
     turn(batch, world);
     return nonfinite(batch.mean[0], static_cast<int>(sizeof(Batch) / sizeof(Real))) + nonfinite(colors, 3 * used);
+  }
+
+  void backward_unseen(int first, int used) const {
+    std::fill_n(out.means + 3 * first, 3 * used, Real(0));
+    std::fill_n(out.quats + 4 * first, 4 * used, Real(0));
+    std::fill_n(out.scales + 3 * first, 3 * used, Real(0));
+    std::fill_n(out.opacities + first, used, Real(0));
+    std::fill_n(out.colors + 3 * first, 3 * used, Real(0));
   }
 
   void backward(const Batch& batch, int first, int used, const World&, WorldGradients& grads) const {
@@ -43,6 +48,12 @@ struct PlainSource {
   }
 
  private:
+  HEADSPLAT_INLINE void put(Batch& batch, int l, int g) const {
+    for (int k = 0; k < 3; k++) batch.mean[k][l] = in.means[3 * g + k];
+    for (int k = 0; k < 4; k++) batch.quat[k][l] = in.quats[4 * g + k];
+    for (int k = 0; k < 3; k++) batch.scale[k][l] = in.scales[3 * g + k];
+    batch.opacity[l] = in.opacities[g];
+  }
   static HEADSPLAT_INLINE void turn_lane(const Batch& batch, World& world, int l) {
     Rotation r = rotation(batch.quat[0][l], batch.quat[1][l], batch.quat[2][l], batch.quat[3][l]);
     put_lane(world.axis0, l, r.axis0);

@@ -238,14 +238,19 @@ void backward_chunk(const Source& source, const RenderState& state, int begin, i
   WorldGradients grads;
   for (int first = begin; first < end; first += kLanes) {
     int used = std::min(kLanes, end - first);
-    bool hit[kLanes] = {};
+    bool hit[kLanes] = {}, any_hit = false;
     for (int l = 0; l < used; l++) {
       int g = first + l;
       hit[l] = sum_rows(state, g, l, splats);
+      any_hit |= hit[l];
       const Splat& s = state.splats[g];
       splats.conic_xx[l] = s.qxx * (-Real(2) / kLog2E);
       splats.conic_xy[l] = s.qxy * (-Real(1) / kLog2E);
       splats.conic_yy[l] = s.qyy * (-Real(2) / kLog2E);
+    }
+    if (!any_hit) {
+      source.backward_unseen(first, used);
+      continue;
     }
     source.load(batch, first, used, world);
     const int n = lane_count();

@@ -177,6 +177,20 @@ void RiggedSource::backward(const Batch& batch, int first, int used, const World
   }
 }
 
+void RiggedSource::backward_unseen(int first, int used) const {
+  auto clear = [&](Real* rows, int width) {
+    if (rows) std::fill_n(rows + static_cast<size_t>(first) * width, used * width, Real(0));
+  };
+  clear(out.corners, 9);
+  clear(out.residual, kResiduals);
+  if (out.accumulate) return;
+  clear(out.offsets, 3);
+  clear(out.log_scales, 3);
+  clear(out.quats, 4);
+  clear(out.opacity_logits, 1);
+  clear(out.color_logits, 3);
+}
+
 void gather_corners(const RiggedGaussians& in, const Real* corners, Real* vertices) {
   std::fill(vertices, vertices + 3 * static_cast<size_t>(in.vertex_count), Real(0));
   for (size_t i = 0; i < 3 * static_cast<size_t>(in.count); i++) {

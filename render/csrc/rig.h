@@ -45,6 +45,7 @@ struct RiggedSource {
 
   Real load(Batch& batch, int first, int used, World& world) const;
   void backward(const Batch& batch, int first, int used, const World& world, WorldGradients& grads) const;
+  void backward_unseen(int first, int used) const;
 };
 
 // Sums the corner gradients (N x 9) into those of the vertices (V x 3), Gaussian by Gaussian, so that the sums do not

@@ -7,6 +7,7 @@
 //   void backward(const Batch&, int first, int used, const World&, WorldGradients&) const
 //                                                             carries the gradients on; they are zero in the lanes
 //                                                             that no pixel saw
+//   void backward_unseen(int first, int used) const           the same where no pixel saw any of them
 #pragma once
 
 #include "vec3.h"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import math
 import os
 import sys
 import threading
@@ -80,6 +81,7 @@ _SIGNATURES = {
         _INT,
     ),
     "headsplat_adam": ([*[_POINTER] * 4, ctypes.c_int64, *[_FLOAT] * 7, _INT], None),
+    "headsplat_compose": ([*[_POINTER] * 3, _INT, _POINTER, ctypes.c_int64, _INT], None),
     "headsplat_adam_outer": (
         [*[_POINTER] * 3, _INT, *[_POINTER] * 2, ctypes.c_int64, *[_FLOAT] * 7, _INT],
         None,
@@ -111,6 +113,7 @@ class Library:
         self.l1_dssim: Callable[..., int] = self._dll.headsplat_l1_dssim
         self.adam: Callable[..., None] = self._dll.headsplat_adam
         self.adam_outer: Callable[..., None] = self._dll.headsplat_adam_outer
+        self.compose: Callable[..., None] = self._dll.headsplat_compose
         self.states = HandlePool(self._dll.headsplat_state_new, self._dll.headsplat_state_free)
         self.losses = HandlePool(self._dll.headsplat_loss_new, self._dll.headsplat_loss_free)
 
@@ -205,10 +208,10 @@ def _lease_type(count: int) -> type[Any]:
 
 
 def recycled_empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """A CPU tensor of undefined values, in memory used before where it is float32 and there is any of that size."""
-    count = 1
-    for size in shape:
-        count *= size
+    """A CPU tensor of undefined values; float32 and uint8 lie in memory used before, if there is any of that size."""
+    count = math.prod(shape)
+    if dtype == torch.uint8:
+        return recycled_empty(((count + 3) // 4,)).view(torch.uint8)[:count].view(shape)
     if count == 0 or dtype != torch.float32:
         return torch.empty(shape, dtype=dtype)
     block = None

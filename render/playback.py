@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
-from avatar.render.rasterization import rasterize
+from avatar.render.compose import compose
+from avatar.render.rigged import rasterize_rigged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float, UInt8
+    from torch import Tensor
 
     from avatar.cameras import Camera
     from avatar.fields.gaussian_head import GaussianHead, Pose
@@ -25,46 +27,56 @@ NAMED_COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 177, 
 
 def render_pose(
     gaussians: GaussianHead, pose: Pose, camera: Camera, *, threads: int | None = None
-) -> Float[np.ndarray, "H W 4"]:
-    """One picture: premultiplied sRGB and alpha, in [0, 1]."""
+) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 1"]]:
+    """One moment from mesh to picture: premultiplied sRGB and alpha, without gradients."""
+    device = gaussians.offsets.device
+    viewmat, K = (torch.as_tensor(m, dtype=torch.float32, device=device) for m in (camera.viewmat, camera.K))
     with torch.no_grad():
-        world = gaussians(pose)
-        viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
-        image, alpha = rasterize(
-            world.means,
-            world.quats,
-            world.scales,
-            world.opacities,
-            world.colors,
+        return rasterize_rigged(
+            gaussians.rigged(),
+            gaussians.carriers(pose),
             viewmat,
             K,
-            camera.width,
-            camera.height,
+            width=camera.width,
+            height=camera.height,
+            residual=gaussians.residual(pose.condition),
             threads=threads,
         )
-    return torch.cat([image, alpha], dim=-1).clamp(0, 1).numpy()
+
+
+def render_over(
+    gaussians: GaussianHead,
+    pose: Pose,
+    camera: Camera,
+    *,
+    background: Float[np.ndarray, "#H #W 3"],
+    threads: int | None = None,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """One moment before a background in [0, 1], as bytes."""
+    image, alpha = render_pose(gaussians, pose, camera, threads=threads)
+    return compose(image, alpha, background, threads=threads)
 
 
 def render_motion(
-    gaussians: GaussianHead, motion: Motion, cameras: Iterable[Camera], *, threads: int | None = None
-) -> Iterator[Float[np.ndarray, "H W 4"]]:
-    """One premultiplied picture for each moment of the motion, each from its own camera."""
+    gaussians: GaussianHead,
+    motion: Motion,
+    cameras: Iterable[Camera],
+    *,
+    background: Float[np.ndarray, "#H #W 3"] | None,
+    threads: int | None = None,
+) -> Iterator[UInt8[np.ndarray, "H W C"]]:
+    """One picture for each moment of the motion, each from its own camera; RGBA where the background is None."""
     for pose, camera in zip(gaussians.poses(motion), cameras, strict=True):
-        yield render_pose(gaussians, pose, camera, threads=threads)
+        if background is None:
+            yield straight_alpha(*render_pose(gaussians, pose, camera, threads=threads))
+        else:
+            yield render_over(gaussians, pose, camera, background=background, threads=threads)
 
 
-def composite(
-    picture: Float[np.ndarray, "H W 4"], background: Float[np.ndarray, "#H #W 3"]
-) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture before a background in [0, 1], as bytes."""
-    mixed = picture[..., :3] + (1 - picture[..., 3:]) * background
-    return (mixed.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def straight_alpha(picture: Float[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 4"]:
-    """The picture with colours no longer premultiplied, as bytes, for files with an alpha channel."""
-    color = picture[..., :3] / np.maximum(picture[..., 3:], 1e-4)
-    return (np.concatenate([color, picture[..., 3:]], axis=-1).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+def straight_alpha(image: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W 1"]) -> UInt8[np.ndarray, "H W 4"]:
+    """A premultiplied picture with colours no longer premultiplied, as bytes, for files with an alpha channel."""
+    straight = torch.cat([image / alpha.clamp(min=1e-4), alpha], dim=-1)
+    return (straight.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
 
 
 def background_image(

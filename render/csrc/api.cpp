@@ -5,6 +5,7 @@
 
 #include "adam.h"
 #include "blend.h"
+#include "compose.h"
 #include "plain.h"
 #include "project.h"
 #include "rig.h"
@@ -156,4 +157,9 @@ HEADSPLAT_API void headsplat_adam_outer(float* param, const float* rows, const f
                                         float gain2, float correction1, float correction2, int threads) {
   headsplat::adam_step_outer({param, nullptr, mean, square, count}, rows, columns, width,
                              {lr, beta2, eps, gain1, gain2, correction1, correction2}, threads);
+}
+
+HEADSPLAT_API void headsplat_compose(const float* image, const float* alpha, const float* background, int one_color,
+                                     uint8_t* bytes, int64_t pixels, int threads) {
+  headsplat::compose({image, alpha, background, one_color != 0, bytes, pixels}, threads);
 }

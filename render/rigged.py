@@ -136,7 +136,9 @@ def _check(
 ) -> tuple[int, ...]:
     """The broadcast leading shape; raises InputError naming the first tensor that does not fit."""
     count = len(rigged.corners)
-    tensors = {name: (getattr(rigged, name), (count, *size)) for name, size in _LOCAL.items()}
+    tensors: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
+    for name, size in _LOCAL.items():
+        tensors[name] = (getattr(rigged, name), (count, *size))
     leading: dict[str, tuple[int, ...]] = {}
     mesh = vertices.shape[-2] if vertices.ndim >= 2 else 0
     moving: list[tuple[str, Tensor, tuple[int, ...]]] = [

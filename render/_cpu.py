@@ -29,7 +29,7 @@ def render(
     threads: int,
     isa: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Renders C cameras, each with its own Gaussians: every tensor leads with C.
+    """Renders C cameras: every tensor leads with C, or with 1 where all cameras share it.
 
     `threads` 0 is all processors and `isa` "" the best library. Returns image (C, H, W, 3), alpha (C, H, W, 1) and the
     ticket of the state the backward pass needs (1,).
@@ -37,7 +37,7 @@ def render(
     double = means.dtype == torch.float64
     library = _native.load_library(_native.FLOAT64 if double else isa or None)
     inputs = [t.contiguous() for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)]
-    cameras, count = means.shape[:2]
+    cameras, count = max(len(t) for t in inputs), means.shape[1]
     image = _native.recycled_empty((cameras, height, width, 3), means.dtype)
     alpha = _native.recycled_empty((cameras, height, width, 1), means.dtype)
     states: list[int] = []
@@ -45,7 +45,7 @@ def render(
     for i in range(cameras):
         state = library.states.take()
         states.append(state)
-        *rest, background = (t[i].data_ptr() for t in inputs)
+        *rest, background = (_row(t, i).data_ptr() for t in inputs)
         status = library.render(
             state,
             count,
@@ -67,7 +67,7 @@ def render(
 
 @render.register_fake
 def _(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, width, height, *settings):
-    cameras = means.shape[0]
+    cameras = max(len(t) for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds))
     image, alpha = means.new_empty(cameras, height, width, 3), means.new_empty(cameras, height, width, 1)
     return image, alpha, means.new_empty(1, dtype=torch.int64)
 
@@ -86,28 +86,38 @@ def render_backward(
     v_alpha: Tensor,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of means, quats, scales, opacities, colors and viewmats, from those of image and alpha."""
+    """Gradients of means, quats, scales, opacities, colors and viewmats, from those of image and alpha.
+
+    Those of the view matrices are C; the others have the shapes of their tensors, summed where cameras share them.
+    """
     library, states = _native.state_leases.find(ticket)
     saved = [t.contiguous() for t in (means, quats, scales, opacities, colors, image, alpha, v_image, v_alpha)]
     gradients = [torch.empty_like(t) for t in saved[:5]]
-    gradients.append(means.new_empty(means.shape[0], 4, 4))
+    gradients.append(means.new_empty(len(states), 4, 4))
+    # From the second camera on, gradients of what is shared are written here and then added.
+    spare = [torch.empty_like(t) if len(t) < len(states) else t for t in gradients]
     for i, state in enumerate(states):
+        shared = [len(t) < len(states) and i > 0 for t in gradients]
+        targets = [s[0] if add else _row(t, i) for t, s, add in zip(gradients, spare, shared, strict=True)]
         status = library.render_backward(
             state,
             means.shape[1],
-            *(t[i].data_ptr() for t in saved),
-            *(t[i].data_ptr() for t in gradients),
+            *(_row(t, i).data_ptr() for t in saved),
+            *(t.data_ptr() for t in targets),
             threads or _native.default_threads(),
         )
         if status:
             raise_status(status, {})
+        for total, more, add in zip(gradients, spare, shared, strict=True):
+            if add:
+                total += more
     return tuple(gradients)  # pyright: ignore[reportReturnType]
 
 
 @render_backward.register_fake
 def _(means, quats, scales, opacities, colors, image, alpha, ticket, v_image, v_alpha, threads):
     gradients = [t.new_empty(t.shape) for t in (means, quats, scales, opacities, colors)]
-    return *gradients, means.new_empty(means.shape[0], 4, 4)
+    return *gradients, means.new_empty(len(image), 4, 4)
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -115,6 +125,7 @@ def _setup_context(ctx, inputs, output) -> None:
     image, alpha, ticket = output
     ctx.save_for_backward(means, quats, scales, opacities, colors, image, alpha, ticket)
     ctx.mark_non_differentiable(ticket)
+    ctx.shared_views, ctx.shared_backgrounds = len(inputs[5]) < len(image), len(inputs[7]) < len(image)
     ctx.threads = inputs[13]
 
 
@@ -122,12 +133,21 @@ def _backward(ctx, v_image, v_alpha, v_ticket):
     *saved, image, alpha, ticket = ctx.saved_tensors
     v_image = torch.zeros_like(image) if v_image is None else v_image
     v_alpha = torch.zeros_like(alpha) if v_alpha is None else v_alpha
-    gradients = render_backward(*saved, image, alpha, ticket, v_image, v_alpha, ctx.threads)
+    *gradients, v_viewmats = render_backward(*saved, image, alpha, ticket, v_image, v_alpha, ctx.threads)
     v_backgrounds = ((1 - alpha) * v_image).sum((1, 2)) if ctx.needs_input_grad[7] else None
-    return (*gradients, None, v_backgrounds, *[None] * 7)
+    if ctx.shared_views:
+        v_viewmats = v_viewmats.sum(0, keepdim=True)
+    if ctx.shared_backgrounds and v_backgrounds is not None:
+        v_backgrounds = v_backgrounds.sum(0, keepdim=True)
+    return (*gradients, v_viewmats, None, v_backgrounds, *[None] * 7)
 
 
 render.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _row(tensor: Tensor, camera: int) -> Tensor:
+    """What a camera has of a tensor that leads with the cameras, or with 1."""
+    return tensor[camera if len(tensor) > 1 else 0]
 
 
 def raise_status(status: int, tensors: dict[str, Tensor], *, op: str = "rasterize") -> None:

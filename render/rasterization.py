@@ -88,7 +88,10 @@ def rasterize(
     chosen = choose_backend(backend, means)
     batch = _check(tensors, chosen)
     check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
-    flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
+    flat = [
+        _one_batch_dimension(tensor, batch, len(_TRAILING[name]), keep_shared=chosen == "cpu")
+        for name, tensor in tensors.items()
+    ]
     if chosen == "cpu":
         arguments: list[Any] = [*flat, width, height, near, eps2d, alpha_max, threads or 0, ""]
         image, alpha, _ = _cpu.render(*arguments)
@@ -97,11 +100,12 @@ def rasterize(
     return image.reshape(*batch, height, width, 3), alpha.reshape(*batch, height, width, 1)
 
 
-def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int) -> Tensor:
-    """Broadcasts the leading dimensions to `batch` and makes them one, the cameras."""
-    if tensor.ndim == trailing and not batch:
-        return tensor[None]
+def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int, *, keep_shared: bool = False) -> Tensor:
+    """Broadcasts the leading dimensions to `batch` and makes them one, the cameras; with `keep_shared` 1 stays 1."""
     shape = tensor.shape[tensor.ndim - trailing :]
+    shared = keep_shared and 0 not in batch and math.prod(tensor.shape[: tensor.ndim - trailing]) == 1
+    if not batch or shared:
+        return tensor.reshape(1, *shape)
     return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
 
 

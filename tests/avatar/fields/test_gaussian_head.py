@@ -184,3 +184,12 @@ def test_a_motion_of_another_basis_is_refused(gaussians: GaussianHead, open_head
     short = replace(still(open_head), expression=np.zeros((2, 5), np.float32))
     with pytest.raises(InputError, match=r"expression coefficients[.\s]+Found: 5"):
         gaussians.poses(short)
+
+
+def test_only_the_vertices_that_carry_gaussians_are_posed(gaussians: GaussianHead, open_head: Head) -> None:
+    nod = replace(still(open_head), neck_pose=np.tile(np.array([0.4, 0, 0], np.float32), (2, 1)))
+    pose = gaussians.poses(nod)[0]
+    carriers, corners = gaussians.carriers(pose), gaussians.rigged().corners
+    assert len(carriers) == len(corners.unique()) < len(open_head.v_template) / 10
+    faces = torch.cat([open_head.faces, gaussians.torso_faces])
+    assert torch.allclose(carriers[corners], gaussians.vertices(pose)[faces[gaussians.triangles]], atol=1e-6)

@@ -12,7 +12,7 @@ import numpy as np
 from avatar.cameras import Camera
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
-from avatar.render.playback import composite, render_pose
+from avatar.render.playback import render_over
 from avatar.render.trajectories import ORBIT_SECONDS, orbit
 
 folder, take, output = map(Path, sys.argv[1:4])
@@ -27,5 +27,5 @@ center = stored.gaussians.vertices(pose).numpy()[: stored.gaussians.head.parts["
 # A quarter of a swing to either side.
 times = np.linspace(-ORBIT_SECONDS / 4, ORBIT_SECONDS / 4, 5)
 background = np.full((1, 1, 3), 0.5, np.float32)
-views = [composite(render_pose(stored.gaussians, pose, view), background) for view in orbit(camera, center, times)]
+views = [render_over(stored.gaussians, pose, view, background=background) for view in orbit(camera, center, times)]
 cv2.imwrite(str(output), np.concatenate(views, axis=1)[..., ::-1])

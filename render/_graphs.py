@@ -10,8 +10,6 @@ import torch
 from avatar.errors import BackendError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead, Pose
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 WARM_UP_CALLS = 3
 
 
-def deformation(gaussians: GaussianHead) -> Callable[[Pose], Gaussians]:
+def deformation(gaussians: GaussianHead) -> GaussianHead | CapturedDeformation:
     """What turns poses into Gaussians for playback: a `CapturedDeformation` on CUDA, else the avatar itself."""
     return CapturedDeformation(gaussians) if gaussians.offsets.is_cuda else gaussians
 

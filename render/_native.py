@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import math
 import os
 import platform
 import sys
@@ -38,6 +39,35 @@ HOW_TO_INSTALL = (
 )
 
 _POINTER, _INT, _FLOAT, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_double
+
+
+def _rigged_structure(real: type) -> type[ctypes.Structure]:
+    """`RiggedGaussians` of csrc/rig.h in the number type of a build."""
+    pointers = (
+        *("vertices", "corners", "barycentric", "rest_sizes", "offsets", "log_scales", "quats", "opacity_logits"),
+        *("color_logits", "residual", "units"),
+    )
+    fields = [("count", _INT), ("vertex_count", _INT), *((name, _POINTER) for name in pointers)]
+    return type(
+        "RiggedGaussians", (ctypes.Structure,), {"_fields_": [*fields, ("stretch_min", real), ("stretch_max", real)]}
+    )
+
+
+class RiggedGradients(ctypes.Structure):
+    """`RiggedGradients` of csrc/rig.h."""
+
+    _fields_ = (
+        ("offsets", _POINTER),
+        ("log_scales", _POINTER),
+        ("quats", _POINTER),
+        ("opacity_logits", _POINTER),
+        ("color_logits", _POINTER),
+        ("residual", _POINTER),
+        ("corners", _POINTER),
+        ("accumulate", ctypes.c_bool),
+    )
+
+
 _SIGNATURES = {
     "headsplat_isa": ([], ctypes.c_char_p),
     "headsplat_best_isa": ([], ctypes.c_char_p),
@@ -48,6 +78,11 @@ _SIGNATURES = {
         _INT,
     ),
     "headsplat_render_backward": ([_POINTER, _INT, _INT, *[_POINTER] * 15, _INT], _INT),
+    "headsplat_render_rigged": (
+        [*[_POINTER] * 4, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
+        _INT,
+    ),
+    "headsplat_render_rigged_backward": ([*[_POINTER] * 9, _INT], _INT),
     "headsplat_loss_new": ([], _POINTER),
     "headsplat_loss_free": ([_POINTER], None),
     "headsplat_l1_dssim": (
@@ -55,6 +90,11 @@ _SIGNATURES = {
         _INT,
     ),
     "headsplat_adam": ([*[_POINTER] * 4, ctypes.c_int64, *[_FLOAT] * 7, _INT], None),
+    "headsplat_compose": ([*[_POINTER] * 3, _INT, _POINTER, ctypes.c_int64, _INT], None),
+    "headsplat_adam_outer": (
+        [*[_POINTER] * 3, _INT, *[_POINTER] * 2, ctypes.c_int64, *[_FLOAT] * 7, _INT],
+        None,
+    ),
 }
 
 
@@ -84,8 +124,13 @@ class Library:
         self.best_isa: str = self._dll.headsplat_best_isa().decode()
         self.render: Callable[..., int] = self._dll.headsplat_render
         self.render_backward: Callable[..., int] = self._dll.headsplat_render_backward
+        self.render_rigged: Callable[..., int] = self._dll.headsplat_render_rigged
+        self.render_rigged_backward: Callable[..., int] = self._dll.headsplat_render_rigged_backward
+        self.rigged_structure = _rigged_structure(_DOUBLE if self.isa == FLOAT64 else _FLOAT)
         self.l1_dssim: Callable[..., int] = self._dll.headsplat_l1_dssim
         self.adam: Callable[..., None] = self._dll.headsplat_adam
+        self.adam_outer: Callable[..., None] = self._dll.headsplat_adam_outer
+        self.compose: Callable[..., None] = self._dll.headsplat_compose
         self.states = HandlePool(self._dll.headsplat_state_new, self._dll.headsplat_state_free)
         self.losses = HandlePool(self._dll.headsplat_loss_new, self._dll.headsplat_loss_free)
 
@@ -189,7 +234,7 @@ def default_threads() -> int:
 
 
 # Outputs in use return here when their last tensor goes; at most this many blocks wait for another taker.
-_idle_blocks: deque[ctypes.Array] = deque(maxlen=16)
+_idle_blocks: deque[ctypes.Array] = deque(maxlen=32)
 
 
 @functools.lru_cache(maxsize=64)
@@ -203,10 +248,10 @@ def _lease_type(count: int) -> type[Any]:
 
 
 def recycled_empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """A CPU tensor of undefined values, in memory used before where it is float32 and there is any of that size."""
-    count = 1
-    for size in shape:
-        count *= size
+    """A CPU tensor of undefined values; float32 and uint8 lie in memory used before, if there is any of that size."""
+    count = math.prod(shape)
+    if dtype == torch.uint8:
+        return recycled_empty(((count + 3) // 4,)).view(torch.uint8)[:count].view(shape)
     if count == 0 or dtype != torch.float32:
         return torch.empty(shape, dtype=dtype)
     block = None

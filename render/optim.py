@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adam import adam
 
@@ -54,6 +55,7 @@ class FusedAdam(torch.optim.Optimizer):
         elif rates:
             raise InputError("lrs needs named parameters", expected="a mapping of names to tensors", found="a list")
         self._threads = threads
+        self._outer: dict[Tensor, tuple[Tensor, Tensor]] = {}
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
 
     def group(self, name: str) -> dict[str, Any]:
@@ -63,6 +65,30 @@ class FusedAdam(torch.optim.Optimizer):
                 return group
         names = ", ".join(str(group.get("name")) for group in self.param_groups)
         raise InputError("no such parameter group", expected=f"one of {names}", found=name)
+
+    def set_outer_gradient(self, param: Tensor, rows: Float[Tensor, "*rows"], columns: Float[Tensor, " K"]) -> None:
+        """Makes the next step take ``rows[..., None] * columns`` for the gradient of `param`.
+
+        The product is never written, which saves two passes over memory where the parameter is large. A gradient that
+        autograd leaves in ``param.grad`` comes on top.
+
+        Args:
+            param: (*rows, K), one of the optimiser's parameters.
+            rows: Gradient of a weighted sum over the last dimension of `param`.
+            columns: The weights of that sum.
+        """
+        if param.shape != (*rows.shape, *columns.shape):
+            raise InputError(
+                "the outer gradient does not fit its parameter",
+                expected=f"rows and columns whose product has shape {tuple(param.shape)}",
+                found=f"rows {tuple(rows.shape)} and columns {tuple(columns.shape)}",
+            )
+        self._outer[param] = (rows.detach(), columns.detach())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients, outer ones too."""
+        self._outer.clear()
+        super().zero_grad(set_to_none)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -74,9 +100,12 @@ class FusedAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             on_device = []
             for param in group["params"]:
-                if param.grad is None:
+                if param.grad is None and param not in self._outer:
                     continue
                 state = self._state_of(param)
+                if self._step_outer(param, group):
+                    continue
+                assert param.grad is not None
                 if _can_share_a_call(param, param.grad, *_moments(state)):
                     on_device.append(param)
                 else:
@@ -97,34 +126,46 @@ class FusedAdam(torch.optim.Optimizer):
             state["step"] = state["step"].to(device)
         return state
 
-    def _step_param(self, param: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _step_outer(self, param: Tensor, group: dict[str, Any]) -> bool:
+        """Takes the step of an outer gradient; where that has no fused step it is written out, and False returned."""
+        outer = self._outer.get(param)
+        if outer is None:
+            return False
+        rows, columns = outer
+        if param.grad is None and all(_is_plain(t) for t in (param, rows, columns, *_moments(self.state[param]))):
+            settings = self._count_step(param, group)
+            mean, square = (t.data_ptr() for t in _moments(self.state[param]))
+            arrays = (param.data_ptr(), rows.data_ptr(), columns.data_ptr(), len(columns), mean, square, param.numel())
+            _native.load_library().adam_outer(*arrays, *settings, self._threads or _native.default_threads())
+            torch.autograd.graph.increment_version(param)
+            return True
+        product = rows[..., None] * columns
+        param.grad = product if param.grad is None else param.grad + product
+        del self._outer[param]
+        return False
+
+    def _count_step(self, param: Tensor, group: dict[str, Any]) -> tuple[float, ...]:
+        """Counts a step of the parameter; returns what the native kernel wants to know of it."""
         state = self.state[param]
         state["step"] += 1
         steps, (beta1, beta2) = float(state["step"]), group["betas"]
-        correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
-        mean, square = _moments(state)
-        if _native.is_installed() and all(_is_plain(t) for t in (param, gradient, mean, square)):
-            _native.load_library().adam(
-                param.data_ptr(),
-                gradient.data_ptr(),
-                mean.data_ptr(),
-                square.data_ptr(),
-                param.numel(),
-                group["lr"],
-                beta2,
-                group["eps"],
-                1 - beta1,
-                1 - beta2,
-                correction1,
-                correction2,
-                self._threads or _native.default_threads(),
-            )
+        corrections = (1 - beta1**steps, 1 - beta2**steps)
+        return group["lr"], beta2, group["eps"], 1 - beta1, 1 - beta2, *corrections
+
+    def _step_param(self, param: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        settings = self._count_step(param, group)
+        mean, square = _moments(self.state[param])
+        if all(_is_plain(t) for t in (param, gradient, mean, square)):
+            arrays = (t.data_ptr() for t in (param, gradient, mean, square))
+            threads = self._threads or _native.default_threads()
+            _native.load_library().adam(*arrays, param.numel(), *settings, threads)
             torch.autograd.graph.increment_version(param)
         else:
-            mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            scale = (square.sqrt() / correction2**0.5).add_(group["eps"])
-            param.addcdiv_(mean, scale, value=-group["lr"] / correction1)
+            lr, beta2, eps, gain1, gain2, correction1, correction2 = settings
+            mean.lerp_(gradient, gain1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=gain2)
+            scale = (square.sqrt() / correction2**0.5).add_(eps)
+            param.addcdiv_(mean, scale, value=-lr / correction1)
 
 
 def step_in_one_call(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
@@ -158,7 +199,8 @@ def _moments(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 def _is_plain(tensor: Tensor) -> bool:
     return (
-        tensor.device.type == "cpu"
+        _native.is_installed()
+        and tensor.device.type == "cpu"
         and tensor.dtype == torch.float32
         and tensor.layout == torch.strided
         and tensor.is_contiguous()

@@ -9,67 +9,88 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
-from avatar.render._graphs import deformation
+from avatar.render._graphs import CapturedDeformation, deformation
+from avatar.render.compose import compose
 from avatar.render.rasterization import rasterize
+from avatar.render.rigged import rasterize_rigged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float, UInt8
+    from torch import Tensor
 
     from avatar.cameras import Camera
     from avatar.fields.gaussian_head import GaussianHead, Pose
-    from avatar.gaussians import Gaussians
     from avatar.motion import Motion
+    from avatar.render._outputs import Rendering
 
 NAMED_COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 177, 64), "gray": (128, 128, 128)}
 
 
 def render_pose(
-    gaussians: Callable[[Pose], Gaussians], pose: Pose, camera: Camera, *, threads: int | None = None
-) -> Float[np.ndarray, "H W 4"]:
-    """One picture of an avatar, or of its `deformation`: premultiplied sRGB and alpha, in [0, 1]."""
+    gaussians: GaussianHead | CapturedDeformation, pose: Pose, camera: Camera, *, threads: int | None = None
+) -> Rendering:
+    """One moment of an avatar, or of its `deformation`: premultiplied sRGB and alpha, without gradients."""
     with torch.no_grad():
-        world = gaussians(pose)
-        viewmat, K = (
-            torch.as_tensor(m, dtype=torch.float32, device=world.means.device) for m in (camera.viewmat, camera.K)
-        )
-        picture = rasterize(
-            world.means,
-            world.quats,
-            world.scales,
-            world.opacities,
-            world.colors,
+        if isinstance(gaussians, CapturedDeformation):
+            world = gaussians(pose)
+            viewmat, K = _on_device(camera, world.means.device)
+            scene = (world.means, world.quats, world.scales, world.opacities, world.colors)
+            return rasterize(*scene, viewmat, K, camera.width, camera.height, threads=threads)
+        viewmat, K = _on_device(camera, gaussians.offsets.device)
+        return rasterize_rigged(
+            gaussians.rigged(),
+            gaussians.carriers(pose),
             viewmat,
             K,
-            camera.width,
-            camera.height,
+            width=camera.width,
+            height=camera.height,
+            residual=gaussians.residual(pose.condition),
             threads=threads,
         )
-    return torch.cat([picture.image, picture.alpha], dim=-1).clamp(0, 1).cpu().numpy()
+
+
+def _on_device(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
+    viewmat, K = (torch.as_tensor(m, dtype=torch.float32, device=device) for m in (camera.viewmat, camera.K))
+    return viewmat, K
+
+
+def render_over(
+    gaussians: GaussianHead | CapturedDeformation,
+    pose: Pose,
+    camera: Camera,
+    *,
+    background: Float[np.ndarray, "#H #W 3"],
+    threads: int | None = None,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """One moment before a background in [0, 1], as bytes."""
+    picture = render_pose(gaussians, pose, camera, threads=threads)
+    return compose(picture.image, picture.alpha, background, threads=threads)
 
 
 def render_motion(
-    gaussians: GaussianHead, motion: Motion, cameras: Iterable[Camera], *, threads: int | None = None
-) -> Iterator[Float[np.ndarray, "H W 4"]]:
-    """One premultiplied picture for each moment of the motion, each from its own camera."""
+    gaussians: GaussianHead,
+    motion: Motion,
+    cameras: Iterable[Camera],
+    *,
+    background: Float[np.ndarray, "#H #W 3"] | None,
+    threads: int | None = None,
+) -> Iterator[UInt8[np.ndarray, "H W C"]]:
+    """One picture for each moment of the motion, each from its own camera; RGBA where the background is None."""
     deform = deformation(gaussians)
     for pose, camera in zip(gaussians.poses(motion), cameras, strict=True):
-        yield render_pose(deform, pose, camera, threads=threads)
+        if background is None:
+            picture = render_pose(deform, pose, camera, threads=threads)
+            yield straight_alpha(picture.image, picture.alpha)
+        else:
+            yield render_over(deform, pose, camera, background=background, threads=threads)
 
 
-def composite(
-    picture: Float[np.ndarray, "H W 4"], background: Float[np.ndarray, "#H #W 3"]
-) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture before a background in [0, 1], as bytes."""
-    mixed = picture[..., :3] + (1 - picture[..., 3:]) * background
-    return (mixed.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def straight_alpha(picture: Float[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 4"]:
-    """The picture with colours no longer premultiplied, as bytes, for files with an alpha channel."""
-    color = picture[..., :3] / np.maximum(picture[..., 3:], 1e-4)
-    return (np.concatenate([color, picture[..., 3:]], axis=-1).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+def straight_alpha(image: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W 1"]) -> UInt8[np.ndarray, "H W 4"]:
+    """A premultiplied picture with colours no longer premultiplied, as bytes, for files with an alpha channel."""
+    straight = torch.cat([image / alpha.clamp(min=1e-4), alpha], dim=-1)
+    return (straight.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
 
 
 def background_image(

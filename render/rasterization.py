@@ -103,9 +103,9 @@ def rasterize(
         "Ks": Ks,
         "backgrounds": colors.new_zeros(colors.shape[-1:]) if backgrounds is None else backgrounds,
     }
-    chosen = _choose_backend(backend, means)
+    chosen = choose_backend(backend, means)
     batch = _check(tensors, chosen)
-    _check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
+    check_settings(width, height, near=near, eps2d=eps2d, alpha_max=alpha_max, threads=threads)
     if chosen != "cpu" and (check_finite or means.device.type == "cpu"):
         _cpu.refuse_not_finite({n: _one_batch_dimension(t, batch, len(_TRAILING[n])) for n, t in tensors.items()})
     extra = [camera_depths(means, viewmats)] if depth else []
@@ -141,7 +141,10 @@ def _draw(
     settings: dict[str, Any] = {"near": near, "eps2d": eps2d, "alpha_max": alpha_max}
     if backend == "gsplat":
         return _gsplat.render(tensors, batch, width, height, **settings)
-    flat = [_one_batch_dimension(tensor, batch, len(_TRAILING[name])) for name, tensor in tensors.items()]
+    flat = [
+        _one_batch_dimension(tensor, batch, len(_TRAILING[name]), keep_shared=backend == "cpu")
+        for name, tensor in tensors.items()
+    ]
     if backend == "cpu":
         arguments: list[Any] = [*flat, width, height, near, eps2d, alpha_max, threads, ""]
         image, alpha, _ = _cpu.render(*arguments)
@@ -150,11 +153,12 @@ def _draw(
     return image.reshape(*batch, *image.shape[1:]), alpha.reshape(*batch, *alpha.shape[1:])
 
 
-def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int) -> Tensor:
-    """Broadcasts the leading dimensions to `batch` and makes them one, the cameras."""
-    if tensor.ndim == trailing and not batch:
-        return tensor[None]
+def _one_batch_dimension(tensor: Tensor, batch: tuple[int, ...], trailing: int, *, keep_shared: bool = False) -> Tensor:
+    """Broadcasts the leading dimensions to `batch` and makes them one, the cameras; with `keep_shared` 1 stays 1."""
     shape = tensor.shape[tensor.ndim - trailing :]
+    shared = keep_shared and 0 not in batch and math.prod(tensor.shape[: tensor.ndim - trailing]) == 1
+    if not batch or shared:
+        return tensor.reshape(1, *shape)
     return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
 
 
@@ -180,9 +184,10 @@ def _render_in_torch(
     return image, alpha
 
 
-def _choose_backend(backend: str | None, means: Tensor) -> str:
+def choose_backend(backend: Backend | None, means: Tensor) -> Backend:
+    """The backend asked for, or that of the tensor's device; raises BackendError where it cannot run."""
     device = means.device.type
-    by_device = {"cpu": "cpu", "cuda": "gsplat"}
+    by_device: dict[str, Backend] = {"cpu": "cpu", "cuda": "gsplat"}
     if backend is None and device not in by_device:
         raise BackendError(
             f"no rasteriser backend is made for {device} tensors",
@@ -190,7 +195,7 @@ def _choose_backend(backend: str | None, means: Tensor) -> str:
             found=f"means on {means.device}",
             fix='move the tensors, or pass backend="torch", which runs anywhere and is slow',
         )
-    chosen = backend or (_native.default_backend(means.dtype) if device == "cpu" else by_device[device])
+    chosen: Backend = backend or (_native.default_backend(means.dtype) if device == "cpu" else by_device[device])
     if chosen not in ("cpu", "torch", "gsplat"):
         raise BackendError("no such rasteriser backend", expected='"cpu", "torch" or "gsplat"', found=repr(chosen))
     if chosen == "gsplat":
@@ -247,9 +252,10 @@ def _check(tensors: dict[str, Tensor], backend: str) -> tuple[int, ...]:
         ) from None
 
 
-def _check_settings(
+def check_settings(
     width: int, height: int, *, near: float, eps2d: float, alpha_max: float, threads: int | None
 ) -> None:
+    """Raises InputError for a setting that is out of its range."""
     checks = (
         ("width", width, "1 to 65535 pixels", 1 <= width <= 65535),
         ("height", height, "1 to 65535 pixels", 1 <= height <= 65535),

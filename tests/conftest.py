@@ -17,7 +17,8 @@ from avatar.io.avatar import AvatarInfo, save_avatar
 from avatar.io.take import Take, TakeInfo
 from avatar.models import fetch
 from avatar.motion import Motion
-from avatar.render.playback import composite, render_pose
+from avatar.render.compose import compose
+from avatar.render.playback import render_pose
 from avatar.speech.life import LifeModel
 from avatar.synthetic.clip import ClipSettings, clip_camera, synthetic_motion
 
@@ -129,10 +130,12 @@ def tiny_take(
     labelled = _labelled(tiny_gaussians)
     landmarks = []
     for index, pose in enumerate(tiny_gaussians.poses(tiny_motion)):
-        picture, labels = (render_pose(g, pose, camera) for g in (tiny_gaussians, labelled))
-        take.write_image(index, composite(picture, plate))
-        take.write_mask(index, picture[..., 3])
-        take.write_parts(index, np.where(picture[..., 3] > 0.5, 1 + (labels[..., 1] > labels[..., 0]), 0).astype("u1"))
+        image, alpha, *_ = render_pose(tiny_gaussians, pose, camera)
+        labels = render_pose(labelled, pose, camera).image.numpy()
+        mask = alpha[..., 0].numpy()
+        take.write_image(index, compose(image, alpha, plate))
+        take.write_mask(index, mask)
+        take.write_parts(index, np.where(mask > 0.5, 1 + (labels[..., 1] > labels[..., 0]), 0).astype("u1"))
         vertices = tiny_gaussians.vertices(pose)[: len(open_head.v_template)]
         landmarks.append(_projected(open_head.landmark_positions(vertices[None])[0].numpy(), camera))
     take.write_background((plate * 255 + 0.5).astype(np.uint8))

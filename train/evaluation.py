@@ -8,7 +8,7 @@ import numpy as np
 
 from avatar.errors import InputError
 from avatar.io._files import write_png, writing
-from avatar.render.playback import composite, render_pose
+from avatar.render.playback import render_over
 from avatar.train.baseline import NearestFrames, warped
 from avatar.train.dataset import HEAD
 from avatar.train.metrics import mean_metrics, region_metrics
@@ -59,7 +59,7 @@ def held_out_frames(
     indices = take.split()["test"] if indices is None else indices
     poses = gaussians.poses(take.motion()[indices])
     for index, pose in zip(indices, poses, strict=True):
-        picture = composite(render_pose(gaussians, pose, camera), plate)
+        picture = render_over(gaussians, pose, camera, background=plate)
         yield HeldOutFrame(int(index), take.image(int(index)), picture, head_region(take, int(index)))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
-from avatar.render.rasterization import rasterize
+from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead, shuffled
 from avatar.train.regularizers import Regularizer
@@ -66,9 +66,14 @@ def fit_avatar(
     try:
         for step, frame in zip(steps, frames, strict=True):
             background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
-            residual = None if step >= config.residual_start else torch.zeros(len(gaussians), 10)
-            loss = objective(gaussians, poses[frame.index], frame, background, residual)
+            pose = poses[frame.index]
+            learning = step >= config.residual_start
+            residual = gaussians.residual(pose.condition).detach() if learning else torch.zeros(len(gaussians), 10)
+            loss = objective(gaussians, pose, frame, background, residual.requires_grad_(learning))
             loss.backward()
+            if residual.grad is not None:
+                # The gradient of all components, ten times the size of the others together, stays an outer product.
+                optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
             decay_learning_rates(optimizer, step / config.steps)
             optimizer.step()
             optimizer.zero_grad()
@@ -122,18 +127,15 @@ class Objective:
     ) -> Float[Tensor, ""]:
         """Image loss before a plain `background`, mask loss and penalties; `residual` overrides the pose's own."""
         residual = gaussians.residual(pose.condition) if residual is None else residual
-        world = gaussians(pose, residual)
         height, width = frame.alpha.shape
-        picture = rasterize(
-            world.means,
-            world.quats,
-            world.scales,
-            world.opacities,
-            world.colors,
+        picture = rasterize_rigged(
+            gaussians.rigged(),
+            gaussians.carriers(pose),
             self.viewmat,
             self.K,
-            width,
-            height,
+            width=width,
+            height=height,
+            residual=residual,
             backgrounds=background,
             threads=self.threads,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from avatar.render.playback import composite, render_pose
+from avatar.render.playback import render_over
 from avatar.render.trajectories import orbit
 from avatar.train.evaluation import held_out_frames
 from avatar.train.survey import take_camera
@@ -55,7 +55,7 @@ def orbit_sheet(take: Take, gaussians: GaussianHead, center: Float[np.ndarray, "
     times = np.linspace(-1.5, 1.5, ORBIT_QUARTERS)
     gray = np.full((1, 1, 3), 0.8, np.float32)
     views = orbit(take_camera(take), center, times)
-    return np.concatenate([composite(render_pose(gaussians, pose, view), gray) for view in views], axis=1)
+    return np.concatenate([render_over(gaussians, pose, view, background=gray) for view in views], axis=1)
 
 
 def write_report(path: Path, report: dict[str, Any], pictures: dict[str, UInt8[np.ndarray, "H W 3"]]) -> None:

@@ -157,7 +157,7 @@ def set_consent(output: Path, consent: str) -> None:
 def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: str | None) -> None:
     """Fits the Gaussians and the speech model and writes the avatar."""
     from avatar.cameras import Camera
-    from avatar.render.playback import composite, render_pose
+    from avatar.render.playback import render_over
     from avatar.train.fitting import fit_avatar
     from avatar.train.limits import seen_limits
     from avatar.train.speaking import fit_speaking
@@ -197,7 +197,7 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
             speech=speech.to_tensors() if speech else {},
             life=life.to_tensors(),
             plate=plate,
-            preview=composite(render_pose(gaussians, pose, front), plate / 255.0),
+            preview=render_over(gaussians, pose, front, background=plate / 255.0),
         )
     checkpoint.unlink(missing_ok=True)
 

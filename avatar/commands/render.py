@@ -15,7 +15,7 @@ from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.video import VideoWriter, frame_count
 from avatar.motion import Motion
-from avatar.render.playback import background_image, composite, render_motion, straight_alpha
+from avatar.render.playback import background_image, render_motion
 from avatar.render.trajectories import from_file, orbit, resized
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ def render_video(
         VideoWriter(output, fps=fps, width=view.width, height=view.height, audio=sound, alpha=behind is None) as video,
         progress_bar(label) as progress,
     ):
-        for done, picture in enumerate(render_motion(gaussians, motion, cameras), start=1):
-            video.write(straight_alpha(picture) if behind is None else composite(picture, behind))
+        for done, picture in enumerate(render_motion(gaussians, motion, cameras, background=behind), start=1):
+            video.write(picture)
             progress(done, len(motion))
     size_written = {"width": view.width, "height": view.height}
     return {"output": str(output), "frames": len(motion), "seconds": len(motion) / float(fps), **size_written}

@@ -29,7 +29,7 @@ def motion_features(motion: Motion, head: Head) -> Float[np.ndarray, "T C"]:
     """
     expression = motion.expression
     if head.arkit_to_psi.numel():
-        expression = expression @ np.linalg.pinv(head.arkit_to_psi.cpu().numpy()).T
+        expression = expression @ head.psi_to_arkit.T
     joints = np.concatenate([motion.jaw_pose, motion.leye_pose], axis=1)
     head_rotation = np.concatenate([motion.global_orient, motion.neck_pose], axis=1)
     features = [expression, JOINT_GAIN * joints, motion.eyelids, NECK_GAIN * head_rotation]

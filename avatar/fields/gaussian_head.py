@@ -10,8 +10,7 @@ from torch import nn
 
 from avatar.errors import InputError
 from avatar.fields.condition import motion_features
-from avatar.fields.rig import quat_multiply, rotmat_to_quat, surface_points, triangle_frames
-from avatar.gaussians import Gaussians
+from avatar.fields.rig import RiggedGaussians, place_gaussians, triangle_frames
 from avatar.heads import rotation_matrices
 
 if TYPE_CHECKING:
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.fields.condition import MotionCondition
+    from avatar.gaussians import Gaussians
     from avatar.heads import Head
     from avatar.motion import Motion
 
 # One unit of a residual: position in metres, log-scale, opacity logit, colour logit.
 RESIDUAL_UNITS = torch.tensor([1e-3] * 3 + [0.2] * 3 + [0.5] + [0.3] * 3)
 TORSO_POSITION_UNIT = 4e-3
-# A triangle that opens like an accordion (lip corners, lids) must not blow its Gaussians up with it.
-STRETCH_RANGE = (0.3, 3.0)
 
 REGIONS = ("skin", "scalp", "mouth", "eyes", "torso")
 
@@ -108,13 +106,15 @@ class GaussianHead(nn.Module):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Works out what follows from the buffers: the triangles in use and their sizes at rest."""
-        faces = torch.cat([self.head.faces, self.torso_faces])
-        used, slots = torch.unique(self.triangles, return_inverse=True)
-        self._used_faces, self._slots = faces[used], slots
-        self._corners = faces[self.triangles]
+        """Works out what follows from the buffers: the vertices in use and the triangles' sizes at rest."""
         rest = torch.cat([self._subject.v_template, self.torso_vertices])
-        self._rest_sizes = triangle_frames(rest[self._used_faces]).sizes.clamp_min(1e-5)
+        corners = torch.cat([self.head.faces, self.torso_faces])[self.triangles]
+        self._rest_sizes = triangle_frames(rest[corners]).sizes.clamp_min(1e-5)
+        used, renumbered = torch.unique(corners, return_inverse=True)
+        self._corners = renumbered.int()
+        of_head = used[used < len(self.head.v_template)]
+        self._used_subject = self._subject.subset(of_head)
+        self._used_torso = self.torso_vertices[used[len(of_head) :] - len(self.head.v_template)]
         units = RESIDUAL_UNITS.repeat(len(self.triangles), 1)
         units[self.regions == REGIONS.index("torso"), :3] = TORSO_POSITION_UNIT
         self._units = units
@@ -152,15 +152,36 @@ class GaussianHead(nn.Module):
 
     def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
         """The posed head, then the torso sheet, which turns with the root and moves as the shoulders do; metres."""
-        head = self._subject(expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl)[0]
+        return self._posed(pose, self._subject, self.torso_vertices)
+
+    def carriers(self, pose: Pose) -> Float[Tensor, "U 3"]:
+        """The posed vertices that ``rigged().corners`` refers to: those of a triangle with a Gaussian on it; metres."""
+        return self._posed(pose, self._used_subject, self._used_torso)
+
+    def _posed(self, pose: Pose, subject: Head, torso: Float[Tensor, "M 3"]) -> Float[Tensor, "V 3"]:
+        head = subject(expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl)[0]
         root = rotation_matrices(pose.joints[0, 0])
-        torso = (self.torso_vertices - self._root) @ root.T + self._root + pose.transl + pose.torso
-        return torch.cat([head, torso])
+        shoulders = (torso - self._root) @ root.T + self._root + pose.transl + pose.torso
+        return torch.cat([head, shoulders])
 
     def residual(self, condition: Float[Tensor, " K"]) -> Float[Tensor, "N 10"]:
         """Residuals of all Gaussians for one condition, in units of ``RESIDUAL_UNITS``."""
         count, channels, components = self.residuals.shape
         return (self.residuals.view(count * channels, components) @ condition).view(count, channels)
+
+    def rigged(self) -> RiggedGaussians:
+        """The Gaussians in their triangles' frames, as the fused rasteriser takes them; the tensors are not copied."""
+        return RiggedGaussians(
+            corners=self._corners,
+            barycentric=self.barycentric,
+            rest_sizes=self._rest_sizes,
+            offsets=self.offsets,
+            log_scales=self.log_scales,
+            quats=self.quats,
+            opacity_logits=self.opacity_logits,
+            color_logits=self.color_logits,
+            units=self._units,
+        )
 
     def forward(self, pose: Pose, residual: Float[Tensor, "N 10"] | None = None) -> Gaussians:
         """Gaussians in world space at one moment.
@@ -169,18 +190,5 @@ class GaussianHead(nn.Module):
             pose: The moment.
             residual: Overrides the residuals that the pose's condition asks for.
         """
-        vertices = self.vertices(pose)
-        frames = triangle_frames(vertices[self._used_faces])
-        stretch = (frames.sizes / self._rest_sizes).clamp(*STRETCH_RANGE)[self._slots, None]
-        rotations = frames.rotations[self._slots]
         residual = self.residual(pose.condition) if residual is None else residual
-        residual = residual * self._units
-        offsets = self.offsets + residual[:, :3]
-        anchors = surface_points(vertices, self._corners, self.barycentric)
-        return Gaussians(
-            means=anchors + stretch * (rotations * offsets[:, None, :]).sum(-1),
-            quats=quat_multiply(rotmat_to_quat(frames.rotations)[self._slots], self.quats),
-            scales=stretch * (self.log_scales + residual[:, 3:6]).exp(),
-            opacities=(self.opacity_logits + residual[:, 6]).sigmoid(),
-            colors=(self.color_logits + residual[:, 7:]).sigmoid(),
-        )
+        return place_gaussians(self.rigged(), self.carriers(pose), residual)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -136,6 +138,11 @@ class Head(nn.Module):
         """Rest positions of root, neck, jaw, left eye and right eye, metres."""
         rest = self.J_template[None]
         return rest if betas is None else rest + blend(self.J_shapedirs, betas)
+
+    @cached_property
+    def psi_to_arkit(self) -> Float[np.ndarray, "A E"]:
+        """The least-squares inverse of ``arkit_to_psi``; worked out once, because live playback asks in every frame."""
+        return np.linalg.pinv(self.arkit_to_psi.cpu().numpy())
 
     @property
     def regions(self) -> dict[str, Float[Tensor, " V"]]:

@@ -21,4 +21,9 @@ struct AdamSettings {
 
 void adam_step(const AdamArrays& arrays, const AdamSettings& settings, int threads);
 
+// The same where the gradient is the outer product of rows (count / width) and columns (width), which is not written:
+// arrays.gradient is ignored. Memory is what a step costs, and this saves two passes of it.
+void adam_step_outer(const AdamArrays& arrays, const float* rows, const float* columns, int width,
+                     const AdamSettings& settings, int threads);
+
 }  // namespace headsplat

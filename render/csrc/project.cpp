@@ -3,38 +3,18 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <initializer_list>
 
-#include "simd.h"
+#include "plain.h"
+#include "rig.h"
 #include "thread_pool.h"
 
 namespace headsplat {
 namespace {
 
 constexpr int kChunk = 2048;  // Gaussians a job; a multiple of kLanes
-
-HEADSPLAT_INLINE Vec3 operator+(Vec3 a, Vec3 b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
-HEADSPLAT_INLINE Vec3 operator*(Vec3 a, Real s) { return {a.x * s, a.y * s, a.z * s}; }
-HEADSPLAT_INLINE Vec3 operator*(Vec3 a, Vec3 b) { return {a.x * b.x, a.y * b.y, a.z * b.z}; }
-HEADSPLAT_INLINE Real dot(Vec3 a, Vec3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
-HEADSPLAT_INLINE Vec3 cross(Vec3 a, Vec3 b) {
-  return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
-}
-HEADSPLAT_INLINE Real clamp(Real x, Real low, Real high) {
-  x = x < high ? x : high;
-  return x > low ? x : low;
-}
-HEADSPLAT_INLINE uint32_t float_bits(float x) {
-  uint32_t u;
-  std::memcpy(&u, &x, sizeof u);
-  return u;
-}
-HEADSPLAT_INLINE float bits_float(uint32_t u) {
-  float x;
-  std::memcpy(&x, &u, sizeof x);
-  return x;
-}
 
 // log2 of a positive normal number, for floats to about 1e-6: the mantissa, centred on one, through the series of
 // atanh.
@@ -48,50 +28,23 @@ HEADSPLAT_INLINE float log2_positive(float x) {
 }
 HEADSPLAT_INLINE double log2_positive(double x) { return std::log2(x); }
 
-// Sixteen Gaussians transposed, so that a loop over the lanes vectorises.
-struct alignas(64) Batch {
-  Real mean[3][kLanes], quat[4][kLanes], scale[3][kLanes], opacity[kLanes];
-
-  void put(const Gaussians& in, int lane, int g) {
-    for (int k = 0; k < 3; k++) mean[k][lane] = in.means[3 * g + k];
-    for (int k = 0; k < 4; k++) quat[k][lane] = in.quats[4 * g + k];
-    for (int k = 0; k < 3; k++) scale[k][lane] = in.scales[3 * g + k];
-    opacity[lane] = in.opacities[g];
-  }
-  // A harmless Gaussian, for lanes past the end.
-  void clear(int lane) {
-    for (int k = 0; k < 3; k++) mean[k][lane] = Real(0);
-    for (int k = 0; k < 4; k++) quat[k][lane] = k == 0 ? Real(1) : Real(0);
-    for (int k = 0; k < 3; k++) scale[k][lane] = Real(1);
-    opacity[lane] = Real(0);
-  }
-};
-
-// The number of lanes, hidden from the optimiser: GCC would unroll a loop of known length before vectorising it.
-HEADSPLAT_INLINE int lane_count() {
-  int n = kLanes;
-  __asm__ volatile("" : "+r"(n));
-  return n;
-}
-
 // One Gaussian in the camera: what the forward and the backward pass both need.
 struct Geometry {
-  Vec3 mean;                      // world
-  Real z, inv_z;                  // depth and its reciprocal
-  Real slope_x, slope_y;          // x/z, y/z
-  Real bounded_x, bounded_y;      // the same inside the bounds of the Jacobian
-  Real j00, j02, j11, j12;        // Jacobian of the projection
-  Vec3 world0, world1;            // rows of Jacobian * view rotation
-  Real inv_norm, qw, qx, qy, qz;  // unit quaternion and the factor that made it so
-  Vec3 axis0, axis1, axis2;       // columns of the Gaussian's rotation
-  Vec3 unit0, unit1;              // rows of Jacobian * view rotation * rotation
+  Vec3 mean;                  // world
+  Real z, inv_z;              // depth and its reciprocal
+  Real slope_x, slope_y;      // x/z, y/z
+  Real bounded_x, bounded_y;  // the same inside the bounds of the Jacobian
+  Real j00, j02, j11, j12;    // Jacobian of the projection
+  Vec3 world0, world1;        // rows of Jacobian * view rotation
+  Vec3 axis0, axis1, axis2;   // columns of the Gaussian's rotation
+  Vec3 unit0, unit1;          // rows of Jacobian * view rotation * rotation
   Vec3 scale;
   Vec3 factor0, factor1;  // the same times the scales: the 2D covariance is factor * factor^T + eps2d
 };
 
-HEADSPLAT_INLINE Geometry geometry(const Camera& c, const Batch& in, int l) {
+HEADSPLAT_INLINE Geometry geometry(const Camera& c, const World& in, int l) {
   Geometry g;
-  g.mean = {in.mean[0][l], in.mean[1][l], in.mean[2][l]};
+  g.mean = lane(in.mean, l);
   Real x = dot(c.right, g.mean) + c.translation.x, y = dot(c.down, g.mean) + c.translation.y;
   g.z = dot(c.forward, g.mean) + c.translation.z;
   g.inv_z = Real(1) / (g.z > Real(1e-6) ? g.z : Real(1e-6));
@@ -106,16 +59,10 @@ HEADSPLAT_INLINE Geometry geometry(const Camera& c, const Batch& in, int l) {
   g.world0 = c.right * g.j00 + c.forward * g.j02;
   g.world1 = c.down * g.j11 + c.forward * g.j12;
 
-  Real qw = in.quat[0][l], qx = in.quat[1][l], qy = in.quat[2][l], qz = in.quat[3][l];
-  g.inv_norm = Real(1) / std::sqrt(qw * qw + qx * qx + qy * qy + qz * qz + Real(1e-30));
-  qw *= g.inv_norm, qx *= g.inv_norm, qy *= g.inv_norm, qz *= g.inv_norm;
-  g.qw = qw, g.qx = qx, g.qy = qy, g.qz = qz;
-  g.axis0 = {1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy + qw * qz), 2 * (qx * qz - qw * qy)};
-  g.axis1 = {2 * (qx * qy - qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz + qw * qx)};
-  g.axis2 = {2 * (qx * qz + qw * qy), 2 * (qy * qz - qw * qx), 1 - 2 * (qx * qx + qy * qy)};
-  g.unit0 = {dot(g.world0, g.axis0), dot(g.world0, g.axis1), dot(g.world0, g.axis2)};
-  g.unit1 = {dot(g.world1, g.axis0), dot(g.world1, g.axis1), dot(g.world1, g.axis2)};
-  g.scale = {in.scale[0][l], in.scale[1][l], in.scale[2][l]};
+  g.axis0 = lane(in.axis0, l), g.axis1 = lane(in.axis1, l), g.axis2 = lane(in.axis2, l);
+  g.unit0 = dots(g.axis0, g.axis1, g.axis2, g.world0);
+  g.unit1 = dots(g.axis0, g.axis1, g.axis2, g.world1);
+  g.scale = lane(in.scale, l);
   g.factor0 = g.unit0 * g.scale;
   g.factor1 = g.unit1 * g.scale;
   return g;
@@ -127,7 +74,7 @@ struct alignas(64) Projected {
 };
 
 // Depth comes out negative for a Gaussian that is not drawn: before the near plane, fainter than 1/255, degenerate.
-HEADSPLAT_INLINE void project_lane(const Camera& c, const Settings& s, const Batch& in, Projected& out, int l) {
+HEADSPLAT_INLINE void project_lane(const Camera& c, const Settings& s, const World& in, Projected& out, int l) {
   Geometry g = geometry(c, in, l);
   Real xx = dot(g.factor0, g.factor0), yy = dot(g.factor1, g.factor1), xy = dot(g.factor0, g.factor1);
   // det(F F^T + e I) = |f0 x f1|^2 + e (|f0|^2 + |f1|^2) + e^2, which keeps its digits where a needle would cancel
@@ -158,7 +105,7 @@ HEADSPLAT_INLINE void project_lane(const Camera& c, const Settings& s, const Bat
 
 // The loops over lanes call a function, because GCC turns a structure that is local to a simd loop into an array, and
 // then vectorises nothing.
-void project_batch(const Camera& c, const Settings& s, const Batch& in, Projected& out) {
+void project_batch(const Camera& c, const Settings& s, const World& in, Projected& out) {
   const int n = lane_count();
 #pragma omp simd
   for (int l = 0; l < n; l++) project_lane(c, s, in, out, l);
@@ -178,7 +125,7 @@ Span pixel_span(Real center, Real extent, int size) {
 }
 
 // Stores lane l as Gaussian g, or marks it as not drawn.
-void store_splat(const Gaussians& in, const Projected& p, Real log_alpha_max, int l, int g, RenderState& state) {
+void store_splat(const World& in, const Projected& p, Real log_alpha_max, int l, int g, RenderState& state) {
   state.depth_keys[g] = 0;
   if (!(p.depth[l] > Real(0))) return;
   Span x = pixel_span(p.x[l], p.extent_x[l], state.camera.width);
@@ -194,22 +141,10 @@ void store_splat(const Gaussians& in, const Projected& p, Real log_alpha_max, in
   s.log_cap = std::min(p.log_opacity[l], log_alpha_max);
   s.ridge_x = p.ridge_x[l];
   s.ridge_y = p.ridge_y[l];
-  if (in.channels == 3) std::copy(in.colors + 3 * g, in.colors + 3 * g + 3, s.color);
+  if (state.channels == 3) std::copy(in.colors + 3 * l, in.colors + 3 * l + 3, s.color);
   state.boxes[g] = {static_cast<uint16_t>(x.first / kTile), static_cast<uint16_t>(y.first / kTile),
                     static_cast<uint16_t>(x.last / kTile + 1), static_cast<uint16_t>(y.last / kTile + 1)};
   state.depth_keys[g] = float_bits(static_cast<float>(p.depth[l]));
-}
-
-// Zero for finite input, NaN otherwise: x - x is zero for every finite x.
-HEADSPLAT_INLINE Real nonfinite(const Batch& in, const Real* colors, size_t count) {
-  Real sum = Real(0);
-  const Real* values = in.mean[0];
-  const int total = static_cast<int>(sizeof(Batch) / sizeof(Real));
-#pragma omp simd reduction(+ : sum)
-  for (int i = 0; i < total; i++) sum += values[i] - values[i];
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < count; i++) sum += colors[i] - colors[i];
-  return sum;
 }
 
 bool is_finite(const Camera& c) {
@@ -220,17 +155,18 @@ bool is_finite(const Camera& c) {
 }
 
 // Gradient rows of sixteen Gaussians summed over their tiles, and what the projection made of them.
-struct alignas(64) BatchGradients {
+struct alignas(64) SplatGradients {
   Real sums[kRowMoments][kLanes];  // of alpha gradient times 1, dx, dy, dx^2, dx dy, dy^2
   Real conic_xx[kLanes], conic_xy[kLanes], conic_yy[kLanes];
-  Real mean[3][kLanes], quat[4][kLanes], scale[3][kLanes], opacity[kLanes], view[12][kLanes];
+  Real view[12][kLanes];
 };
 
-HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, BatchGradients& io, int l) {
+HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const World& in, SplatGradients& io, WorldGradients& out,
+                                            int l) {
   Geometry g = geometry(c, in, l);
   Real a = io.conic_xx[l], b = io.conic_xy[l], d = io.conic_yy[l];
   Real v_center_x = a * io.sums[1][l] + b * io.sums[2][l], v_center_y = b * io.sums[1][l] + d * io.sums[2][l];
-  io.opacity[l] = -io.sums[0][l] / in.opacity[l];
+  out.opacity[l] = -io.sums[0][l] / in.opacity[l];
 
   // Through the inverse: v_cov = -conic v_conic conic, all symmetric.
   Real gxx = Real(0.5) * io.sums[3][l], gxy = Real(0.5) * io.sums[4][l], gyy = Real(0.5) * io.sums[5][l];
@@ -243,25 +179,13 @@ HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, Ba
   v0 = v0 * g.scale;
   v1 = v1 * g.scale;
 
-  // Through unit = world * rotation, first to the rotation and its quaternion; e[i][j] is the gradient of entry i, j.
-  Vec3 e0 = g.world0 * v0.x + g.world1 * v1.x, e1 = g.world0 * v0.y + g.world1 * v1.y;
-  Vec3 e2 = g.world0 * v0.z + g.world1 * v1.z;  // columns
-  Real qw = g.qw, qx = g.qx, qy = g.qy, qz = g.qz;
-  Real skew_x = e1.z - e2.y, skew_y = e2.x - e0.z, skew_z = e0.y - e1.x;
-  Real mix_x = e1.z + e2.y, mix_y = e2.x + e0.z, mix_z = e0.y + e1.x;
-  Real vw = 2 * (qx * skew_x + qy * skew_y + qz * skew_z);
-  Real vx = 2 * (qw * skew_x + qy * mix_z + qz * mix_y - 2 * qx * (e1.y + e2.z));
-  Real vy = 2 * (qw * skew_y + qx * mix_z + qz * mix_x - 2 * qy * (e0.x + e2.z));
-  Real vz = 2 * (qw * skew_z + qx * mix_y + qy * mix_x - 2 * qz * (e0.x + e1.y));
-  Real along = vw * qw + vx * qx + vy * qy + vz * qz;
-  io.quat[0][l] = (vw - along * qw) * g.inv_norm;
-  io.quat[1][l] = (vx - along * qx) * g.inv_norm;
-  io.quat[2][l] = (vy - along * qy) * g.inv_norm;
-  io.quat[3][l] = (vz - along * qz) * g.inv_norm;
+  // Through unit = world * rotation, first to the columns of the rotation.
+  put_lane(out.axis0, l, g.world0 * v0.x + g.world1 * v1.x);
+  put_lane(out.axis1, l, g.world0 * v0.y + g.world1 * v1.y);
+  put_lane(out.axis2, l, g.world0 * v0.z + g.world1 * v1.z);
 
   // Then to world = Jacobian * view rotation.
-  Vec3 w0 = g.axis0 * v0.x + g.axis1 * v0.y + g.axis2 * v0.z;
-  Vec3 w1 = g.axis0 * v1.x + g.axis1 * v1.y + g.axis2 * v1.z;
+  Vec3 w0 = combine(g.axis0, g.axis1, g.axis2, v0), w1 = combine(g.axis0, g.axis1, g.axis2, v1);
   Real v_j00 = dot(w0, c.right), v_j02 = dot(w0, c.forward), v_j11 = dot(w1, c.down), v_j12 = dot(w1, c.forward);
 
   // And to the centre in the camera, by way of the projected centre and of the Jacobian. A bounded slope is a constant.
@@ -272,9 +196,8 @@ HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, Ba
             -(c.fx * g.slope_x * v_center_x + c.fy * g.slope_y * v_center_y) * g.inv_z -
                 inv_z2 * (c.fx * v_j00 + c.fy * v_j11) - (Real(1) + free_x) * via_x * g.bounded_x -
                 (Real(1) + free_y) * via_y * g.bounded_y};
-  Vec3 v_mean = c.right * v.x + c.down * v.y + c.forward * v.z;
-  io.mean[0][l] = v_mean.x, io.mean[1][l] = v_mean.y, io.mean[2][l] = v_mean.z;
-  io.scale[0][l] = v_scale.x, io.scale[1][l] = v_scale.y, io.scale[2][l] = v_scale.z;
+  put_lane(out.mean, l, combine(c.right, c.down, c.forward, v));
+  put_lane(out.scale, l, v_scale);
 
   // The view matrix acts on the centre and, through its rotation, on the covariance.
   Vec3 r0 = w0 * g.j00 + g.mean * v.x, r1 = w1 * g.j11 + g.mean * v.y, r2 = w0 * g.j02 + w1 * g.j12 + g.mean * v.z;
@@ -283,14 +206,13 @@ HEADSPLAT_INLINE void project_backward_lane(const Camera& c, const Batch& in, Ba
   io.view[8][l] = r2.x, io.view[9][l] = r2.y, io.view[10][l] = r2.z, io.view[11][l] = v.z;
 }
 
-// Sums the rows of Gaussian g, the moments into lane l and the rest into its colour; false when no pixel gave it a
+// Sums the rows of Gaussian g, the moments into lane l and the rest into v_color; false when no pixel gave it a
 // gradient. kChannels is the state's number of channels, or 0 to ask the state.
 template <int kChannels>
-bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out, Real* v_colors) {
+bool sum_rows(const RenderState& state, int g, int l, SplatGradients& out, Real* v_color) {
   const int channels = kChannels ? kChannels : state.channels;
   const size_t size = kChannels ? (kRowMoments + kChannels + 3) / 4 * 4 : state.row_size();
   Real sums[kRowMoments + kChannels] = {};
-  Real* v_color = v_colors + static_cast<size_t>(g) * channels;
   std::fill(v_color, v_color + channels, Real(0));
   bool hit = false;
   if (state.depth_keys[g]) {
@@ -309,49 +231,47 @@ bool sum_rows(const RenderState& state, int g, int l, BatchGradients& out, Real*
   return hit;
 }
 
-void backward_chunk(const Gaussians& in, const RenderState& state, int begin, int end, const Gradients& out,
-                    double* view_sums) {
-  Batch batch;
-  BatchGradients grads;
+// Zero in the lanes that no pixel saw; their colours are zero already.
+void clear_unseen(WorldGradients& grads, const bool* hit) {
+  Real* rows = grads.mean[0];
+  const int total = static_cast<int>(offsetof(WorldGradients, colors) / sizeof(Real));
+  for (int i = 0; i < total; i += kLanes) {
+    for (int l = 0; l < kLanes; l++) rows[i + l] = hit[l] ? rows[i + l] : Real(0);
+  }
+}
+
+template <class Source>
+void backward_chunk(const Source& source, const RenderState& state, int begin, int end, double* view_sums) {
+  typename Source::Batch batch;
+  World world;
+  SplatGradients splats{};
+  WorldGradients grads;
   for (int first = begin; first < end; first += kLanes) {
     int used = std::min(kLanes, end - first);
-    bool hit[kLanes] = {};
-    bool any_hit = false;
-    for (int l = 0; l < kLanes; l++) {
-      int g = first + l;
-      hit[l] = l < used && (state.channels == 3 ? sum_rows<3>(state, g, l, grads, out.colors)
-                                                : sum_rows<0>(state, g, l, grads, out.colors));
-      any_hit |= hit[l];
-      if (hit[l]) {
-        const Splat& s = state.splats[g];
-        batch.put(in, l, g);
-        grads.conic_xx[l] = s.ux * s.ux * (Real(2) / kLog2E);
-        grads.conic_xy[l] = s.ux * s.uy * (Real(2) / kLog2E);
-        grads.conic_yy[l] = (s.uy * s.uy + s.vy * s.vy) * (Real(2) / kLog2E);
-      } else {
-        batch.clear(l);
-        batch.opacity[l] = Real(1);
-        for (int k = 0; k < kRowMoments; k++) grads.sums[k][l] = Real(0);
-        grads.conic_xx[l] = grads.conic_yy[l] = Real(1);
-        grads.conic_xy[l] = Real(0);
-      }
-    }
-    if (any_hit) {
-      const int n = lane_count();
-#pragma omp simd
-      for (int l = 0; l < n; l++) project_backward_lane(state.camera, batch, grads, l);
-    }
+    bool hit[kLanes] = {}, any_hit = false;
     for (int l = 0; l < used; l++) {
       int g = first + l;
-      for (int k = 0; k < 3; k++) {
-        out.means[3 * g + k] = hit[l] ? grads.mean[k][l] : Real(0);
-        out.scales[3 * g + k] = hit[l] ? grads.scale[k][l] : Real(0);
-      }
-      for (int k = 0; k < 4; k++) out.quats[4 * g + k] = hit[l] ? grads.quat[k][l] : Real(0);
-      out.opacities[g] = hit[l] ? grads.opacity[l] : Real(0);
-      if (out.viewmat && hit[l]) {
-        for (int k = 0; k < 12; k++) view_sums[k] += grads.view[k][l];
-      }
+      Real* v_color = source.color_gradient(grads, g, l);
+      hit[l] =
+          state.channels == 3 ? sum_rows<3>(state, g, l, splats, v_color) : sum_rows<0>(state, g, l, splats, v_color);
+      any_hit |= hit[l];
+      const Splat& s = state.splats[g];
+      splats.conic_xx[l] = s.ux * s.ux * (Real(2) / kLog2E);
+      splats.conic_xy[l] = s.ux * s.uy * (Real(2) / kLog2E);
+      splats.conic_yy[l] = (s.uy * s.uy + s.vy * s.vy) * (Real(2) / kLog2E);
+    }
+    if (!any_hit) {
+      source.backward_unseen(first, used);
+      continue;
+    }
+    source.load(batch, first, used, world);
+    const int n = lane_count();
+#pragma omp simd
+    for (int l = 0; l < n; l++) project_backward_lane(state.camera, world, splats, grads, l);
+    clear_unseen(grads, hit);
+    source.backward(batch, first, used, world, grads);
+    for (int l = 0; l < used; l++) {
+      for (int k = 0; view_sums && hit[l] && k < 12; k++) view_sums[k] += splats.view[k][l];
     }
   }
 }
@@ -375,46 +295,52 @@ Camera make_camera(const Real* viewmat, const Real* K, int width, int height) {
   return c;
 }
 
-bool project(const Gaussians& gaussians, RenderState& state, int threads) {
-  int count = state.count = gaussians.count;
-  state.channels = gaussians.channels;
+template <class Source>
+bool project(const Source& source, RenderState& state, int threads) {
+  int count = state.count = source.count;
+  state.channels = source.channels();
   state.splats.resize(count);
   state.depth_keys.resize(count);
   state.boxes.resize(count);
   const Real log_alpha_max = std::log2(state.settings.alpha_max);
   std::atomic<bool> finite{is_finite(state.camera)};
   parallel_for(count, kChunk, threads, [&](int begin, int end, int) {
-    Batch batch;
+    typename Source::Batch batch;
+    World world;
     Projected projected;
     Real bad = Real(0);
     for (int first = begin; first < end; first += kLanes) {
       int used = std::min(kLanes, end - first);
-      for (int l = 0; l < used; l++) batch.put(gaussians, l, first + l);
-      for (int l = used; l < kLanes; l++) batch.clear(l);
-      size_t channels = static_cast<size_t>(gaussians.channels);
-      bad += nonfinite(batch, gaussians.colors + channels * first, channels * used);
-      project_batch(state.camera, state.settings, batch, projected);
-      for (int l = 0; l < used; l++) store_splat(gaussians, projected, log_alpha_max, l, first + l, state);
+      bad += source.load(batch, first, used, world);
+      project_batch(state.camera, state.settings, world, projected);
+      for (int l = 0; l < used; l++) store_splat(world, projected, log_alpha_max, l, first + l, state);
     }
     if (!(bad == Real(0))) finite = false;
   });
   return finite;
 }
 
-void project_backward(const Gaussians& gaussians, RenderState& state, const Gradients& out, int threads) {
-  int count = gaussians.count, chunks = (count + kChunk - 1) / kChunk;
+template <class Source>
+void project_backward(const Source& source, RenderState& state, Real* v_viewmat, int threads) {
+  int count = source.count, chunks = (count + kChunk - 1) / kChunk;
   double* sums = state.view_sums.resize(static_cast<size_t>(chunks) * 12);
   std::fill(sums, sums + static_cast<size_t>(chunks) * 12, 0.0);
   parallel_for(count, kChunk, threads, [&](int begin, int end, int) {
-    backward_chunk(gaussians, state, begin, end, out, sums + static_cast<size_t>(begin / kChunk) * 12);
+    double* chunk_sums = v_viewmat ? sums + static_cast<size_t>(begin / kChunk) * 12 : nullptr;
+    backward_chunk(source, state, begin, end, chunk_sums);
   });
-  if (!out.viewmat) return;
-  for (int k = 0; k < 16; k++) out.viewmat[k] = Real(0);
+  if (!v_viewmat) return;
+  for (int k = 0; k < 16; k++) v_viewmat[k] = Real(0);
   for (int k = 0; k < 12; k++) {
     double total = 0.0;
     for (int chunk = 0; chunk < chunks; chunk++) total += sums[chunk * 12 + k];
-    out.viewmat[k] = static_cast<Real>(total);
+    v_viewmat[k] = static_cast<Real>(total);
   }
 }
+
+template bool project(const PlainSource&, RenderState&, int);
+template bool project(const RiggedSource&, RenderState&, int);
+template void project_backward(const PlainSource&, RenderState&, Real*, int);
+template void project_backward(const RiggedSource&, RenderState&, Real*, int);
 
 }  // namespace headsplat

@@ -95,14 +95,15 @@ struct RenderState {
 
   Buffer<uint32_t> sort_keys[2], sort_order, histogram, tile_counts;
   Buffer<double> view_sums;
+  Buffer<Real> corner_gradients;
 
   // Six moments of the gradient of alpha, then the gradients of the colour, up to a multiple of four.
   int row_size() const { return (kRowMoments + channels + 3) / 4 * 4; }
 };
 
-// Gradients of the loss, written in full; v_viewmat (4 x 4) may be null.
+// Gradients of the loss by the Gaussians, written in full.
 struct Gradients {
-  Real *means, *quats, *scales, *opacities, *colors, *viewmat;
+  Real *means, *quats, *scales, *opacities, *colors;
 };
 
 }  // namespace headsplat

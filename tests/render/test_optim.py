@@ -181,3 +181,33 @@ def test_refuses_names_it_does_not_know():
         FusedAdam(parameters(), lrs={"colours": 1.0})
     with pytest.raises(InputError, match="means, opacities, scale"):
         FusedAdam(parameters()).group("colours")
+
+
+def test_an_outer_gradient_is_the_gradient_it_stands_for():
+    g = torch.Generator().manual_seed(3)
+    start = torch.randn(700, 10, 7, generator=g)
+    params = [start.clone().requires_grad_() for _ in range(4)]
+    optimizers = [
+        FusedAdam([param], lr=1e-2, threads=threads) for param, threads in zip(params, (1, 1, 2, 1), strict=True)
+    ]
+    for _ in range(3):
+        rows, columns = torch.randn(700, 10, generator=g), torch.randn(7, generator=g)
+        params[0].grad = rows[..., None] * columns
+        optimizers[1].set_outer_gradient(params[1], rows, columns)
+        optimizers[2].set_outer_gradient(params[2], rows, columns)
+        params[3].grad = params[0].grad / 2
+        optimizers[3].set_outer_gradient(params[3], rows / 2, columns)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.equal(params[1], params[0]) and torch.equal(params[2], params[0])
+    torch.testing.assert_close(params[3], params[0])
+    kept = params[1].detach().clone()
+    optimizers[1].step()
+    assert torch.equal(params[1], kept), "a step without a gradient must change nothing"
+
+
+def test_an_outer_gradient_must_fit():
+    param = torch.zeros(5, 10, 7, requires_grad=True)
+    with pytest.raises(InputError, match=r"\(5, 10, 7\)[\s\S]*rows \(5, 7\) and columns \(10,\)"):
+        FusedAdam([param]).set_outer_gradient(param, torch.zeros(5, 7), torch.zeros(10))

@@ -358,3 +358,23 @@ def test_refuses_an_instruction_set_the_machine_lacks():
 
 def test_sources_name_their_instruction_set(isa):
     assert _native.load_library(isa).isa == isa
+
+
+@pytest.mark.parametrize("single", ["means", "viewmats", "both but colors"])
+def test_what_cameras_share_is_not_copied_and_its_gradients_are_summed(single, random_scene):
+    scene = random_scene(60, 24, 20, seed=14)
+    leaves = dict(zip(NAMES, scene.leaves(), strict=True)) | {"backgrounds": torch.rand(3).requires_grad_()}
+    shared = {"means": ("means",), "viewmats": ("viewmats", "backgrounds")}.get(single, (*NAMES, "backgrounds"))
+    batched = {
+        n: t if n in shared and n != "colors" else t.detach().repeat(3, *[1] * t.ndim) for n, t in leaves.items()
+    }
+    batched = {n: t.detach().requires_grad_() for n, t in batched.items()}
+    repeated = {n: t.detach().expand(3, *leaves[n].shape).clone().requires_grad_() for n, t in batched.items()}
+    g = torch.Generator().manual_seed(15)
+    weights = torch.randn(3, 20, 24, 3, generator=g)
+    for tensors in (batched, repeated):
+        (rasterize(**tensors, Ks=scene.Ks, width=24, height=20)[0] * weights).sum().backward()
+    for name, tensor in batched.items():
+        expected = repeated[name].grad
+        expected = expected.sum(0) if tensor.ndim < repeated[name].ndim else expected
+        torch.testing.assert_close(tensor.grad, expected, rtol=1e-4, atol=1e-5, msg=name)

@@ -1,5 +1,6 @@
 """Fitting: a take of known Gaussians is learned, and shows what was held out better than any frame of the take."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,10 @@ import torch
 
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.heads import Head
+from avatar.io.avatar import TRAINED
 from avatar.io.take import Take
+from avatar.render import rasterize
+from avatar.render.losses import l1_dssim
 from avatar.train.config import PRESETS, TrainConfig
 from avatar.train.dataset import read_frame
 from avatar.train.evaluation import evaluate_held_out
@@ -28,6 +32,35 @@ def mean_loss(take: Take, gaussians: GaussianHead, config: TrainConfig) -> float
     with torch.no_grad():
         losses = [objective(gaussians, poses[i], read_frame(take, i), gray) for i in range(0, 27, 3)]
     return float(torch.stack(losses).mean())
+
+
+def test_a_step_is_that_of_the_readable_rig(start: GaussianHead, tiny_take: Take, tiny_config: TrainConfig) -> None:
+    gaussians, plain = deepcopy(start).requires_grad_(True), deepcopy(start).requires_grad_(True)
+    with torch.no_grad():
+        gaussians.residuals.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+        plain.residuals.copy_(gaussians.residuals)
+    objective = Objective.of(tiny_take, gaussians, tiny_config, 1)
+    pose, frame = gaussians.poses(tiny_take.motion())[5], read_frame(tiny_take, 5)
+    background = torch.tensor([0.2, 0.5, 0.7])
+    loss = objective(gaussians, pose, frame, background)
+    loss.backward()
+
+    residual = plain.residual(pose.condition)
+    world = plain(pose, residual)
+    height, width = frame.alpha.shape
+    scene = (world.means, world.quats, world.scales, world.opacities, world.colors)
+    image, alpha, *_ = rasterize(
+        *scene, objective.viewmat, objective.K, width, height, backgrounds=background, threads=1
+    )
+    photometric = l1_dssim(image, frame.over(background, objective.plate), threads=1)
+    mask = (alpha[..., 0] - frame.alpha).square().mean()
+    expected = photometric + tiny_config.alpha_weight * mask + objective.regularizer(plain, residual)
+    expected.backward()
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-6)
+    for name in TRAINED:
+        ours, theirs = getattr(gaussians, name).grad, getattr(plain, name).grad
+        error = float((ours - theirs).norm() / theirs.norm())
+        assert error < 1e-3, f"{name}: {error:.1e}"
 
 
 def test_gaussians_start_on_the_head_and_on_the_clothes(start: GaussianHead, tiny_config: TrainConfig) -> None:

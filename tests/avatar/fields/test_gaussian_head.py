@@ -9,8 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from avatar.errors import InputError
 from avatar.fields.condition import MotionCondition, feature_count
-from avatar.fields.gaussian_head import REGIONS, STRETCH_RANGE, TORSO_POSITION_UNIT, GaussianHead
-from avatar.fields.rig import triangle_frames
+from avatar.fields.gaussian_head import REGIONS, TORSO_POSITION_UNIT, GaussianHead
+from avatar.fields.rig import STRETCH_RANGE, triangle_frames
 from avatar.gaussians import Gaussians
 from avatar.heads import Head
 from avatar.motion import Motion
@@ -110,7 +110,7 @@ def test_a_gaussian_keeps_its_place_on_a_triangle_that_moves(gaussians: Gaussian
         world = gaussians(pose, torch.zeros(len(gaussians), 10))
         anchors = (corners * gaussians.barycentric[..., None]).sum(1)
         offset = (frames.rotations.mT @ (world.means - anchors)[..., None])[..., 0]
-        stretch = (frames.sizes / gaussians._rest_sizes[gaussians._slots]).clamp(*STRETCH_RANGE)
+        stretch = (frames.sizes / gaussians._rest_sizes).clamp(*STRETCH_RANGE)
         local.append(offset / stretch[:, None])
     assert torch.allclose(local[0], gaussians.offsets, atol=1e-5)
     assert torch.allclose(local[1], gaussians.offsets, atol=1e-5)
@@ -184,3 +184,12 @@ def test_a_motion_of_another_basis_is_refused(gaussians: GaussianHead, open_head
     short = replace(still(open_head), expression=np.zeros((2, 5), np.float32))
     with pytest.raises(InputError, match=r"expression coefficients[.\s]+Found: 5"):
         gaussians.poses(short)
+
+
+def test_only_the_vertices_that_carry_gaussians_are_posed(gaussians: GaussianHead, open_head: Head) -> None:
+    nod = replace(still(open_head), neck_pose=np.tile(np.array([0.4, 0, 0], np.float32), (2, 1)))
+    pose = gaussians.poses(nod)[0]
+    carriers, corners = gaussians.carriers(pose), gaussians.rigged().corners
+    assert len(carriers) == len(corners.unique()) < len(open_head.v_template) / 10
+    faces = torch.cat([open_head.faces, gaussians.torso_faces])
+    assert torch.allclose(carriers[corners], gaussians.vertices(pose)[faces[gaussians.triangles]], atol=1e-6)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from avatar.fields.rig import quat_multiply, rotmat_to_quat, surface_points, triangle_frames
+from avatar.fields.rig import quat_multiply, rotmat_to_quat, triangle_frames
 
 SEEDS = st.integers(0, 10_000)
 
@@ -64,10 +64,3 @@ def test_degenerate_triangles_stay_finite() -> None:
     (frames.rotations.sum() + frames.sizes.sum()).backward()
     assert torch.isfinite(frames.rotations).all()
     assert corners.grad is not None
-
-
-def test_surface_points_interpolate_corners() -> None:
-    vertices = torch.eye(3)
-    faces = torch.tensor([[0, 1, 2]])
-    weights = torch.tensor([[0.2, 0.3, 0.5]])
-    assert torch.allclose(surface_points(vertices, faces, weights), weights)

@@ -59,6 +59,7 @@ class Head(nn.Module):
     faces: Tensor
     uv: Tensor
     arkit_to_psi: Tensor
+    psi_to_arkit: Tensor
     J_template: Tensor
     J_shapedirs: Tensor
     vertex_ids: Tensor
@@ -72,6 +73,8 @@ class Head(nn.Module):
         self.eye_look_angles = tuple(float(angle) for angle in layout.eye_look_angles)
         for name in ("v_template", "shapedirs", "exprdirs", "posedirs", "J_regressor", "weights", "uv", "arkit_to_psi"):
             self.register_buffer(name, torch.tensor(getattr(layout, name), dtype=torch.float32))
+        # Least squares, for telling which actions an expression is made of; empty where the model has no ARKit map.
+        self.register_buffer("psi_to_arkit", torch.linalg.pinv(self.arkit_to_psi))
         self.register_buffer("eyelid_dirs", torch.tensor(layout.eyelids, dtype=torch.float32))
         # Half-precision storage leaves weights that sum to 1 within 1e-3 only, which would shrink a translated head.
         self.weights /= self.weights.sum(dim=1, keepdim=True)

@@ -75,7 +75,7 @@ def refine(
     Returns:
         The frames, and the objective before each iteration and at the end.
     """
-    state = _pack(problem, shared, frames)
+    state = pack(problem, shared, frames)
     stiffness, scale = _stiffness(problem, state.shape[1], config=config)
     value = _value(problem, shared, state, config=config, stiffness=stiffness, scale=scale)
     history = [value]
@@ -101,10 +101,10 @@ def refine(
         history.append(value)
         if gain < config.tolerance * value:
             break
-    return _unpack(problem, shared, torch.from_numpy(state.astype(np.float32))), history
+    return unpack(problem, shared, torch.from_numpy(state.astype(np.float32))), history
 
 
-def _pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarray, "T n"]:
+def pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarray, "T n"]:
     """Unknowns in coordinates whose accelerations are penalised, so that smoothness is exactly quadratic."""
     with torch.no_grad():
         rotations = problem.camera.rotations(shared, frames)
@@ -114,8 +114,8 @@ def _pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarra
         return torch.cat(columns, dim=1).double().numpy()
 
 
-def _unpack(problem: Problem, shared: Shared, state: Float[Tensor, "T n"]) -> PerFrame:
-    """The inverse of `_pack`."""
+def unpack(problem: Problem, shared: Shared, state: Float[Tensor, "T n"]) -> PerFrame:
+    """The inverse of `pack`."""
     neck = rotation_matrices(state[:, NECK])
     frames = PerFrame(
         neck=neck[:, :, :2],
@@ -185,11 +185,13 @@ def _value(
         total = 0.0
         for start in range(0, len(state), CHUNK):
             rows = slice(start, start + CHUNK)
-            pixels = problem.camera.pixels(problem.model, shared, _unpack(problem, shared, values[rows]))
+            pixels = problem.camera.pixels(problem.model, shared, unpack(problem, shared, values[rows]))
             squared = ((pixels - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
             loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
             total += float((loss * problem.weight[rows]).sum(dtype=torch.float64))
     total *= _share(problem)
+    if problem.photometric is not None:
+        total += problem.photometric.value(state)
     prior = _priors(problem, state, config=config)[0]
     return total + prior + 0.5 * float((state * _smoothed(stiffness, state) * scale).sum())
 
@@ -228,11 +230,14 @@ def _priors(
 def _quadratic(
     problem: Problem, shared: Shared, state: Float[np.ndarray, "T n"], *, config: TrackingConfig
 ) -> Quadratic:
-    """Reweighted least squares of the landmarks plus the priors."""
+    """Reweighted least squares of the landmarks, the priors, and the pictures where they are used."""
     count = state.shape[1]
     _, gradient, diagonal = _priors(problem, state, config=config)
     blocks = np.zeros((len(state), count, count))
     blocks[:, np.arange(count), np.arange(count)] = diagonal
+    if problem.photometric is not None:
+        gradient += problem.photometric.slope(state)
+        blocks += problem.photometric.blocks
     values = torch.from_numpy(state.astype(np.float32))
     unit = 100 / problem.unit
     for start in range(0, len(state), CHUNK):
@@ -255,9 +260,9 @@ def _slopes(
     camera, model = problem.camera, problem.model
 
     def posed(values: Tensor) -> Tensor:
-        return camera.points(model, shared, _unpack(problem, shared, values))
+        return camera.points(model, shared, unpack(problem, shared, values))
 
-    frames = _unpack(problem, shared, state)
+    frames = unpack(problem, shared, state)
     points = camera.points(model, shared, frames)
     depth = (shared.log_focal + frames.place[:, 2]).exp()
     moves = torch.zeros(len(state), POSE, *points.shape[1:])

@@ -41,6 +41,39 @@ class Silhouettes:
 
 
 @dataclass(frozen=True)
+class Photometric:
+    """What the pictures say of n unknowns in T frames, to second order.
+
+    Attributes:
+        state: (T, n) the unknowns it was worked out at, as the Gauss-Newton solver packs them.
+        gradient: (T, n) there.
+        hessian: (n, n) shared by all frames.
+        trust: (T,) factor on the Hessian: each frame's weight, 0 where its picture is not used.
+    """
+
+    state: Float[np.ndarray, "T n"]
+    gradient: Float[np.ndarray, "T n"]
+    hessian: Float[np.ndarray, "n n"]
+    trust: Float[np.ndarray, " T"]
+
+    @property
+    def blocks(self) -> Float[np.ndarray, "T n n"]:
+        """The Hessian of every frame."""
+        return self.trust[:, None, None] * self.hessian
+
+    def slope(self, state: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T n"]:
+        """The gradient at another state."""
+        return self.gradient + self.trust[:, None] * ((state - self.state) @ self.hessian)
+
+    def value(self, state: Float[np.ndarray, "T n"]) -> float:
+        """The term at another state, less its value at `self.state`."""
+        return 0.5 * float(((state - self.state) * (self.gradient + self.slope(state))).sum())
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Photometric:
+        return replace(self, state=self.state[rows], gradient=self.gradient[rows], trust=self.trust[rows])
+
+
+@dataclass(frozen=True)
 class Problem:
     """What one batch is fitted to.
 
@@ -56,6 +89,7 @@ class Problem:
         focal: Median of the focal length's prior, pixels.
         iris: Diameter of an average person's iris landmarks on the model, metres.
         silhouettes: Masks, if they are used.
+        photometric: The pictures, if they are used; the Gauss-Newton solver alone knows them.
     """
 
     model: PointModel
@@ -69,6 +103,7 @@ class Problem:
     focal: float
     iris: float
     silhouettes: Silhouettes | None = None
+    photometric: Photometric | None = None
 
 
 def solve(

@@ -144,6 +144,22 @@ def eye_poses(shared: Shared, frames: PerFrame) -> tuple[Float[Tensor, "T 3"], F
     )
 
 
+def frames_of(motion: Motion, shared: Shared, camera: Pinhole, *, head: Head) -> PerFrame:
+    """The inverse of `to_motion`; an expression becomes the nearest one that the head model's actions make."""
+    joints = torch.as_tensor(motion.pose, dtype=torch.float32)
+    rotations = rotation_matrices(joints)
+    moved = torch.as_tensor(motion.transl, dtype=torch.float32) + camera.turned_anchor(rotations)
+    expression = torch.as_tensor(motion.expression, dtype=torch.float32)
+    return PerFrame(
+        neck=rotations[:, 1, :, :2],
+        place=torch.cat([moved[:, :2], (-moved[:, 2:]).log() - shared.log_focal], 1),
+        jaw=joints[:, 2],
+        gaze=joints[:, 3, :2] + torch.stack([torch.zeros(()), shared.vergence]),
+        lids=torch.as_tensor(motion.eyelids, dtype=torch.float32),
+        actions=(expression @ head.psi_to_arkit.T).relu() if camera.arkit else expression,
+    )
+
+
 def to_motion(
     shared: Shared, frames: PerFrame, camera: Pinhole, *, head: Head, time: Float[np.ndarray, " T"]
 ) -> Motion:

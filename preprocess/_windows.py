@@ -30,6 +30,7 @@ def subset(problem: Problem, rows: np.ndarray | slice) -> Problem:
         target=problem.target[index],
         weight=problem.weight[index],
         silhouettes=None,
+        photometric=None if problem.photometric is None else problem.photometric[rows],
     )
 
 

@@ -49,7 +49,7 @@ class TrackingResult:
         motion: The head's motion, one row per frame.
         focal: Focal length in pixels.
         landmarks: (T, 478, 2) pixels where the model puts the landmarks, corrections included.
-        offsets: (478, 3) corrections of the landmark embedding for this person, metres at rest.
+        shared: What all frames have in common, corrections of the landmark embedding for this person among it.
         report: Figures for the capture report, plain JSON values.
         history: Objective at every twentieth step of the pass that fits the shared unknowns.
     """
@@ -57,7 +57,7 @@ class TrackingResult:
     motion: Motion
     focal: float
     landmarks: Float[np.ndarray, "T 478 2"]
-    offsets: Float[np.ndarray, "478 3"]
+    shared: Shared
     report: dict[str, Any]
     history: list[float]
 
@@ -86,6 +86,7 @@ def track(
     observations = Observations.of_take(take)
     result = track_observations(observations, head, config=config, masks=take.mask, progress=progress)
     take.write_motion(result.motion, focal=result.focal)
+    take.write_tracking({name: value.numpy() for name, value in vars(result.shared).items()})
     take.record(STAGE, **result.report)
     return result.report
 
@@ -120,8 +121,10 @@ def track_observations(
             fix="film the face from the front, in even light, with nothing in front of it",
         )
     started = clock.perf_counter()
-    with _one_thread():
-        problem, shared, frames = _set_up(observations, head, config=config)
+    with one_thread():
+        problem = tracking_problem(observations, head, config=config)
+        shared = initial_shared(problem.model, focal=problem.focal)
+        frames = _first_guess(observations, head, problem, points=problem.model.rest)
         steps = _Steps(progress, len(frames), config)
         learnt = _learnt(problem.weight.numpy(), config=config)
         rows = learnt[evenly(len(learnt), config.shared_frames)]
@@ -142,28 +145,41 @@ def track_observations(
         for name, value in vars(solved).items():
             getattr(frames, name)[torch.from_numpy(rows)] = value
         frames = solve_windows(problem, shared, frames, config=config, progress=steps.part)
-        with torch.no_grad():
-            pixels = [problem.camera.pixels(problem.model, shared, part) for part in batches(frames, config=config)]
-            landmarks = torch.cat(pixels).transpose(1, 2).numpy()
+        landmarks = modelled_landmarks(problem, shared, frames, config=config)
     steps.finish()
-    report = tracking_report(
-        observations.pixels,
-        landmarks,
-        weight=observations.weight,
-        time=observations.time,
-        held_out=int(learnt[-1]) + 1,
-        config=config,
-    )
+    report = report_of(observations, landmarks, config=config)
     report |= _camera_figures(shared, frames, width=observations.width)
     seconds = clock.perf_counter() - started
     report |= {"seconds": seconds, "frames_per_second": len(frames) / seconds}
     motion = to_motion(shared, frames, problem.camera, head=head, time=observations.time)
-    offsets = shared.offsets.T.contiguous().numpy()
-    return TrackingResult(motion, report["focal"], landmarks, offsets, report, history)
+    return TrackingResult(motion, report["focal"], landmarks, shared, report, history)
 
 
-def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -> tuple[Problem, Shared, PerFrame]:
-    """The whole clip as one problem, and the first guess of its solution."""
+def modelled_landmarks(
+    problem: Problem, shared: Shared, frames: PerFrame, *, config: TrackingConfig
+) -> Float[np.ndarray, "T 478 2"]:
+    """Pixels where the solution puts the landmarks."""
+    with torch.no_grad():
+        pixels = [problem.camera.pixels(problem.model, shared, part) for part in batches(frames, config=config)]
+        return torch.cat(pixels).transpose(1, 2).numpy()
+
+
+def report_of(
+    observations: Observations, landmarks: Float[np.ndarray, "T 478 2"], *, config: TrackingConfig
+) -> dict[str, Any]:
+    """Figures of a solution that puts the landmarks there."""
+    return tracking_report(
+        observations.pixels,
+        landmarks,
+        weight=observations.weight,
+        time=observations.time,
+        held_out=int(_learnt(observations.weight, config=config)[-1]) + 1,
+        config=config,
+    )
+
+
+def tracking_problem(observations: Observations, head: Head, *, config: TrackingConfig) -> Problem:
+    """The whole clip as one problem."""
     model = PointModel.landmarks(head, components=min(config.identity_components, head.shapedirs.shape[2]))
     weight, pixels = observations.weight, observations.pixels
     # What is held out must not even set the scale of the errors.
@@ -190,8 +206,7 @@ def _set_up(observations: Observations, head: Head, *, config: TrackingConfig) -
     )
     frames = _first_guess(observations, head, problem, points=model.rest)
     pixels_a_metre = float((-frames.place[:, 2]).exp()[torch.from_numpy(learnt)].median())
-    problem = replace(problem, focal=config.distance * pixels_a_metre)
-    return problem, initial_shared(model, focal=problem.focal), frames
+    return replace(problem, focal=config.distance * pixels_a_metre)
 
 
 def _first_guess(observations: Observations, head: Head, problem: Problem, *, points: Float[Tensor, "3 L"]) -> PerFrame:
@@ -245,7 +260,8 @@ def _camera_figures(shared: Shared, frames: PerFrame, *, width: int) -> dict[str
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Keeps torch on one thread for a while."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

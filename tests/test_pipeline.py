@@ -44,7 +44,7 @@ def test_a_video_becomes_an_avatar_that_says_something_else(
     cli.main(["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"])
     said = capsys.readouterr()
     report = json.loads(said.out)
-    stages = ["ingest", "tracking", "shoulders", "overlay", "features", "training", "speech", "evaluation"]
+    stages = ["ingest", "tracking", "shoulders", "refinement", "overlay", "features", "training", "speech", "evaluation"]
     assert list(report["stages"]) == stages == list(json.loads((output / "job.json").read_text())["stages"])
     assert report["held_out"]["video_driven"]["psnr"] > 15
     assert report["tracking"]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avatar.fields.sampling import Sampling
+
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How an avatar is fitted to a take.
+class TrainConfig(Sampling):
+    """How an avatar is fitted to a take; the seed is also that of the order of frames and of the random backgrounds.
 
     Attributes:
-        gaussians: Number of Gaussians on the head.
-        torso_gaussians: Number of Gaussians on the torso sheet below the collar.
-        components: Number of linear residual components driven by the motion.
         steps: Optimiser steps, one frame each.
         residual_start: Step from which the residuals learn; before it the rig alone explains the frames.
-        mouth_density: How many times denser than elsewhere the mouth region is sampled.
         dssim_weight: Share of D-SSIM in the image loss; the rest is L1.
         alpha_weight: Weight of the squared error against the soft mask.
         lr_offsets: Learning rate of the positions, metres per step; decays to 2 %.
@@ -25,15 +23,10 @@ class TrainConfig:
         lr_colors: Learning rate of the colour logits.
         lr_residuals: Learning rate of the residual components.
         checkpoint_every: Steps between checkpoints.
-        seed: Seed of sampling, of the order of frames and of the random backgrounds.
     """
 
-    gaussians: int = 15000
-    torso_gaussians: int = 3000
-    components: int = 16
     steps: int = 2000
     residual_start: int = 300
-    mouth_density: float = 3.0
     dssim_weight: float = 0.2
     alpha_weight: float = 0.1
     lr_offsets: float = 4e-5
@@ -43,7 +36,6 @@ class TrainConfig:
     lr_colors: float = 1e-2
     lr_residuals: float = 4e-3
     checkpoint_every: int = 500
-    seed: int = 0
 
 
 PRESETS = {

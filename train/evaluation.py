@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from avatar.errors import InputError
+from avatar.fields.survey import take_camera
 from avatar.io._files import write_png, writing
 from avatar.render.playback import render_over
 from avatar.train.baseline import NearestFrames, warped
 from avatar.train.dataset import HEAD
 from avatar.train.metrics import mean_metrics, region_metrics
-from avatar.train.survey import take_camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from avatar.fields.regularizers import Regularizer
+from avatar.fields.sampling import initial_head
+from avatar.fields.survey import take_camera
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead, shuffled
-from avatar.train.regularizers import Regularizer
-from avatar.train.sampling import initial_head
-from avatar.train.survey import take_camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from avatar.fields.survey import take_camera
 from avatar.render.playback import render_over
 from avatar.render.trajectories import orbit
 from avatar.train.evaluation import held_out_frames
-from avatar.train.survey import take_camera
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

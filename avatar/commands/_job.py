@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
-PREPROCESSING = ("ingest", "tracking", "shoulders", "overlay", "features")
+PREPROCESSING = ("ingest", "tracking", "shoulders", "refinement", "overlay", "features")
 TRAINING = ("training", "speech", "evaluation")
 # The stages that a setting reaches: they run again when it changes.
-REACH = {"head": (*PREPROCESSING[1:4], *TRAINING), "take": TRAINING, "train": TRAINING}
+REACH = {"head": (*PREPROCESSING[1:5], *TRAINING), "take": TRAINING, "train": TRAINING}
 
 
 @dataclass

@@ -103,6 +103,7 @@ def create(video: Path, output: Path, preset: str, *, size: int, consent: str | 
 def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
     """Everything up to a tracked take with its speech features; what is done is skipped."""
     from avatar.preprocess.ingest import ingest
+    from avatar.preprocess.photometric import refine_take
     from avatar.preprocess.shoulders import track_shoulders
     from avatar.preprocess.tracking import track
     from avatar.preprocess.tracking_overlay import tracking_overlay
@@ -119,6 +120,9 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)
+    if not job.done("refinement"):
+        with job.stage(output, "refinement"), progress_bar("refine the tracking") as progress:
+            refine_take(take, load_head(HEAD), progress=progress)
     if not job.done("overlay"):
         with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
             tracking_overlay(take, folder / "tracking.mp4", head=load_head(take.info.head_id), progress=progress)
@@ -243,11 +247,18 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
 
 
 def tracking_figures(take: Take) -> dict[str, Any]:
-    """The tracker's figures; its frames per second count everything from the clip to the motion."""
+    """The figures of the motion as it is used; frames per second count everything from the clip to the motion.
+
+    ``frames_per_second`` is without photometric refinement, ``refined_frames_per_second`` with it.
+    """
     stages = take.info.stages
     if "tracking" not in stages:
         return {"note": "the motion was not made by this tracker"}
-    figures = dict(stages["tracking"].detail)
+    refined = stages["refinement"].detail if "refinement" in stages else {}
+    figures = stages["tracking"].detail | refined
     seconds = sum(stages[name].seconds for name in ("ingest", "tracking", "shoulders") if name in stages)
     fit = {"fit_frames_per_second": figures.get("frames_per_second")}
-    return figures | fit | {"frames_per_second": len(take) / seconds if seconds else 0.0}
+    rates = {"frames_per_second": len(take) / seconds if seconds else 0.0}
+    if refined:
+        rates["refined_frames_per_second"] = len(take) / (seconds + stages["refinement"].seconds)
+    return figures | fit | rates

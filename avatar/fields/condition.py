@@ -27,13 +27,20 @@ def motion_features(motion: Motion, head: Head) -> Float[np.ndarray, "T C"]:
 
     The expression enters as ARKit weights where the head model has them, else as its own coefficients.
     """
-    expression = motion.expression
-    if head.arkit_to_psi.numel():
+    parts = (motion.expression, motion.pose, motion.eyelids)
+    values = (torch.as_tensor(part, dtype=torch.float32, device=head.v_template.device) for part in parts)
+    return condition_features(head, *values).cpu().numpy()
+
+
+def condition_features(
+    head: Head, expression: Float[Tensor, "T E"], joints: Float[Tensor, "T 5 3"], eyelids: Float[Tensor, "T 2"]
+) -> Float[Tensor, "T C"]:
+    """`motion_features` of a motion's parts; differentiable."""
+    if head.psi_to_arkit.numel():
         expression = expression @ head.psi_to_arkit.T
-    joints = np.concatenate([motion.jaw_pose, motion.leye_pose], axis=1)
-    head_rotation = np.concatenate([motion.global_orient, motion.neck_pose], axis=1)
-    features = [expression, JOINT_GAIN * joints, motion.eyelids, NECK_GAIN * head_rotation]
-    return np.concatenate(features, axis=1).astype(np.float32)
+    root, neck, jaw, left_eye, _ = joints.unbind(1)
+    features = [expression, JOINT_GAIN * jaw, JOINT_GAIN * left_eye, eyelids, NECK_GAIN * root, NECK_GAIN * neck]
+    return torch.cat(features, dim=1)
 
 
 def feature_count(head: Head) -> int:

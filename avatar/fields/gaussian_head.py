@@ -70,6 +70,11 @@ class GaussianHead(nn.Module):
     triangles: Tensor
     barycentric: Tensor
     regions: Tensor
+    _rest_sizes: Tensor
+    _corners: Tensor
+    _used_torso: Tensor
+    _units: Tensor
+    _root: Tensor
 
     def __init__(
         self,
@@ -109,16 +114,21 @@ class GaussianHead(nn.Module):
         """Works out what follows from the buffers: the vertices in use and the triangles' sizes at rest."""
         rest = torch.cat([self._subject.v_template, self.torso_vertices])
         corners = torch.cat([self.head.faces, self.torso_faces])[self.triangles]
-        self._rest_sizes = triangle_frames(rest[corners]).sizes.clamp_min(1e-5)
+        rest_sizes = triangle_frames(rest[corners]).sizes.clamp_min(1e-5)
         used, renumbered = torch.unique(corners, return_inverse=True)
-        self._corners = renumbered.int()
         of_head = used[used < len(self.head.v_template)]
         self._used_subject = self._subject.subset(of_head)
-        self._used_torso = self.torso_vertices[used[len(of_head) :] - len(self.head.v_template)]
-        units = RESIDUAL_UNITS.repeat(len(self.triangles), 1)
+        units = RESIDUAL_UNITS.to(self.regions.device).repeat(len(self.triangles), 1)
         units[self.regions == REGIONS.index("torso"), :3] = TORSO_POSITION_UNIT
-        self._units = units
-        self._root = self._subject.joints()[0, 0]
+        # They follow the module to another device, and are not stored with it.
+        for name, value in (
+            ("_rest_sizes", rest_sizes),
+            ("_corners", renumbered.int()),
+            ("_used_torso", self.torso_vertices[used[len(of_head) :] - len(self.head.v_template)]),
+            ("_units", units),
+            ("_root", self._subject.joints()[0, 0]),
+        ):
+            self.register_buffer(name, value, persistent=False)
 
     def __len__(self) -> int:
         return len(self.triangles)
@@ -140,9 +150,10 @@ class GaussianHead(nn.Module):
                 found=str(motion.expression.shape[1]),
                 fix="make the motion file again",
             )
-        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head)))
+        device = self.offsets.device
+        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head), device=device))
         tensors = [
-            torch.as_tensor(value, dtype=torch.float32)
+            torch.as_tensor(value, dtype=torch.float32, device=device)
             for value in (motion.expression, motion.pose, motion.eyelids, motion.transl, motion.torso)
         ]
         return [

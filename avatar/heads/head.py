@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -45,6 +43,7 @@ class Head(nn.Module):
         regions: (V,) weights in [0, 1] of painted regions, by name.
         arkit_names: The A ARKit actions in the expression basis.
         arkit_to_psi: (E, A); ``expression = arkit_to_psi @ weights``.
+        psi_to_arkit: (A, E) its least-squares inverse.
         jaw_open_angle: Jaw rotation about +x at jawOpen = 1, radians.
         eye_look_angles: Eye rotation at eyeLookUp, Down, In and Out = 1, radians.
         iris_angle: Half-angle of the iris from the eyeball's centre, radians.
@@ -61,6 +60,7 @@ class Head(nn.Module):
     faces: Tensor
     uv: Tensor
     arkit_to_psi: Tensor
+    psi_to_arkit: Tensor
     J_template: Tensor
     J_shapedirs: Tensor
     vertex_ids: Tensor
@@ -74,6 +74,8 @@ class Head(nn.Module):
         self.eye_look_angles = tuple(float(angle) for angle in layout.eye_look_angles)
         for name in ("v_template", "shapedirs", "exprdirs", "posedirs", "J_regressor", "weights", "uv", "arkit_to_psi"):
             self.register_buffer(name, torch.tensor(getattr(layout, name), dtype=torch.float32))
+        # Worked out once, because live playback asks in every frame.
+        self.register_buffer("psi_to_arkit", torch.linalg.pinv(self.arkit_to_psi), persistent=False)
         self.register_buffer("eyelid_dirs", torch.tensor(layout.eyelids, dtype=torch.float32))
         # Half-precision storage leaves weights that sum to 1 within 1e-3 only, which would shrink a translated head.
         self.weights /= self.weights.sum(dim=1, keepdim=True)
@@ -138,11 +140,6 @@ class Head(nn.Module):
         """Rest positions of root, neck, jaw, left eye and right eye, metres."""
         rest = self.J_template[None]
         return rest if betas is None else rest + blend(self.J_shapedirs, betas)
-
-    @cached_property
-    def psi_to_arkit(self) -> Float[np.ndarray, "A E"]:
-        """The least-squares inverse of ``arkit_to_psi``; worked out once, because live playback asks in every frame."""
-        return np.linalg.pinv(self.arkit_to_psi.cpu().numpy())
 
     @property
     def regions(self) -> dict[str, Float[Tensor, " V"]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SPEECH_RATE = 16000
 COMPLETE = "complete"
+TRACKING_KEYS = ("betas", "log_focal", "offsets", "root", "vergence")
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,14 @@ class Take:
         for name, indices in self.split().items():
             file = self.path / f"transforms_{name}.json"
             writing(file, lambda f, rows=indices: write_transforms(f, self.info, times=self.times, indices=rows))
+
+    def tracking(self) -> dict[str, np.ndarray]:
+        """What the tracker found of the clip as a whole; raises InputError before tracking."""
+        return self._read("tracking.npz", *TRACKING_KEYS)
+
+    def write_tracking(self, values: Mapping[str, np.ndarray]) -> None:
+        """Stores what the tracker found of the clip as a whole: arrays by the names of `TRACKING_KEYS`."""
+        self._save("tracking.npz", {name: values[name] for name in TRACKING_KEYS})
 
     def speech(self) -> Float32[np.ndarray, " N"] | None:
         """The sound as 16 kHz mono from the first frame on, or None where the recording has none."""

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from avatar.fields.gaussian_head import GaussianHead
+from avatar.fields.sampling import initial_head
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint
 from avatar.train.config import TrainConfig
 from avatar.train.fitting import fit_avatar, make_optimizer
-from avatar.train.sampling import initial_head
 
 STEPS, STOP = 9, 5
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
+from avatar.fields.sampling import initial_head
 from avatar.heads import Head
 from avatar.io.avatar import TRAINED
 from avatar.io.take import Take
@@ -17,7 +18,6 @@ from avatar.train.config import PRESETS, TrainConfig
 from avatar.train.dataset import read_frame
 from avatar.train.evaluation import evaluate_held_out
 from avatar.train.fitting import Objective, decay_learning_rates, fit_avatar, make_optimizer
-from avatar.train.sampling import initial_head
 
 
 @pytest.fixture(scope="module")

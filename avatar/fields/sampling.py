@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +11,16 @@ from scipy.spatial import KDTree
 
 from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
-from avatar.train.survey import require_shown, survey
-from avatar.train.torso import torso_sheet
+from avatar.fields.survey import require_shown, survey
+from avatar.fields.torso import torso_sheet
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from avatar.fields.survey import Survey
     from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.motion import Motion
-    from avatar.train.config import TrainConfig
-    from avatar.train.survey import Survey
 
 BACK_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
@@ -35,6 +35,25 @@ INITIAL_OVERLAP = 0.75
 SCALE_RANGE = (3e-4, 4e-3)
 TORSO_SCALE_RANGE = (1e-3, 8e-3)
 FLATNESS = 0.35
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many Gaussians there are, and where.
+
+    Attributes:
+        gaussians: Number of Gaussians on the head.
+        torso_gaussians: Number of Gaussians on the torso sheet below the collar.
+        components: Number of linear residual components driven by the motion.
+        mouth_density: How many times denser than elsewhere the mouth region is sampled.
+        seed: Seed of the sampling.
+    """
+
+    gaussians: int = 15000
+    torso_gaussians: int = 3000
+    components: int = 16
+    mouth_density: float = 3.0
+    seed: int = 0
 
 
 def landmark_points(head: Head, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "478 3"]:
@@ -89,7 +108,7 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     return weight, region
 
 
-def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: TrainConfig) -> GaussianHead:
+def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: Sampling) -> GaussianHead:
     """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`."""
     seen = survey(take, head, motion, indices)
     root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()

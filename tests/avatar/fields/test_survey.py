@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from avatar.errors import InputError
+from avatar.fields.sampling import densities
+from avatar.fields.survey import Survey, posed_vertices, project, survey, take_camera
+from avatar.fields.torso import sheet_surface, torso_sheet
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.motion import Motion
 from avatar.train.limits import seen_limits
-from avatar.train.sampling import densities
-from avatar.train.survey import Survey, posed_vertices, project, survey, take_camera
-from avatar.train.torso import sheet_surface, torso_sheet
 
 COLLAR = -0.13
 

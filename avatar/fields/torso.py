@@ -13,14 +13,14 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from avatar.train.survey import FRAMES, require_shown, take_camera
+from avatar.fields.survey import FRAMES, require_shown, take_camera
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from avatar.fields.survey import Survey
     from avatar.io.take import Take
     from avatar.motion import Motion
-    from avatar.train.survey import Survey
 
 CELL = 6e-3
 HALF_WIDTH, HEIGHT = 0.33, 0.36

@@ -1,0 +1,209 @@
+"""A plain avatar of the person, learned quickly at small size: what photometric refinement compares the frames with."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from avatar.cameras import Camera
+from avatar.fields.condition import condition_features
+from avatar.fields.gaussian_head import Pose
+from avatar.fields.regularizers import Regularizer
+from avatar.fields.sampling import initial_head
+from avatar.render.losses import l1_dssim
+from avatar.render.optim import FusedAdam
+from avatar.render.rigged import rasterize_rigged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from avatar.fields.gaussian_head import GaussianHead
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.motion import Motion
+    from avatar.preprocess.refinement_config import RefinementConfig
+
+HEAD = 1
+# Learning rates at the first step; all decay to a tenth, positions to a fiftieth.
+RATES = {
+    "offsets": 4e-5, "log_scales": 8e-3, "quats": 2e-3, "opacity_logits": 2e-2, "color_logits": 1e-2, "residuals": 4e-3,
+}  # fmt: skip
+DECAY, POSITION_DECAY = 0.1, 0.02
+ALPHA_WEIGHT = 0.1
+# Blur of the region's edge in pixels, so that a silhouette pulls on the head from both sides.
+EDGE = 1.0
+
+
+class SmallFrames:
+    """The used frames of a take at small size, on disk: memory stays flat in the clip's length.
+
+    Attributes:
+        images: (T, h, w, 3) sRGB bytes.
+        masks: (T, h, w) soft person mask, 255 is the person.
+        regions: (T, h, w) where the head is compared, 255 is all of the weight.
+    """
+
+    def __init__(self, take: Take, side: int, folder: Path) -> None:
+        factor = min(1.0, side / max(take.info.width, take.info.height))
+        self.width, self.height = round(take.info.width * factor), round(take.info.height * factor)
+        shape = (len(take), self.height, self.width)
+        self.images = np.memmap(folder / "images", np.uint8, "w+", shape=(*shape, 3))
+        self.masks = np.memmap(folder / "masks", np.uint8, "w+", shape=shape)
+        self.regions = np.memmap(folder / "regions", np.uint8, "w+", shape=shape)
+        self.plate = torch.from_numpy(self._small(take.background())).float() / 255
+
+        def read(index: int) -> None:
+            mask = self._small(np.asarray(take.mask(index), np.float32))
+            head = cv2.resize(take.parts(index), (self.width, self.height), interpolation=cv2.INTER_NEAREST) == HEAD
+            region = (head & (mask > 0.5)).astype(np.float32)
+            self.images[index] = self._small(take.image(index))
+            self.masks[index] = np.rint(mask * 255)
+            self.regions[index] = np.rint(cv2.GaussianBlur(region, (0, 0), EDGE) * 255)
+
+        with ThreadPoolExecutor(max_workers=2) as readers:
+            list(readers.map(read, np.flatnonzero(take.used).tolist()))
+
+    def _small(self, picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
+
+    def camera(self, take: Take) -> Camera:
+        """The take's camera at this size."""
+        scale = self.width / take.info.width
+        camera = Camera.front(take.info.focal, take.info.width, take.info.height)
+        return Camera(camera.viewmat, np.diag([scale, scale, 1.0]) @ camera.K, self.width, self.height)
+
+    def image(self, index: int) -> Float[Tensor, "h w 3"]:
+        """One frame, sRGB in [0, 1]."""
+        return torch.from_numpy(self.images[index].astype(np.float32) / 255)
+
+    def mask(self, index: int) -> Float[Tensor, "h w"]:
+        """Its person mask in [0, 1]."""
+        return torch.from_numpy(self.masks[index].astype(np.float32) / 255)
+
+    def region(self, index: int) -> Float[Tensor, "h w"]:
+        """The weight of its pixels in [0, 1]."""
+        return torch.from_numpy(self.regions[index].astype(np.float32) / 255)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The moving parts of one frame, each a batch of one, as `avatar.motion.Motion` has them."""
+
+    expression: Float[Tensor, "1 E"]
+    joints: Float[Tensor, "1 5 3"]
+    eyelids: Float[Tensor, "1 2"]
+    transl: Float[Tensor, "1 3"]
+    torso: Float[Tensor, "1 3"]
+
+    @classmethod
+    def of(cls, motion: Motion, index: int) -> Moment:
+        """One row of a motion."""
+        row = motion[index : index + 1]
+        values = (row.expression, row.pose, row.eyelids, row.transl, row.torso)
+        return cls(*(torch.as_tensor(value, dtype=torch.float32) for value in values))
+
+
+class Appearance:
+    """Gaussians on the head, fitted to some frames at small size.
+
+    Args:
+        take: The take, tracked.
+        head: Its head model.
+        motion: The motion to start from.
+        frames: The take's frames at small size.
+        learnt: Rows whose pixels may be learned from; the held-out ones are never among them.
+        config: Sizes and steps.
+    """
+
+    def __init__(
+        self,
+        take: Take,
+        head: Head,
+        motion: Motion,
+        frames: SmallFrames,
+        *,
+        learnt: Int[np.ndarray, " n"],
+        config: RefinementConfig,
+    ) -> None:
+        self.frames, self.learnt, self.config = frames, learnt, config
+        self.gaussians: GaussianHead = initial_head(take, head, motion, learnt, config.sampling)
+        self._regularizer = Regularizer(self.gaussians)
+        camera = frames.camera(take)
+        self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32)
+        self._K = torch.as_tensor(camera.K, dtype=torch.float32)
+        groups = [
+            {"params": [getattr(self.gaussians, name)], "lr": rate, "name": name, "first": rate}
+            for name, rate in RATES.items()
+        ]
+        self._optimizer = FusedAdam(groups, eps=1e-12)
+        self._generator = np.random.default_rng(config.sampling.seed)
+        self._done = 0
+
+    def fit(self, motion: Motion, steps: int, *, progress: Callable[[], None]) -> None:
+        """Takes some optimiser steps, one learnt frame each, with the head where `motion` has it."""
+        self.gaussians.requires_grad_(True)
+        for _ in range(steps):
+            if self._done % len(self.learnt) == 0:
+                self._order = self._generator.permutation(self.learnt)
+            index = int(self._order[self._done % len(self.learnt)])
+            self._step(index, Moment.of(motion, index))
+            self._done += 1
+            progress()
+        self.gaussians.requires_grad_(False)
+
+    def _step(self, index: int, moment: Moment) -> None:
+        background = torch.from_numpy(self._generator.random(3, np.float32))
+        pose = self._pose(moment)
+        learning = self._done >= self.config.residual_start
+        residual = self.gaussians.residual(pose.condition) if learning else torch.zeros(len(self.gaussians), 10)
+        residual = residual.detach().requires_grad_(learning)
+        image, alpha = self._picture(pose, residual, background)
+        mask = self.frames.mask(index)
+        # The plate's share of a pixel at the silhouette gives way to the plain background.
+        target = self.frames.image(index) + (1 - mask[..., None]) * (background - self.frames.plate)
+        loss = l1_dssim(image, target.clamp(0, 1)) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
+        (loss + self._regularizer(self.gaussians, residual)).backward()
+        if residual.grad is not None:
+            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad, pose.condition)
+        progress = self._done / self.config.all_steps
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["first"] * (POSITION_DECAY if group["name"] == "offsets" else DECAY) ** progress
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def residual(self, index: int, moment: Moment) -> Float[Tensor, "h w 3"]:
+        """Render over the clip's background less the frame, weighted by the root of its region; differentiable."""
+        pose = self._pose(moment)
+        image, alpha = self._picture(pose, self.gaussians.residual(pose.condition), None)
+        difference = image + (1 - alpha) * self.frames.plate - self.frames.image(index)
+        return difference * self.frames.region(index).sqrt()[..., None]
+
+    def _pose(self, moment: Moment) -> Pose:
+        features = condition_features(self.gaussians.head, moment.expression, moment.joints, moment.eyelids)
+        condition = self.gaussians.condition(features)[0]
+        return Pose(moment.expression, moment.joints, moment.eyelids, moment.transl, moment.torso, condition)
+
+    def _picture(
+        self, pose: Pose, residual: Float[Tensor, "N 10"], background: Float[Tensor, " 3"] | None
+    ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]:
+        picture = rasterize_rigged(
+            self.gaussians.rigged(),
+            self.gaussians.carriers(pose),
+            self._viewmat,
+            self._K,
+            width=self.frames.width,
+            height=self.frames.height,
+            residual=residual,
+            backgrounds=background,
+            threads=self.config.threads,
+        )
+        return picture.image, picture.alpha

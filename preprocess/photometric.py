@@ -1,0 +1,206 @@
+"""Photometric refinement: the tracked motion, corrected until a plain avatar of the person explains the pictures.
+
+Landmarks say where lips and lids are to half a pixel, and nothing of cheeks and ears; the pictures say more. Gaussians
+on the tracked head are fitted to the training frames at small size; then the motion of every frame, held out or not,
+is moved to where their render agrees with the frame, by Gauss-Newton over all moments with the tracker's own smoothness
+and priors. The second derivatives of the pictures hardly differ between frames of one clip, so a few key frames give
+them for all, and a frame costs one render and one backward pass a sweep (a quasi-Newton form of direct image alignment:
+Baker and Matthews, "Lucas-Kanade 20 Years On", IJCV 2004).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time as clock
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from avatar.preprocess._appearance import Appearance, Moment, SmallFrames
+from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, pack, unpack
+from avatar.preprocess._observations import Observations
+from avatar.preprocess._solve import Photometric, Problem
+from avatar.preprocess._unknowns import PerFrame, Shared, eye_poses, frames_of, to_motion
+from avatar.preprocess._windows import evenly, solve_windows
+from avatar.preprocess.refinement_config import RefinementConfig
+from avatar.preprocess.tracking import modelled_landmarks, one_thread, report_of, tracking_problem
+from avatar.preprocess.tracking_config import TrackingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from avatar.heads import Head
+    from avatar.io.take import Take
+    from avatar.motion import Motion
+
+STAGE = "refinement"
+# How far each unknown is moved for a derivative by differences: about what one picture can tell.
+NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2), (LIDS, 3e-2))
+ACTION_NUDGE = 1.5e-2
+
+
+def refine_take(
+    take: Take,
+    head: Head,
+    *,
+    config: RefinementConfig | None = None,
+    tracking: TrackingConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Corrects the motion of a tracked take by its pictures: writes it, and records the tracker's figures anew.
+
+    What is learnt is learnt from the training frames; the motion of held-out frames is corrected by the same code.
+
+    Args:
+        take: The take, tracked, its shoulders too.
+        head: Its head model.
+        config: Settings; the defaults suit any talking-head clip.
+        tracking: The settings it was tracked with.
+        progress: Called with (steps done, all steps).
+
+    Returns:
+        The figures of `tracking_report`, plain JSON values.
+
+    Raises:
+        InputError: The take has not been tracked.
+    """
+    config, tracking = config or RefinementConfig(), tracking or TrackingConfig()
+    started = clock.perf_counter()
+    observations = Observations.of_take(take)
+    shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})
+    used, motion = np.flatnonzero(take.used), take.motion()
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, config.all_steps + config.rounds * config.sweeps * len(used))
+
+    with one_thread(), tempfile.TemporaryDirectory(prefix="headsplat-") as folder:
+        problem = tracking_problem(observations, head, config=tracking)
+        problem = replace(problem, landmark_weight=problem.landmark_weight * config.landmarks)
+        frames = frames_of(motion, shared, problem.camera, head=head)
+        appearance = Appearance(
+            take,
+            head,
+            motion,
+            SmallFrames(take, config.side, Path(folder)),
+            learnt=take.split()["train"],
+            config=config,
+        )
+        for round_ in range(config.rounds):
+            appearance.fit(motion, config.later_steps if round_ else config.first_steps, progress=step)
+            view = View(problem, shared, head, motion, appearance)
+            hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
+            for _ in range(config.sweeps):
+                term = view.linearised(frames, used, hessian, weight=config.photometric, progress=step)
+                frames = solve_windows(
+                    replace(problem, photometric=term), shared, frames, config=tracking, progress=lambda _: None
+                )
+            motion = view.motion(frames)
+        landmarks = modelled_landmarks(problem, shared, frames, config=tracking)
+    take.write_motion(motion, focal=take.info.focal)
+    report = report_of(observations, landmarks, config=tracking)
+    report["seconds"] = clock.perf_counter() - started
+    take.record(STAGE, **report)
+    return report
+
+
+@dataclass(frozen=True)
+class View:
+    """The tracker's unknowns as pictures.
+
+    Attributes:
+        problem: What the tracker fits, without pictures.
+        shared: Its shared unknowns.
+        head: The head model.
+        before: The motion before this round, whose shoulders stay where they are in the picture.
+        appearance: The avatar that is drawn.
+    """
+
+    problem: Problem
+    shared: Shared
+    head: Head
+    before: Motion
+    appearance: Appearance
+
+    def moment(self, state: Float[Tensor, "1 n"], index: int) -> Moment:
+        """The head as the unknowns of one frame have it; differentiable, and linear in the actions."""
+        camera, frames = self.problem.camera, unpack(self.problem, self.shared, state)
+        left, right = eye_poses(self.shared, frames)
+        rotations = camera.rotations(self.shared, frames)
+        transl = camera.translation(self.shared, frames, rotations=rotations)
+        row = self.before[index : index + 1]
+        shoulders = torch.from_numpy(row.transl + row.torso)
+        actions = state[:, FIXED:]
+        return Moment(
+            expression=actions @ self.head.arkit_to_psi.T if camera.arkit else actions,
+            joints=torch.stack([self.shared.root[None], state[:, NECK], frames.jaw, left, right], 1),
+            eyelids=frames.lids,
+            transl=transl,
+            torso=shoulders - transl,
+        )
+
+    def motion(self, frames: PerFrame) -> Motion:
+        """The unknowns as a motion whose shoulders are where they were."""
+        moved = to_motion(self.shared, frames, self.problem.camera, head=self.head, time=self.before.time)
+        return replace(moved, torso=self.before.torso + self.before.transl - moved.transl)
+
+    def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
+        """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences."""
+        state = pack(self.problem, self.shared, frames)
+        total = np.zeros((state.shape[1],) * 2)
+        nudges = torch.full((state.shape[1],), ACTION_NUDGE)
+        for columns, nudge in NUDGES:
+            nudges[columns] = nudge
+        with torch.no_grad():
+            for index in self.appearance.learnt[keys].tolist():
+                row = torch.from_numpy(state[index : index + 1].astype(np.float32))
+                still = self.appearance.residual(index, self.moment(row, index)).flatten()
+                slopes = torch.stack(
+                    [
+                        (self.appearance.residual(index, self.moment(row + nudge, index)).flatten() - still)
+                        for nudge in nudges.diag()
+                    ]
+                )
+                slopes /= nudges[:, None]
+                total += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+        return total / len(keys)
+
+    def linearised(
+        self,
+        frames: PerFrame,
+        used: np.ndarray,
+        hessian: Float[np.ndarray, "n n"],
+        *,
+        weight: float,
+        progress: Callable[[], None],
+    ) -> Photometric:
+        """The mean over `used` of `weight` times the mean squared error, to second order around `frames`."""
+        state = pack(self.problem, self.shared, frames)
+        gradient, trust = np.zeros_like(state), np.zeros(len(state))
+
+        def look(index: int) -> None:
+            row = torch.from_numpy(state[index : index + 1].astype(np.float32)).requires_grad_()
+            self.appearance.residual(index, self.moment(row, index)).square().sum().backward()
+            assert row.grad is not None
+            gradient[index] = row.grad.double().numpy() / self._size(index)
+            progress()
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(look, used.tolist()))
+        share = weight / len(used)
+        trust[used] = share
+        return Photometric(state=state, gradient=gradient * share, hessian=hessian, trust=trust)
+
+    def _size(self, index: int) -> float:
+        """Colour values compared in a frame; at least a few, for a frame where no head is to be seen."""
+        return 3 * max(float(self.appearance.frames.region(index).sum()), 100.0)

@@ -1,0 +1,127 @@
+"""Photometric refinement on a take whose motion is known."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from avatar.errors import InputError
+from avatar.fields.sampling import Sampling
+from avatar.fields.survey import posed_vertices, project, take_camera
+from avatar.heads import Head
+from avatar.io.take import Take
+from avatar.motion import Motion
+from avatar.preprocess._newton import pack, unpack
+from avatar.preprocess._observations import Observations
+from avatar.preprocess._solve import Photometric
+from avatar.preprocess._unknowns import Shared, frames_of, to_motion
+from avatar.preprocess.photometric import refine_take
+from avatar.preprocess.refinement_config import RefinementConfig
+from avatar.preprocess.tracking import track, tracking_problem
+from avatar.preprocess.tracking_config import TrackingConfig
+
+SMALL = RefinementConfig(
+    side=96,
+    sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4),
+    first_steps=150,
+    later_steps=80,
+    residual_start=60,
+    key_frames=3,
+    photometric=2e4,
+    landmarks=0.01,
+    threads=1,
+)
+# Some of the frames are held out.
+LIES = [4, 9, 15, 21, 27, 28]
+TURN, OPEN = (0.02, -0.05, 0.01), (0.06, 0, 0)
+
+
+def mistracked(take: Take, head: Head, truth: Motion) -> Motion:
+    """Tracks landmarks that lie in a few frames: there the head is turned further and the mouth wider open."""
+    turned, opened = np.zeros_like(truth.neck_pose), np.zeros_like(truth.jaw_pose)
+    turned[LIES], opened[LIES] = TURN, OPEN
+    told = replace(truth, neck_pose=truth.neck_pose + turned, jaw_pose=truth.jaw_pose + opened)
+    camera, seen = take_camera(take), take.perception()
+    for index in range(len(truth)):
+        points = head.landmark_positions(torch.as_tensor(posed_vertices(head, told, index))[None])[0].numpy()
+        seen["landmarks"][index, :, :2] = project(points, camera)[0]
+    take.write_perception(seen)
+    track(take, head)
+    return take.motion()
+
+
+def turn_error(motion: Motion, truth: Motion, rows: np.ndarray) -> float:
+    """Mean angle between the heads, a constant turn between them removed, degrees."""
+    ours, theirs = (Rotation.from_rotvec(m.global_orient) * Rotation.from_rotvec(m.neck_pose) for m in (motion, truth))
+    between = ours.inv() * theirs
+    return float(np.degrees((between.mean().inv() * between)[rows].magnitude()).mean())
+
+
+@pytest.fixture(scope="module")
+def refined(tiny_take: Take, open_head: Head, tiny_motion: Motion, tmp_path_factory) -> tuple[Motion, Take]:
+    """The mistracked motion, and the take after refinement."""
+    take = Take.open(shutil.copytree(tiny_take.path, tmp_path_factory.mktemp("refined") / "take"))
+    before = mistracked(take, open_head, tiny_motion)
+    refine_take(take, open_head, config=SMALL)
+    return before, take
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_the_pictures_overrule_wrong_landmarks(refined, tiny_motion: Motion, held_out: bool):
+    before, take = refined
+    rows = np.array([index for index in LIES if (index in take.split()["test"]) == held_out])
+    after = take.motion()
+    assert len(rows)
+    assert turn_error(after, tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
+    jaws = [np.abs(m.jaw_pose[rows, 0] - tiny_motion.jaw_pose[rows, 0]).mean() for m in (after, before)]
+    assert jaws[0] < 0.8 * jaws[1]
+
+
+def test_what_is_recorded(refined):
+    _, take = refined
+    detail = take.info.stages["refinement"].detail
+    assert detail["reprojection_iod_median"] > 0
+    assert detail["used_frames"] == take.used.sum()
+    assert np.array_equal(take.motion().torso + take.motion().transl, refined[0].torso + refined[0].transl)
+
+
+def test_an_untracked_take_is_refused(take_copy: Take, open_head: Head):
+    with pytest.raises(InputError, match=r"tracking\.npz"):
+        refine_take(take_copy, open_head, config=SMALL)
+
+
+def test_unknowns_survive_the_way_to_a_motion_and_back(tiny_take: Take, open_head: Head, tiny_motion: Motion):
+    # The tracker knows one root for all moments.
+    tiny_motion = replace(tiny_motion, global_orient=tiny_motion.global_orient[:1].repeat(len(tiny_motion), 0))
+    problem = tracking_problem(Observations.of_take(tiny_take), open_head, config=TrackingConfig())
+    shared = Shared(
+        betas=torch.as_tensor(tiny_motion.betas),
+        log_focal=torch.tensor(6.0),
+        offsets=torch.zeros(3, 478),
+        root=torch.as_tensor(tiny_motion.global_orient[0]),
+        vergence=torch.tensor(0.02),
+    )
+    frames = frames_of(tiny_motion, shared, problem.camera, head=open_head)
+    again = unpack(problem, shared, torch.from_numpy(pack(problem, shared, frames).astype(np.float32)))
+    motion = to_motion(shared, again, problem.camera, head=open_head, time=tiny_motion.time)
+    for name in ("neck_pose", "jaw_pose", "leye_pose", "transl", "expression"):
+        assert np.allclose(getattr(motion, name), getattr(tiny_motion, name), atol=2e-4), name
+
+
+def test_the_term_is_its_own_taylor_series():
+    generator = np.random.default_rng(0)
+    root = generator.normal(size=(4, 4))
+    term = Photometric(
+        state=generator.normal(size=(3, 4)),
+        gradient=generator.normal(size=(3, 4)),
+        hessian=root @ root.T,
+        trust=np.array([1.0, 0.0, 0.5]),
+    )
+    assert term.value(term.state) == 0
+    at, step = generator.normal(size=(3, 4)), 1e-6 * generator.normal(size=(3, 4))
+    assert term.value(at + step) - term.value(at - step) == pytest.approx(2 * (term.slope(at) * step).sum(), rel=1e-6)
+    assert np.allclose(term.slope(at + step) - term.slope(at), (term.blocks @ step[..., None])[..., 0])
+    assert np.array_equal(term[1:].blocks, term.blocks[1:])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from avatar.errors import FormatError, InputError
-from avatar.io._colour import _hdr_to_sdr
 from avatar.io.audio import read_audio
 from avatar.io.video import VideoWriter, frame_count, probe, read_frames
 
@@ -106,15 +105,6 @@ def test_matrix_range_and_depth_of_the_source_are_honoured(tmp_path, matrix, ful
         container.mux(stream.encode(None))
     image = next(read_frames(path)).image
     assert np.abs(image.astype(int) - picture())[4:20, 4:28].max() <= 3
-
-
-def test_hdr_white_becomes_white_and_order_is_kept():
-    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    for transfer, white in ((16, 148), (18, 191)):
-        out = _hdr_to_sdr(ramp, transfer=transfer, wide=True)[0].astype(int)
-        assert (np.diff(out, axis=0) >= -1).all()
-        assert 225 <= out[white].min() <= 255
-        assert out[0].max() == 0
 
 
 def test_a_variable_frame_rate_keeps_its_times(tmp_path):

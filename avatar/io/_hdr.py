@@ -30,7 +30,7 @@ _HLG_A, _HLG_B, _HLG_C, _HLG_GAMMA = 0.17883277, 0.28466892, 0.55991073, 1.2
 
 _LUMA_2020 = np.array([[0.2627, 0.6780, 0.0593]], np.float32)
 _LUMA_709 = np.array([[0.2126, 0.7152, 0.0722]], np.float32)
-# Linear light to that of BT.709: ITU-R BT.2087-0, equation 4, inverted, and for SMPTE EG 432-1 (D65) by its chromaticities.
+# Linear light to that of BT.709: ITU-R BT.2087-0, equation 4, inverted; SMPTE EG 432-1 (D65) by its chromaticities.
 _TO_BT709 = {
     _BT2020: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32),
     _P3_D65: np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]], np.float32),
@@ -81,7 +81,7 @@ def _over_channels(
     return choose(choose(red, green), blue)
 
 
-def _index(light: Float[np.ndarray, "..."], brightest: float) -> UInt16[np.ndarray, "..."]:
+def _index(light: Float[np.ndarray, "*n"], brightest: float) -> UInt16[np.ndarray, "*n"]:
     """Index into the tables: the square root of light, held within the table."""
     root = cv2.sqrt(np.maximum(light, 0))
     root *= np.float32((_STEPS - 1) / brightest**0.5)
@@ -132,11 +132,11 @@ def _srgb_code() -> UInt8[np.ndarray, " 4096"]:
     return np.round(255 * signal).astype(np.uint8)
 
 
-def _from_pq(signal: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:
+def _from_pq(signal: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
     power = np.asarray(signal, np.float64) ** (1 / _M2)
     return 1e4 * (np.maximum(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1)
 
 
-def _to_pq(nits: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:
+def _to_pq(nits: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
     power = (np.asarray(nits, np.float64) / 1e4) ** _M1
     return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2

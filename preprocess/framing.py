@@ -102,9 +102,24 @@ def bridge_gaps(
 
 
 def require_enough(
-    name: str, used: Bool[np.ndarray, " T"], times: Float[np.ndarray, " T"], *, frames: int = 50, seconds: float = 2.0
+    name: str,
+    used: Bool[np.ndarray, " T"],
+    times: Float[np.ndarray, " T"],
+    *,
+    frames: int = 50,
+    seconds: float = 2.0,
+    shots: int = 1,
 ) -> None:
-    """Raises InputError, with advice on recording, when the face was seen in too little of a clip."""
+    """Raises InputError, with advice on recording, when the face was seen in too little of a clip.
+
+    Args:
+        name: The clip's name.
+        used: (T,) frames in which the face was seen.
+        times: (T,) seconds.
+        frames: Fewest frames with a face.
+        seconds: Least time with a face.
+        shots: Number of shots that the clip was cut into, of which this may be one.
+    """
     count = int(used.sum())
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if count >= frames and count * step >= seconds:
@@ -113,7 +128,9 @@ def require_enough(
     raise InputError(
         f"{name} shows too little of a face",
         expected=f"a face in at least {frames} frames and {seconds:g} s",
-        found=f"{found} {len(times)} frames ({times[-1] + step if len(times) else 0:.1f} s)",
-        fix="record one person who faces the camera and talks for a few minutes, the whole head with hair and neck in "
+        found=f"{found} {len(times)} frames ({times[-1] + step if len(times) else 0:.1f} s)"
+        + (f" of the shots used, of {shots} that the clip was cut into" if shots > 1 else ""),
+        fix=("try --all-shots, or " if shots > 1 else "")
+        + "record one person who faces the camera and talks for a few minutes, the whole head with hair and neck in "
         "the picture, in even light, with the camera held still",
     )

@@ -12,6 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from avatar.io._hdr import needs_mapping, to_srgb
 
 if TYPE_CHECKING:
+    from av.video.plane import VideoPlane
     from jaxtyping import UInt8
 
 # AVColorSpace (ISO/IEC 23091-2 MatrixCoefficients) to swscale's matrices; the rest is guessed from the size.
@@ -98,8 +99,13 @@ def _part(frame: VideoFrame, box: Box) -> tuple[VideoFrame, Box]:
         source, target = frame.planes[component.plane], part.planes[component.plane]
         across, down = round(frame.width / source.width), round(frame.height / source.height)
         size = (component.bits + 7) // 8
-        rows = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)
+        rows = _bytes(source)
         start, length = left // across * size, target.width * size
-        copy = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
+        copy = _bytes(target)
         copy[: target.height, :length] = rows[top // down : top // down + target.height, start : start + length]
     return part, Box(box.left - left, box.top - top, box.width, box.height)
+
+
+def _bytes(plane: VideoPlane) -> UInt8[np.ndarray, "rows line_size"]:
+    """The memory of a plane, padding included."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # pyright: ignore[reportArgumentType, reportCallIssue]

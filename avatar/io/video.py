@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -172,7 +172,7 @@ def read_frames(
     max_side: int | None = None,
     box: Box | None = None,
     size: tuple[int, int] | None = None,
-    wanted: Container[int] | None = None,
+    wanted: Collection[int] | None = None,
 ) -> Iterator[Frame]:
     """The pictures of a video in order, one in memory at a time.
 
@@ -187,7 +187,8 @@ def read_frames(
             fraction of the full conversion.
         box: A part of the upright picture, in its pixels; only that is converted, and `max_side` is for naught.
         size: Width and height that `box` is shrunk to; its own when None.
-        wanted: Numbers of the pictures that are yielded; the others cost their decoding only.
+        wanted: Numbers of the pictures that are yielded; the others cost their decoding only, those after the last
+            one nothing.
 
     Raises:
         InputError: The file is missing or unreadable.
@@ -200,7 +201,7 @@ def read_frames(
         period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
         expected = _duration(container, stream)
         start = last = None
-        index = -1
+        index, final = -1, None if wanted is None else max(wanted, default=0)
         for frame in _decode(container, stream):
             moment = _moment(frame)
             if moment is None:
@@ -215,6 +216,8 @@ def read_frames(
             if wanted is None or index in wanted:
                 image = _picture(frame, stream, max_side=max_side, box=box, size=size)
                 yield Frame(float(moment - start), image, index)
+            if index == final:
+                return
     if start is None or last is None:
         raise FormatError(
             f"{path} cannot be decoded", expected="at least one picture", found="none", fix="copy the file again"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.preprocess.landmarks import Region, region_of
+from avatar.preprocess.occlusion import face_colours
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
@@ -33,12 +34,14 @@ class Tracklet:
         landmarks: (478, 3) pixels of the searched pictures, for each frame.
         blendshapes: (52,) for each frame.
         confidence: Probability that this is a face, for each frame.
+        colours: (P, 3) of `occlusion.face_colours`, for each frame.
     """
 
     start: int
     landmarks: list[Float32[np.ndarray, "478 3"]] = field(default_factory=list)
     blendshapes: list[Float32[np.ndarray, " 52"]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
+    colours: list[UInt8[np.ndarray, "P 3"]] = field(default_factory=list)
 
     @property
     def stop(self) -> int:
@@ -50,11 +53,17 @@ class Tracklet:
         """Where it was last."""
         return region_of(self.landmarks[-1])
 
-    def add(self, seen: Observation) -> None:
+    def add(self, seen: Observation, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Appends the next frame."""
         self.landmarks.append(np.asarray(seen.landmarks, np.float32))
         self.blendshapes.append(np.asarray(seen.blendshapes, np.float32))
         self.confidence.append(float(seen.confidence))
+        self.colours.append(face_colours(image, self.landmarks[-1]))
+
+    def drop_last(self) -> None:
+        """Takes the last frame away."""
+        for rows in (self.landmarks, self.blendshapes, self.confidence, self.colours):
+            rows.pop()
 
 
 class FaceFollower:
@@ -102,7 +111,7 @@ class FaceFollower:
         growth = now.side / before.side
         if _apart(now, before) > _JUMP or not 1 / _GROWTH < growth < _GROWTH:
             return False
-        tracklet.add(seen)
+        tracklet.add(seen, image)
         return True
 
     def _begin(self, region: Region, image: np.ndarray) -> None:
@@ -112,7 +121,7 @@ class FaceFollower:
             seen = self._landmarker.look(image, region_of(seen.landmarks)) or seen
         if seen is not None and not self._is_followed(region_of(seen.landmarks)):
             tracklet = Tracklet(self._frame)
-            tracklet.add(seen)
+            tracklet.add(seen, image)
             self.tracklets.append(tracklet)
             self._live.append(tracklet)
 
@@ -124,8 +133,7 @@ class FaceFollower:
         kept: list[Tracklet] = []
         for tracklet in sorted(live, key=lambda item: item.start):
             if any(_apart(tracklet.region, other.region) < _SAME for other in kept):
-                for rows in (tracklet.landmarks, tracklet.blendshapes, tracklet.confidence):
-                    rows.pop()
+                tracklet.drop_last()
             else:
                 kept.append(tracklet)
         return kept

@@ -54,7 +54,8 @@ _SLOWEST, _FASTEST = Fraction(1), Fraction(240)
 class _Sightings:
     """The main face in the T rows of a take, in pixels of the upright source; NaN where it was not seen.
 
-    `frames` are their numbers in the source, and `samples` pictures by row, `shrink` times as large as the source's.
+    `frames` are their numbers in the source, `covered` says where something is before the face, and `samples` are
+    pictures by row, `shrink` times as large as the source's.
     """
 
     frames: Int[np.ndarray, " T"]
@@ -62,6 +63,7 @@ class _Sightings:
     landmarks: Float32[np.ndarray, "T 478 3"]
     blendshapes: Float32[np.ndarray, "T 52"]
     confidence: Float32[np.ndarray, " T"]
+    covered: Bool[np.ndarray, " T"]
     samples: dict[int, UInt8[np.ndarray, "h w 3"]]
     shrink: float
 
@@ -81,9 +83,9 @@ def ingest(
 ) -> Take:
     """Turns a recording into a take that is ready for tracking; returns at once where that has been done.
 
-    Frames where the face was lost for up to a quarter of a second get interpolated landmarks and confidence 0, longer
-    losses NaN; neither is used for training. Of several faces the main one is followed. Of a recording with cuts the
-    shot where that is seen longest makes the take, which is noted in take.json.
+    Frames where the face was lost or covered for up to a quarter of a second get interpolated landmarks and
+    confidence 0, longer losses NaN; neither is used for training. Of several faces the main one is followed. Of a
+    recording with cuts the shot where that is seen longest makes the take, which is noted in take.json.
 
     Args:
         video: The recording of one person.
@@ -152,6 +154,7 @@ def ingest(
         shots=selection.rows,
         notes=list(selection.notes),
         used=int(sightings.seen.sum()),
+        covered=int(sightings.covered.sum()),
         bridged=int((np.isfinite(seen["landmarks"][:, 0, 0]) & ~sightings.seen).sum()),
         has_audio=sound is not None,
         follow_seconds=round(followed - started, 2),
@@ -246,14 +249,23 @@ def _of_selection(selection: Selection, source: Float[np.ndarray, " F"], *, shri
     """The persons of a selection, without pictures."""
     landmarks = np.full((len(source), 478, 3), np.nan, np.float32)
     blendshapes, confidence = np.full((len(source), 52), np.nan, np.float32), np.zeros(len(source), np.float32)
-    for person in selection.persons:
+    covered = np.zeros(len(source), bool)
+    for shot, person in zip(selection.shots, selection.persons, strict=True):
         for tracklet in person.tracklets:
             rows = slice(tracklet.start, tracklet.stop)
             landmarks[rows] = np.stack(tracklet.landmarks) / np.float32(shrink)
             blendshapes[rows], confidence[rows] = np.stack(tracklet.blendshapes), tracklet.confidence
+        covered[slice(*shot)] = person.covered(source)[slice(*shot)]
     frames = selection.frames
     return _Sightings(
-        frames, selection.times(source), landmarks[frames], blendshapes[frames], confidence[frames], {}, shrink
+        frames=frames,
+        times=selection.times(source),
+        landmarks=landmarks[frames],
+        blendshapes=blendshapes[frames],
+        confidence=np.where(covered, np.float32(0), confidence)[frames],
+        covered=covered[frames],
+        samples={},
+        shrink=shrink,
     )
 
 

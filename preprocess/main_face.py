@@ -15,6 +15,7 @@ import numpy as np
 from avatar.preprocess.faces import Tracklet
 from avatar.preprocess.framing import face_heights
 from avatar.preprocess.landmarks import region_of
+from avatar.preprocess.occlusion import covered_frames
 from avatar.preprocess.shots import Shot
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ class Person:
         for tracklet in self.tracklets:
             seen[tracklet.start : tracklet.stop] = True
         return seen
+
+    def covered(self, times: Float[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:
+        """In which of a recording's frames, whose times in seconds are given, something is before its face."""
+        if not self.tracklets:
+            return np.zeros(len(times), bool)
+        start, stop = self.tracklets[0].start, self.tracklets[-1].stop
+        colours = np.zeros((stop - start, *self.tracklets[0].colours[0].shape), np.uint8)
+        for tracklet in self.tracklets:
+            colours[tracklet.start - start : tracklet.stop - start] = np.stack(tracklet.colours)
+        result = np.zeros(len(times), bool)
+        result[start:stop] = covered_frames(colours, self.seen(len(times))[start:stop], times[start:stop])
+        return result
 
     @property
     def height(self) -> float:

@@ -259,7 +259,7 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
 def clip_figures(take: Take) -> dict[str, Any]:
     """What of the clip became the take: its shots, and which frames show the face."""
     detail = take.info.stages["ingest"].detail if "ingest" in take.info.stages else {}
-    names = ("frames", "used", "bridged", "all_shots", "shots", "notes")
+    names = ("frames", "used", "covered", "bridged", "all_shots", "shots", "notes")
     return {name: detail[name] for name in names if name in detail}
 
 

@@ -170,7 +170,8 @@ class FaceLandmarker:
         crop = image[y0 : int(np.ceil(top + side)), x0 : int(np.ceil(left + side))]
         width, height = (min(max(1, round(n * scale)), size) for n in (crop.shape[1], crop.shape[0]))
         square = np.zeros((size, size, 3), np.uint8)
-        at_x, at_y = min(round((x0 - left) * scale), size - width), min(round((y0 - top) * scale), size - height)
+        at_x = min(max(0, round((x0 - left) * scale)), size - width)
+        at_y = min(max(0, round((y0 - top) * scale)), size - height)
         small = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
         square[at_y : at_y + height, at_x : at_x + width] = small
         boxes, logits = self._detector(square.astype(np.float32) / 127.5 - 1)

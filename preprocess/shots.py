@@ -1,7 +1,8 @@
 """Where a recording was cut: hard cuts between shots, told from flashes and from movement.
 
-A cut changes the picture much more than the frames around it change (the twin-comparison of Zhang, Kankanhalli and
-Smoliar, Multimedia Systems 1993, with a threshold relative to the neighbourhood), and the picture does not come back.
+A cut changes the picture much more than the frames around it change (the thresholds of Zhang, Kankanhalli and Smoliar,
+Multimedia Systems 1993, here relative to the neighbourhood), no shift of the picture and no change of its brightness
+explains that, and the picture does not come back.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 _SIDE = 16
 # Mean change of a cut in 8-bit levels; also how many times the usual change around it a cut must be.
 _LEAST_CHANGE, _RATIO = 10.0, 5.0
-# The share of colours that change: movement, however wild, moves colours about but keeps most of them.
-_LEAST_COLOURS, _CERTAIN_CHANGE = 0.12, 45.0
+# What share of the change is left after the best shift, and after the best factor of brightness: movements leave less
+# than 0.4 and light less than 0.2, cuts more than 0.7 and 0.35.
+_SHIFTED, _BRIGHTENED, _LONGEST_SHIFT = 0.55, 0.28, 3
 _NEIGHBOURS = 8
 # A flash is over within these frames, and leaves the picture as it was but for this share of the change.
 _FLASH, _CAME_BACK = 6, 0.4
-_BINS = 16
 
 
 class Shot(NamedTuple):
@@ -39,15 +40,11 @@ class CutFinder:
 
     def __init__(self) -> None:
         self._pictures: list[UInt8[np.ndarray, "S S 3"]] = []
-        self._colours: list[Float[np.ndarray, "3 B"]] = []
         self._changes: list[float] = []
 
     def look(self, image: UInt8[np.ndarray, "H W 3"]) -> bool:
         """Takes the next frame; whether it may be the first of a shot, which only the frames to come can decide."""
-        small = cv2.resize(image, (4 * _SIDE, 4 * _SIDE), interpolation=cv2.INTER_AREA)
-        picture = cv2.resize(small, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-        histogram = [np.bincount(small[..., k].ravel() // (256 // _BINS), minlength=_BINS) for k in range(3)]
-        self._colours.append(np.stack(histogram).astype(np.float32) / small[..., 0].size)
+        picture = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
         self._changes.append(_distance(self._pictures[-1], picture) if self._pictures else 0.0)
         self._pictures.append(picture)
         usual = np.median(self._changes[-1 - _NEIGHBOURS : -1]) if len(self._changes) > 2 else 0.0
@@ -64,8 +61,8 @@ class CutFinder:
         around = self._changes[max(1, index - _NEIGHBOURS) : index] + self._changes[index + 1 : index + 1 + _NEIGHBOURS]
         if change <= max(_LEAST_CHANGE, _RATIO * float(np.median(around or [0.0]))):
             return False
-        colours = np.abs(self._colours[index] - self._colours[index - 1]).sum(axis=1).mean() / 2
-        if colours < _LEAST_COLOURS and change < _CERTAIN_CHANGE:
+        before, after = self._pictures[index - 1].astype(np.float64), self._pictures[index].astype(np.float64)
+        if _best_shifted(before, after) < _SHIFTED * change or _best_brightened(before, after) < _BRIGHTENED * change:
             return False
         return not self._is_flash(index)
 
@@ -82,3 +79,21 @@ class CutFinder:
 
 def _distance(first: UInt8[np.ndarray, "S S 3"], second: UInt8[np.ndarray, "S S 3"]) -> float:
     return float(np.abs(first.astype(np.int16) - second).mean())
+
+
+def _best_shifted(before: Float[np.ndarray, "S S 3"], after: Float[np.ndarray, "S S 3"]) -> float:
+    """The least mean difference at any shift of the picture."""
+    shifts = range(-_LONGEST_SHIFT, _LONGEST_SHIFT + 1)
+    least = np.inf
+    for down in shifts:
+        for right in shifts:
+            first = before[max(0, down) : _SIDE + min(0, down), max(0, right) : _SIDE + min(0, right)]
+            second = after[max(0, -down) : _SIDE + min(0, -down), max(0, -right) : _SIDE + min(0, -right)]
+            least = min(least, float(np.abs(second - first).mean()))
+    return least
+
+
+def _best_brightened(before: Float[np.ndarray, "S S 3"], after: Float[np.ndarray, "S S 3"]) -> float:
+    """The mean difference after the factor of brightness that explains most."""
+    factor = (before * after).sum() / max((before * before).sum(), 1.0)
+    return float(np.abs(after - np.clip(factor * before, 0, 255)).mean())

@@ -201,6 +201,7 @@ def read_frames(
         period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
         expected = _duration(container, stream)
         start = last = None
+        orientation = (False, False, False)
         index, final = -1, None if wanted is None else max(wanted, default=0)
         for frame in _decode(container, stream):
             moment = _moment(frame)
@@ -211,10 +212,12 @@ def read_frames(
             if start is None:
                 start = moment
                 _require_known_colours(frame, path)
+                # Asked of one frame only: PyAV keeps a frame whose side data was read until the garbage collector runs.
+                orientation = _orientation(frame)
             last = moment
             index += 1
             if wanted is None or index in wanted:
-                image = _picture(frame, stream, max_side=max_side, box=box, size=size)
+                image = _picture(frame, stream, orientation, max_side=max_side, box=box, size=size)
                 yield Frame(float(moment - start), image, index)
             if index == final:
                 return
@@ -228,10 +231,15 @@ def read_frames(
 
 
 def _picture(
-    frame: VideoFrame, stream: VideoStream, *, max_side: int | None, box: Box | None, size: tuple[int, int] | None
+    frame: VideoFrame,
+    stream: VideoStream,
+    orientation: _Orientation,
+    *,
+    max_side: int | None,
+    box: Box | None,
+    size: tuple[int, int] | None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A frame, or a box of it, upright and with square pixels."""
-    orientation = _orientation(frame)
     whole = _square_size(frame, stream)
     if box is None:
         return _upright(to_rgb(frame, *_fit(whole, max_side)), orientation)

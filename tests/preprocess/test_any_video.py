@@ -194,13 +194,18 @@ def test_all_shots_are_laid_one_after_another(ingested, person):
     assert speech is not None and len(speech) / 16000 == pytest.approx(take.times[-1] + 0.04, abs=0.1)
 
 
-def test_the_command_line_says_which_shot_it_took(tmp_path, capsys, person, shared):
+def test_the_command_line_says_which_shots_it_took(tmp_path, capsys, monkeypatch, person, shared):
+    def stop(*_, **__):
+        raise InputError("that is enough")
+
+    monkeypatch.setattr("avatar.preprocess.tracking.track", stop)
     frames = read_frames(shared / "clips" / "diwali_2016.mp4", max_side=SIDE, wanted=range(40))
     clip = tmp_path / "two.mp4"
     with VideoWriter(clip, fps=Fraction(25), width=SIDE, height=SIDE) as writer:
         for image in [*person[:30], *(frame.image for frame in frames)]:
             writer.write(image)
-    cli.main(["preprocess", str(clip), "-o", str(tmp_path / "take"), "--size", "96", "--all-shots"])
+    with pytest.raises(SystemExit):
+        cli.main(["preprocess", str(clip), "-o", str(tmp_path / "take"), "--size", "96", "--all-shots"])
     said = capsys.readouterr().err.replace("\n", " ")
     assert "was cut into 2 shots; 2 of them" in said
     assert "Another person seems to be shown in frames 0 to 29" in said

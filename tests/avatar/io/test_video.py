@@ -1,3 +1,4 @@
+import gc
 import logging
 import struct
 from fractions import Fraction
@@ -125,6 +126,20 @@ def test_max_side_shrinks_and_never_enlarges(tmp_path):
     path = clip(tmp_path / "a.mp4", frames=2, size=(128, 96))
     assert next(read_frames(path, max_side=64)).image.shape == (48, 64, 3)
     assert next(read_frames(path, max_side=999)).image.shape == (96, 128, 3)
+
+
+def test_frames_are_let_go_one_by_one(tmp_path):
+    path = clip(tmp_path / "a.mp4", frames=60)
+    set_matrix(path, (0, 1, -1, 0))
+    gc.collect()
+    gc.disable()
+    try:
+        for frame in read_frames(path):
+            if frame.index == 50:
+                alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 10
 
 
 def test_odd_sizes_are_padded_and_sound_lasts_as_long_as_the_pictures(tmp_path):

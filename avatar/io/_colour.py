@@ -29,6 +29,8 @@ _MATRICES = {
 UNKNOWN_MATRICES = {13: "chroma-derived constant luminance", 14: "ICtCp", 15: "IPT-C2, of Dolby Vision profile 5"}
 # Without these swscale truncates, which darkens every picture by about one code.
 EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# Planes of 16 bits: with packed ones ("rgb48le") swscale 9 mixes the channels of 4:2:0 pictures.
+_DEEP = "gbrp16le"
 # Chroma of a part's border is made from its neighbours, and of two rows and columns there is one chroma sample.
 _MARGIN, _ALIGNMENT = 8, 8
 
@@ -71,7 +73,7 @@ def to_rgb(
     image = frame.reformat(
         width=size[0],
         height=size[1],
-        format="rgb48le" if mapped else "rgb24",
+        format=_DEEP if mapped else "rgb24",
         src_colorspace=matrix,
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,

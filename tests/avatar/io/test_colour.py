@@ -82,11 +82,12 @@ def write_chart(
     bits: int = 8,
     transfer: int = SDR,
     primaries: int = BT709,
+    subsampling: str = "444",
 ) -> Path:
     """Two frames of light in patches, without loss, in a file that names its colours."""
     signal = signal_of(light, transfer=transfer, primaries=primaries)
     codes = planes_of(signal.repeat(PATCH, axis=0).repeat(PATCH, axis=1), matrix=matrix, full=full, bits=bits)
-    pixels = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
+    pixels = f"yuv{subsampling}p" if bits == 8 else f"yuv{subsampling}p{bits}le"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options={"x265-params": "lossless=1:log-level=none"})
         stream.width, stream.height, stream.pix_fmt = codes.shape[2], codes.shape[1], pixels
@@ -96,8 +97,10 @@ def write_chart(
         for index in range(2):
             frame = av.VideoFrame(codes.shape[2], codes.shape[1], pixels)
             for plane, values in zip(frame.planes, codes.astype(np.uint8 if bits == 8 else "<u2"), strict=True):
+                # Patches are even, so that chroma of every second sample is exact inside of them.
+                values = values[:: len(values) // plane.height, :: values.shape[1] // plane.width]
                 target = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-                row = values.view(np.uint8).reshape(plane.height, -1)
+                row = np.ascontiguousarray(values).view(np.uint8).reshape(plane.height, -1)
                 target[: plane.height, : row.shape[1]] = row
             frame.pts = index
             container.mux(stream.encode(frame))
@@ -113,19 +116,34 @@ def patches(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("matrix", [BT601, BT709, BT2020])
-def test_every_matrix_range_and_depth_gives_the_same_colours(tmp_path, matrix, bits, full):
-    path = write_chart(tmp_path / "a.mkv", linear(chart()), matrix=matrix, bits=bits, full=full)
+@pytest.mark.parametrize("subsampling", ["444", "420"])
+def test_every_matrix_range_and_depth_gives_the_same_colours(tmp_path, matrix, bits, full, subsampling):
+    path = write_chart(
+        tmp_path / "a.mkv", linear(chart()), matrix=matrix, bits=bits, full=full, subsampling=subsampling
+    )
     assert np.abs(patches(next(read_frames(path)).image) - chart()).max() <= 2
 
 
-@pytest.mark.parametrize("codec", ["ffv1", "libx265"])
+@pytest.mark.parametrize(("codec", "subsampling"), [("ffv1", "444"), ("ffv1", "422"), ("libx265", "420")])
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_what_is_not_bright_in_hdr_looks_as_in_sdr(tmp_path, transfer, codec):
+def test_what_is_not_bright_in_hdr_looks_as_in_sdr(tmp_path, transfer, codec, subsampling):
     path = write_chart(
-        tmp_path / "a.mkv", linear(chart()), codec=codec, bits=10, matrix=BT2020, transfer=transfer, primaries=BT2020
+        tmp_path / "a.mkv",
+        linear(chart()),
+        codec=codec,
+        bits=10,
+        matrix=BT2020,
+        transfer=transfer,
+        primaries=BT2020,
+        subsampling=subsampling,
     )
-    error = np.abs(patches(next(read_frames(path)).image) - chart())
-    assert error.max() <= 3 and error.mean() < 1
+    height, width = chart().shape[0] * PATCH, chart().shape[1] * PATCH
+    # The whole picture, the same as a part, and shrunk: each takes another way through the scaler.
+    for options in ({}, {"box": Box(0, 0, width, height)}):
+        error = np.abs(patches(next(read_frames(path, **options)).image) - chart())
+        assert error.max() <= 3 and error.mean() < 1
+    half = next(read_frames(path, max_side=width // 2)).image[PATCH // 4 :: PATCH // 2, PATCH // 4 :: PATCH // 2]
+    assert np.median(np.abs(half.astype(int) - chart())) <= 3
 
 
 @pytest.mark.parametrize("primaries", [BT2020, P3])

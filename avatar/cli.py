@@ -28,6 +28,7 @@ class Create:
         output: Folder for the avatar, its take and its report.
         preset: Speed against fidelity.
         size: Largest side of the square crop, pixels.
+        all_shots: Use all shots of a clip with cuts, not the longest one alone.
         consent: Who is shown, and that they agree; kept in the avatar.
         json: Print the report as JSON.
     """
@@ -36,6 +37,7 @@ class Create:
     output: Output = Path("me")
     preset: Literal["fast", "standard"] = "standard"
     size: int = 512
+    all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     consent: str | None = None
     json: bool = False
 
@@ -48,12 +50,14 @@ class Preprocess:
         video: The clip.
         output: Folder for the take.
         size: Largest side of the square crop, pixels.
+        all_shots: Use all shots of a clip with cuts, not the longest one alone.
         json: Print the stages' figures as JSON.
     """
 
     video: Positional[Path]
     output: Output = Path("take")
     size: int = 512
+    all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     json: bool = False
 
 

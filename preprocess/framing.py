@@ -38,7 +38,8 @@ def choose_crop(landmarks: Float[np.ndarray, "T 478 3"], width: int, height: int
     """The square that holds the head with hair and neck in all frames, and shoulders where the picture has them.
 
     It is at least about twice the median face's height, more where the head moves about, and never leaves the picture;
-    a picture smaller than that gives its largest square. Single wild detections do not widen it.
+    a picture smaller than that gives its largest square, where the head is in it most often. Single wild detections do
+    not widen it.
 
     Args:
         landmarks: (T, 478, 3) pixels of the frames where the face was seen, T > 0.
@@ -50,7 +51,7 @@ def choose_crop(landmarks: Float[np.ndarray, "T 478 3"], width: int, height: int
     upper = landmarks[..., :2].max(axis=1) + size * np.array([_BESIDE, _BELOW])
     (left, top), (right, bottom) = np.percentile(lower, 1, axis=0), np.percentile(upper, 99, axis=0)
     side = int(min(np.ceil(max(_SIDE * size, right - left, bottom - top)), width, height))
-    middle = (left + right) / 2
+    middle = _busiest(lower[:, 0], upper[:, 0], side) if right - left > side else (left + right) / 2
     centre = float(np.median(landmarks[:, _CHIN, 1])) - _CENTRE_ABOVE_CHIN * size
     # The head comes first: the shoulders' room gives way when it would cut off hair or neck.
     start = centre - side / 2
@@ -61,6 +62,17 @@ def choose_crop(landmarks: Float[np.ndarray, "T 478 3"], width: int, height: int
         top=int(np.clip(round(start), 0, height - side)),
         side=side,
     )
+
+
+def _busiest(lower: Float[np.ndarray, " T"], upper: Float[np.ndarray, " T"], side: int) -> float:
+    """The middle of those intervals from lower to upper of which most fit into a stretch of a length together."""
+    starts = np.unique(np.round(lower))
+    held = [np.count_nonzero((lower >= start - 0.5) & (upper <= start + side)) for start in starts]
+    start = starts[int(np.argmax(held))]
+    inside = (lower >= start - 0.5) & (upper <= start + side)
+    if not inside.any():
+        return float(np.median((lower + upper) / 2))
+    return float((lower[inside].min() + upper[inside].max()) / 2)
 
 
 def inside_crop(landmarks: Float[np.ndarray, "T 478 3"], crop: Crop) -> Bool[np.ndarray, " T"]:
@@ -102,9 +114,24 @@ def bridge_gaps(
 
 
 def require_enough(
-    name: str, used: Bool[np.ndarray, " T"], times: Float[np.ndarray, " T"], *, frames: int = 50, seconds: float = 2.0
+    name: str,
+    used: Bool[np.ndarray, " T"],
+    times: Float[np.ndarray, " T"],
+    *,
+    frames: int = 50,
+    seconds: float = 2.0,
+    shots: int = 1,
 ) -> None:
-    """Raises InputError, with advice on recording, when the face was seen in too little of a clip."""
+    """Raises InputError, with advice on recording, when the face was seen in too little of a clip.
+
+    Args:
+        name: The clip's name.
+        used: (T,) frames in which the face was seen.
+        times: (T,) seconds.
+        frames: Fewest frames with a face.
+        seconds: Least time with a face.
+        shots: Number of shots that the clip was cut into, of which this may be one.
+    """
     count = int(used.sum())
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if count >= frames and count * step >= seconds:
@@ -113,7 +140,9 @@ def require_enough(
     raise InputError(
         f"{name} shows too little of a face",
         expected=f"a face in at least {frames} frames and {seconds:g} s",
-        found=f"{found} {len(times)} frames ({times[-1] + step if len(times) else 0:.1f} s)",
-        fix="record one person who faces the camera and talks for a few minutes, the whole head with hair and neck in "
+        found=f"{found} {len(times)} frames ({times[-1] + step if len(times) else 0:.1f} s)"
+        + (f" of the shots used, of {shots} that the clip was cut into" if shots > 1 else ""),
+        fix=("try --all-shots, or " if shots > 1 else "")
+        + "record one person who faces the camera and talks for a few minutes, the whole head with hair and neck in "
         "the picture, in even light, with the camera held still",
     )

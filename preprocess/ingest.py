@@ -1,11 +1,13 @@
 """Ingest: a recording in, a take out, with every frame cropped to the head and looked at; ready for tracking.
 
-The recording is decoded twice, one frame in memory at a time: once to follow the face, then, with the crop known, to
-write what the take holds. Apart from a few dozen sampled frames, memory does not grow with the clip.
+The recording is decoded twice, one frame in memory at a time: once to follow all faces and find the cuts, then, with
+the shot, the main face and the crop known, to write what the take holds. Apart from a few dozen sampled frames and
+the landmarks, memory does not grow with the clip.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,20 +16,26 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from avatar.errors import InputError
 from avatar.io.audio import read_audio
-from avatar.io.take import Perception, Take, TakeInfo
-from avatar.io.video import VideoInfo, probe, read_frames
+from avatar.io.take import SPEECH_RATE, Perception, Take, TakeInfo
+from avatar.io.video import Box, VideoInfo, probe, read_frames
 from avatar.models.cache import sha256_of
 from avatar.preprocess._threads import ahead, map_ordered
+from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, choose_crop, face_heights, inside_crop, require_enough
+from avatar.preprocess.landmarks import region_of
+from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, Sample, default_observer
+from avatar.preprocess.selection import Selection, select_shots
+from avatar.preprocess.shots import CutFinder
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, UInt8
+    from jaxtyping import Bool, Float, Float32, Int, UInt8
+
+logger = logging.getLogger(__name__)
 
 STAGE = "ingest"
 
@@ -36,7 +44,7 @@ _SEARCH_SIDE = 1280
 # Below this face height in pixels the landmarker's own input (256 pixels for the face and its surroundings) is finer.
 _FINE_FACE = 200.0
 _CONFIDENT = 0.5
-_COLOUR_SAMPLES = 32
+_COLOUR_SAMPLES, _FEWEST_SAMPLES = 32, 12
 _PLATE_SAMPLES = 48
 # Frames a second that a take may claim; what lies outside is a broken clock.
 _SLOWEST, _FASTEST = Fraction(1), Fraction(240)
@@ -44,12 +52,18 @@ _SLOWEST, _FASTEST = Fraction(1), Fraction(240)
 
 @dataclass(frozen=True)
 class _Sightings:
-    """The face in T frames, in pixels of the upright source; NaN where it was not seen."""
+    """The main face in the T rows of a take, in pixels of the upright source; NaN where it was not seen.
 
+    `frames` are their numbers in the source, `covered` says where something is before the face, and `samples` are
+    pictures by row, `shrink` times as large as the source's.
+    """
+
+    frames: Int[np.ndarray, " T"]
     times: Float[np.ndarray, " T"]
     landmarks: Float32[np.ndarray, "T 478 3"]
     blendshapes: Float32[np.ndarray, "T 52"]
     confidence: Float32[np.ndarray, " T"]
+    covered: Bool[np.ndarray, " T"]
     samples: dict[int, UInt8[np.ndarray, "h w 3"]]
     shrink: float
 
@@ -63,44 +77,49 @@ def ingest(
     take_path: Path,
     *,
     size: int = 512,
+    all_shots: bool = False,
     observer: Observer | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Take:
     """Turns a recording into a take that is ready for tracking; returns at once where that has been done.
 
-    Frames where the face was lost for up to a quarter of a second get interpolated landmarks and confidence 0, longer
-    losses NaN; neither is used for training.
+    Frames where the face was lost or covered for up to a quarter of a second get interpolated landmarks and
+    confidence 0, longer losses NaN; neither is used for training. Of several faces the main one is followed. Of a
+    recording with cuts the shot where that is seen longest makes the take, which is noted in take.json.
 
     Args:
-        video: The recording: one person, one shot.
+        video: The recording of one person.
         take_path: Folder of the take; made where it is missing.
         size: Largest side of the images in pixels; the recording is only ever scaled down.
+        all_shots: Uses every shot with the main face, one second apart on the take's clock.
         observer: What looks at the frames; the product's own when None.
         progress: Called with frames done and in total, over both passes.
 
     Raises:
-        InputError: The recording cannot be read or shows too little of a face, or the folder cannot be written to or
-            holds the take of another recording; nothing has been changed then.
+        InputError: The recording cannot be read, shows too little of a face or two equal ones, or the folder cannot be
+            written to or holds the take of another recording; nothing has been changed then.
     """
     video, take_path = Path(video), Path(take_path)
     started = time.perf_counter()
     info = probe(video)
     digest = sha256_of(video)
-    finished = _existing(take_path, video, digest, size)
+    finished = _existing(take_path, video, digest, size, all_shots)
     if finished is not None:
         return finished
     observer = default_observer() if observer is None else observer
     report = progress or (lambda done, total: None)
 
-    sightings = _follow_face(video, info, observer, report)
-    require_enough(video.name, sightings.seen, sightings.times)
+    sightings, selection, source = _follow_face(video, info, observer, report, all_shots=all_shots)
+    require_enough(video.name, sightings.seen, sightings.times, shots=len(selection.rows))
     crop = choose_crop(sightings.landmarks[sightings.seen], info.width, info.height)
     sightings = replace(sightings, confidence=sightings.confidence * inside_crop(sightings.landmarks, crop))
-    require_enough(video.name, sightings.seen, sightings.times)
+    require_enough(video.name, sightings.seen, sightings.times, shots=len(selection.rows))
+    for note in selection.notes:
+        logger.info("%s", note)
     followed = time.perf_counter()
 
     side = min(size, crop.side)
-    rate = frame_rate(sightings.times, info.fps)
+    rate = frame_rate(source[slice(*max(selection.shots, key=lambda shot: shot.stop - shot.start))], info.fps)
     take = Take.create(
         take_path,
         TakeInfo(
@@ -124,14 +143,18 @@ def ingest(
 
     sound = read_audio(video)
     if sound is not None:
-        take.write_speech(sound)
+        take.write_speech(selection.sound(sound, source, rate=SPEECH_RATE))
     take.record(
         STAGE,
         seconds=time.perf_counter() - started,
         size=size,
         frames=len(sightings.times),
         declared_frames=info.frames,
+        all_shots=all_shots,
+        shots=selection.rows,
+        notes=list(selection.notes),
         used=int(sightings.seen.sum()),
+        covered=int(sightings.covered.sum()),
         bridged=int((np.isfinite(seen["landmarks"][:, 0, 0]) & ~sightings.seen).sum()),
         has_audio=sound is not None,
         follow_seconds=round(followed - started, 2),
@@ -154,7 +177,7 @@ def frame_rate(times: Float[np.ndarray, " T"], declared: Fraction) -> Fraction:
     return min(max(rate, _SLOWEST), _FASTEST)
 
 
-def _existing(path: Path, video: Path, digest: str, size: int) -> Take | None:
+def _existing(path: Path, video: Path, digest: str, size: int, all_shots: bool) -> Take | None:
     """The finished take, or None where there is work to do; raises InputError where the folder is no place for it."""
     if (path / "take.json").is_file():
         take = Take.open(path)
@@ -174,6 +197,13 @@ def _existing(path: Path, video: Path, digest: str, size: int) -> Take | None:
                 found=f"a limit of {take.info.stages[STAGE].detail.get('size')}",
                 fix="choose another output folder, or the same size",
             )
+        if take.info.stages[STAGE].detail.get("all_shots", False) != all_shots:
+            raise InputError(
+                f"{path} holds a take of other shots",
+                expected="one of " + ("all shots" if all_shots else "the longest shot"),
+                found="one of " + ("the longest shot" if all_shots else "all shots"),
+                fix=f"choose another output folder, or {'leave out' if all_shots else 'give'} --all-shots",
+            )
         return take
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
@@ -186,34 +216,70 @@ def _existing(path: Path, video: Path, digest: str, size: int) -> Take | None:
     return None
 
 
-def _follow_face(video: Path, info: VideoInfo, observer: Observer, progress: Callable[[int, int], None]) -> _Sightings:
-    times, landmarks, blendshapes, confidence = [], [], [], []
-    lost_points, lost_shapes = np.full((478, 3), np.nan, np.float32), np.full(52, np.nan, np.float32)
+def _follow_face(
+    video: Path, info: VideoInfo, observer: Observer, progress: Callable[[int, int], None], *, all_shots: bool
+) -> tuple[_Sightings, Selection, Float[np.ndarray, " F"]]:
+    """The main face in the chosen shots, the choice, and the seconds of all F frames of the recording."""
+    times: list[float] = []
     samples: dict[int, np.ndarray] = {}
     stride = 1
     shrink = min(1.0, _SEARCH_SIDE / max(info.width, info.height))
-    observer.landmarker.reset()
+    follower, cuts = FaceFollower(observer.landmarker), CutFinder()
+    size = (info.width, info.height)
     for index, frame in enumerate(ahead(read_frames(video, max_side=_SEARCH_SIDE))):
-        seen = observer.landmarker.track(frame.image)
+        size = frame.image.shape[1::-1]
         times.append(frame.time)
-        landmarks.append(lost_points if seen is None else np.asarray(seen.landmarks / shrink, np.float32))
-        blendshapes.append(lost_shapes if seen is None else np.asarray(seen.blendshapes, np.float32))
-        confidence.append(0.0 if seen is None else seen.confidence)
-        if seen is not None and seen.confidence >= _CONFIDENT and index % stride == 0:
+        seen = follower.look(frame.image, frame.time, afresh=cuts.look(frame.image))
+        if seen and index % stride == 0:
             samples[index] = frame.image
             if len(samples) > _COLOUR_SAMPLES:
                 # Every other one goes, so that those kept stay spread over however long the clip is.
                 stride *= 2
                 samples = {i: image for i, image in samples.items() if i % stride == 0}
         progress(index + 1, 2 * max(info.frames, index + 1))
+    source = np.array(times)
+    castings = [cast_shot(shot, follower.tracklets, source, size=size) for shot in cuts.shots()]
+    selection = select_shots(video.name, castings, source, all_shots=all_shots, shrink=shrink)
+    sightings = _of_selection(selection, source, shrink=shrink)
+    samples = _samples_of(video, sightings, samples)
+    return replace(sightings, samples=samples), selection, source
+
+
+def _of_selection(selection: Selection, source: Float[np.ndarray, " F"], *, shrink: float) -> _Sightings:
+    """The persons of a selection, without pictures."""
+    landmarks = np.full((len(source), 478, 3), np.nan, np.float32)
+    blendshapes, confidence = np.full((len(source), 52), np.nan, np.float32), np.zeros(len(source), np.float32)
+    covered = np.zeros(len(source), bool)
+    for shot, person in zip(selection.shots, selection.persons, strict=True):
+        for tracklet in person.tracklets:
+            rows = slice(tracklet.start, tracklet.stop)
+            landmarks[rows] = np.stack(tracklet.landmarks) / np.float32(shrink)
+            blendshapes[rows], confidence[rows] = np.stack(tracklet.blendshapes), tracklet.confidence
+        covered[slice(*shot)] = person.covered(source)[slice(*shot)]
+    frames = selection.frames
     return _Sightings(
-        np.array(times),
-        np.array(landmarks),
-        np.array(blendshapes),
-        np.array(confidence, np.float32),
-        samples,
-        shrink,
+        frames=frames,
+        times=selection.times(source),
+        landmarks=landmarks[frames],
+        blendshapes=blendshapes[frames],
+        confidence=np.where(covered, np.float32(0), confidence)[frames],
+        covered=covered[frames],
+        samples={},
+        shrink=shrink,
     )
+
+
+def _samples_of(
+    video: Path, sightings: _Sightings, samples: dict[int, UInt8[np.ndarray, "h w 3"]]
+) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
+    """Pictures of rows with the face, spread over the take; read again where too few of `samples` lie in it."""
+    row_of = {int(frame): row for row, frame in enumerate(sightings.frames) if sightings.seen[row]}
+    kept = {row_of[index]: image for index, image in samples.items() if index in row_of}
+    if len(kept) >= min(_FEWEST_SAMPLES, len(row_of)):
+        return kept
+    frames = np.array(list(row_of))
+    wanted = set(frames[np.linspace(0, len(frames) - 1, _COLOUR_SAMPLES).astype(int)].tolist())
+    return {row_of[frame.index]: frame.image for frame in read_frames(video, max_side=_SEARCH_SIDE, wanted=wanted)}
 
 
 def _to_crop(sightings: _Sightings, crop: Crop, side: int) -> Perception:
@@ -226,21 +292,12 @@ def _to_crop(sightings: _Sightings, crop: Crop, side: int) -> Perception:
     )
 
 
-def _cropped(image: UInt8[np.ndarray, "h w 3"], crop: Crop, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    part = image[crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
-    return (
-        np.ascontiguousarray(part)
-        if side == crop.side
-        else cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
-    )
-
-
 def _colour_samples(sightings: _Sightings, crop: Crop, observer: Observer) -> Iterator[Sample]:
     scale = sightings.shrink
     small = Crop(*(int(value * scale) for value in crop))
     for index, image in sightings.samples.items():
         if sightings.seen[index]:
-            part = _cropped(image, small, small.side)
+            part = np.ascontiguousarray(image[small.top :, small.left :][: small.side, : small.side])
             points = sightings.landmarks[index] * scale - np.array([small.left, small.top, 0], np.float32)
             yield part, observer.segment(part), points
 
@@ -260,15 +317,20 @@ def _write_pictures(
     count = len(sightings.times)
     searched = float(np.median(face_heights(sightings.landmarks[sightings.seen]))) * sightings.shrink
     refine = searched < _FINE_FACE and take.info.width / crop.side > 1.2 * sightings.shrink
-    if refine:
-        observer.landmarker.reset()
+    pictures = read_frames(
+        video,
+        box=Box(crop.left, crop.top, crop.side, crop.side),
+        size=(take.info.width, take.info.width),
+        wanted=set(sightings.frames.tolist()),
+    )
 
     def crops() -> Iterator[tuple[int, np.ndarray]]:
-        for index, frame in zip(range(count), ahead(read_frames(video)), strict=False):
-            image = _cropped(frame.image, crop, take.info.width)
-            if refine and sightings.seen[index] and (found := observer.landmarker.track(image)) is not None:
-                seen["landmarks"][index], seen["blendshapes"][index] = found.landmarks, found.blendshapes
-            yield index, image
+        for index, frame in zip(range(count), ahead(pictures), strict=False):
+            if refine and sightings.seen[index]:
+                found = observer.landmarker.look(frame.image, region_of(seen["landmarks"][index]))
+                if found is not None:
+                    seen["landmarks"][index], seen["blendshapes"][index] = found.landmarks, found.blendshapes
+            yield index, frame.image
 
     def store(item: tuple[int, np.ndarray]) -> LooseSample:
         index, image = item

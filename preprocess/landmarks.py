@@ -47,11 +47,11 @@ class Region(NamedTuple):
 
 
 class FaceLandmarker:
-    """Follows the main face of a clip.
+    """Finds faces, and follows one.
 
-    The region of each frame comes from the landmarks of the one before; the detector runs on the first frame and when
-    the face was lost. Of several faces the largest is taken first; after a loss, a face near the lost one goes before a
-    larger one elsewhere.
+    `detect` and `look` keep nothing between frames. `track` follows the main face of a clip: the region of each frame
+    comes from the landmarks of the one before; the detector runs on the first frame and when the face was lost. Of
+    several faces the largest is taken first; after a loss, a face near the lost one goes before a larger one elsewhere.
 
     Args:
         model: The ``.task`` file; the registry's ``face_landmarker`` when None.
@@ -97,8 +97,15 @@ class FaceLandmarker:
         if seen is None:
             self._region = None
             return None
-        landmarks, confidence = seen
-        self._region = self._last_seen = region_of(landmarks)
+        self._region = self._last_seen = region_of(seen[0])
+        return self._observation(*seen)
+
+    def look(self, image: UInt8[np.ndarray, "H W 3"], region: Region) -> FaceObservation | None:
+        """Landmarks of the face in a region of an RGB frame, without regard to other frames; None without a face."""
+        seen = self._landmarks(image, region)
+        return None if seen is None else self._observation(*seen)
+
+    def _observation(self, landmarks: np.ndarray, confidence: float) -> FaceObservation:
         points = landmarks[graph.BLENDSHAPE_POINTS, :2]
         return FaceObservation(landmarks, self._blendshapes(points)[0].reshape(-1).copy(), confidence)
 
@@ -163,7 +170,8 @@ class FaceLandmarker:
         crop = image[y0 : int(np.ceil(top + side)), x0 : int(np.ceil(left + side))]
         width, height = (min(max(1, round(n * scale)), size) for n in (crop.shape[1], crop.shape[0]))
         square = np.zeros((size, size, 3), np.uint8)
-        at_x, at_y = min(round((x0 - left) * scale), size - width), min(round((y0 - top) * scale), size - height)
+        at_x = min(max(0, round((x0 - left) * scale)), size - width)
+        at_y = min(max(0, round((y0 - top) * scale)), size - height)
         small = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
         square[at_y : at_y + height, at_x : at_x + width] = small
         boxes, logits = self._detector(square.astype(np.float32) / 127.5 - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -10,6 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
+
+    from avatar.preprocess.landmarks import Region
 
 Image: TypeAlias = "UInt8[np.ndarray, 'H W 3']"
 Alpha: TypeAlias = "Float[np.ndarray, 'H W']"
@@ -30,10 +32,10 @@ class Observation(Protocol):
 
 
 class Landmarker(Protocol):
-    """Follows a face over consecutive frames."""
+    """Finds faces and their landmarks; keeps nothing between frames."""
 
-    def track(self, image: np.ndarray) -> Observation | None: ...  # noqa: D102
-    def reset(self) -> None: ...  # noqa: D102
+    def detect(self, image: np.ndarray) -> Sequence[Region]: ...  # noqa: D102
+    def look(self, image: np.ndarray, region: Region) -> Observation | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Observer:
     """What the ingest asks about frames.
 
     Attributes:
-        landmarker: Finds and follows the face.
+        landmarker: Finds faces and looks at them.
         segment: Soft alpha of the person in an image; called from several threads at once.
         fit_regions: Learns the subject's colours from samples spread over the clip.
         label_parts: Labels of consecutive samples under what `fit_regions` returned, in order.

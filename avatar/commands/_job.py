@@ -87,6 +87,14 @@ class Job:
                 found=str(settings["size"]),
                 fix="choose another output folder with -o, or the same size",
             )
+        before, now = (bool(values.get("all_shots", False)) for values in (self.settings, settings))
+        if "all_shots" in settings and now != before and self.done(PREPROCESSING[0]):
+            raise InputError(
+                f"{folder} already holds a take of {'all shots' if before else 'the longest shot'}",
+                expected="--all-shots" if before else "no --all-shots",
+                found="no --all-shots" if before else "--all-shots",
+                fix="choose another output folder with -o, or the same shots",
+            )
 
     def apply(self, folder: Path, settings: dict[str, Any]) -> None:
         """Takes settings over; stages that one with another value reaches count as not done."""

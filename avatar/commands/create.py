@@ -32,14 +32,22 @@ SMALLEST = 64
 
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
-    report = create(options.video, options.output, options.preset, size=options.size, consent=options.consent)
+    report = create(
+        options.video,
+        options.output,
+        options.preset,
+        size=options.size,
+        all_shots=options.all_shots,
+        consent=options.consent,
+    )
     finish(options.output, report, as_json=options.json)
 
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    job = open_job(options.video, options.output, {"size": options.size, "head": load_head(HEAD).hash})
-    prepare_take(options.video, options.output, options.output, job, size=options.size)
+    settings = {"size": options.size, "all_shots": options.all_shots, "head": load_head(HEAD).hash}
+    job = open_job(options.video, options.output, settings)
+    prepare_take(options.video, options.output, options.output, job, size=options.size, all_shots=options.all_shots)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
 
@@ -93,14 +101,17 @@ def train_settings(preset: str) -> dict[str, Any]:
     return {"train": msgspec.to_builtins(PRESETS[preset])}
 
 
-def create(video: Path, output: Path, preset: str, *, size: int, consent: str | None) -> dict[str, Any]:
+def create(
+    video: Path, output: Path, preset: str, *, size: int, consent: str | None, all_shots: bool = False
+) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    job = open_job(video, output, {"size": size, "head": load_head(HEAD).hash, **train_settings(preset)})
-    take = prepare_take(video, output / "take", output, job, size=size)
+    settings = {"size": size, "all_shots": all_shots, "head": load_head(HEAD).hash, **train_settings(preset)}
+    job = open_job(video, output, settings)
+    take = prepare_take(video, output / "take", output, job, size=size, all_shots=all_shots)
     return make_avatar(take, output, job, preset, consent=consent)
 
 
-def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
+def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int, all_shots: bool = False) -> Take:
     """Everything up to a tracked take with its speech features; what is done is skipped."""
     from avatar.preprocess.ingest import ingest
     from avatar.preprocess.photometric import refine_take
@@ -112,8 +123,10 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
         job.forget(*PREPROCESSING)
     if not job.done("ingest"):
         with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
-            ingest(video, folder, size=size, progress=progress)
+            ingest(video, folder, size=size, all_shots=all_shots, progress=progress)
     take = Take.open(folder)
+    for note in take.info.stages["ingest"].detail.get("notes", ()):
+        say(note)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
             track(take, load_head(HEAD), progress=progress)
@@ -223,6 +236,7 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
     figures = {name: row.get("figures", {}) for name, row in job.stages.items()}
     report = {
         "source": job.source,
+        "clip": clip_figures(take),
         "held_out": figures["evaluation"],
         "tracking": tracking_figures(take),
         "speech": figures["speech"],
@@ -244,6 +258,13 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
     }
     write_report(output / "report.html", report, pictures)
     return report
+
+
+def clip_figures(take: Take) -> dict[str, Any]:
+    """What of the clip became the take: its shots, and which frames show the face."""
+    detail = take.info.stages["ingest"].detail if "ingest" in take.info.stages else {}
+    names = ("frames", "used", "covered", "bridged", "all_shots", "shots", "notes")
+    return {name: detail[name] for name in names if name in detail}
 
 
 def tracking_figures(take: Take) -> dict[str, Any]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A jump of the clock up to this long is a pause in the recording; a longer one is a broken clock.
+# A jump of the clock up to this long is a pause in the recording; a longer one is a broken clock, unless the file says
+# that it lasts longer than that.
 _LONGEST_PAUSE = 10.0
 _SHORTEST_PAUSE = 0.05
 
@@ -104,6 +105,7 @@ def _picture_start(container: InputContainer, path: Path) -> Fraction | None:
 def _aligned(container: InputContainer, start: Fraction | None) -> Iterator[tuple[np.ndarray, int]]:
     """Mono blocks and their rate; block after block begins at `start` and has no holes."""
     written = 0
+    longest = max(_LONGEST_PAUSE, container.duration / av.time_base if container.duration else 0.0)
     for frame in _decode(container):
         rate = frame.sample_rate
         block = _mono(frame)
@@ -114,7 +116,7 @@ def _aligned(container: InputContainer, start: Fraction | None) -> Iterator[tupl
             if missing < 0 and written == 0:
                 # Sound from before the first picture; `written` stays 0 until a block reaches past it.
                 block = block[-missing:]
-            elif missing > (0 if written == 0 else _SHORTEST_PAUSE * rate) and missing < _LONGEST_PAUSE * rate:
+            elif missing > (0 if written == 0 else _SHORTEST_PAUSE * rate) and missing < longest * rate:
                 yield np.zeros(missing, np.float32), rate
                 written += missing
         if len(block):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+import cv2
 import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
@@ -20,13 +21,23 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avatar.errors import FormatError, InputError
-from avatar.io._colour import to_rgb
+from avatar.io._colour import UNKNOWN_MATRICES, Box, to_rgb
 from avatar.io._video_writer import VideoWriter, frame_count
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-__all__ = ["Frame", "VideoInfo", "VideoWriter", "frame_count", "open_media", "probe", "read_frames", "video_stream"]
+__all__ = [
+    "Box",
+    "Frame",
+    "VideoInfo",
+    "VideoWriter",
+    "frame_count",
+    "open_media",
+    "probe",
+    "read_frames",
+    "video_stream",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +74,12 @@ class Frame:
     Attributes:
         time: Seconds since the first picture of the file, which is also the zero of ``read_audio``.
         image: (H, W, 3) upright sRGB.
+        index: Number of the picture in the file, from 0.
     """
 
     time: float
     image: UInt8[np.ndarray, "H W 3"]
+    index: int = 0
 
 
 @contextmanager
@@ -145,6 +158,7 @@ def probe(path: Path) -> VideoInfo:
                 found="none",
                 fix="copy the file again, or convert it with ffmpeg",
             )
+        _require_known_colours(first, path)
         orientation = _orientation(first)
         width, height = _square_size(first, stream)
         if orientation[0]:
@@ -152,22 +166,33 @@ def probe(path: Path) -> VideoInfo:
     return VideoInfo(width, height, rate, duration, count, _ROTATIONS.get(orientation, 0), has_audio, codec)
 
 
-def read_frames(path: Path, *, max_side: int | None = None) -> Iterator[Frame]:
+def read_frames(
+    path: Path,
+    *,
+    max_side: int | None = None,
+    box: Box | None = None,
+    size: tuple[int, int] | None = None,
+    wanted: Collection[int] | None = None,
+) -> Iterator[Frame]:
     """The pictures of a video in order, one in memory at a time.
 
-    Any container and codec of FFmpeg, any bit depth, matrix and range; turned upright by the display matrix; pixels
-    made square. Times are the real ones, so a variable frame rate is kept. Pictures without a new time are dropped:
-    times increase strictly. A damaged or cut-off file yields what can be decoded, and a warning is logged that says
-    how much that was.
+    Any container and codec of FFmpeg, any bit depth, matrix, range and transfer; turned upright by the display matrix;
+    pixels made square. Times are the real ones, so a variable frame rate is kept. Pictures without a new time are
+    dropped: times increase strictly. A damaged or cut-off file yields what can be decoded, and a warning is logged that
+    says how much that was.
 
     Args:
         path: The video file.
         max_side: Shrinks pictures whose longer side exceeds this many pixels, which for large sources costs a
             fraction of the full conversion.
+        box: A part of the upright picture, in its pixels; only that is converted, and `max_side` is for naught.
+        size: Width and height that `box` is shrunk to; its own when None.
+        wanted: Numbers of the pictures that are yielded; the others cost their decoding only, those after the last
+            one nothing.
 
     Raises:
         InputError: The file is missing or unreadable.
-        FormatError: It is no video, or not one picture of it can be decoded.
+        FormatError: It is no video, not one picture of it can be decoded, or its colours are of an unknown kind.
     """
     path = Path(path)
     with open_media(path) as container:
@@ -176,17 +201,26 @@ def read_frames(path: Path, *, max_side: int | None = None) -> Iterator[Frame]:
         period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
         expected = _duration(container, stream)
         start = last = None
+        orientation = (False, False, False)
+        index, final = -1, None if wanted is None else max(wanted, default=0)
         for frame in _decode(container, stream):
             moment = _moment(frame)
             if moment is None:
                 moment = Fraction(0) if last is None else last + period
             if last is not None and moment <= last:
                 continue
-            start = moment if start is None else start
+            if start is None:
+                start = moment
+                _require_known_colours(frame, path)
+                # Asked of one frame only: PyAV keeps a frame whose side data was read until the garbage collector runs.
+                orientation = _orientation(frame)
             last = moment
-            orientation = _orientation(frame)
-            image = to_rgb(frame, *_fit(_square_size(frame, stream), max_side))
-            yield Frame(float(moment - start), _upright(image, orientation))
+            index += 1
+            if wanted is None or index in wanted:
+                image = _picture(frame, stream, orientation, max_side=max_side, box=box, size=size)
+                yield Frame(float(moment - start), image, index)
+            if index == final:
+                return
     if start is None or last is None:
         raise FormatError(
             f"{path} cannot be decoded", expected="at least one picture", found="none", fix="copy the file again"
@@ -194,6 +228,40 @@ def read_frames(path: Path, *, max_side: int | None = None) -> Iterator[Frame]:
     seen = float(last - start + period)
     if seen < expected - max(1.0, 2 * period):
         logger.warning("%s is damaged or cut off: %.1f of %.1f s could be decoded", path, seen, expected)
+
+
+def _picture(
+    frame: VideoFrame,
+    stream: VideoStream,
+    orientation: _Orientation,
+    *,
+    max_side: int | None,
+    box: Box | None,
+    size: tuple[int, int] | None,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A frame, or a box of it, upright and with square pixels."""
+    whole = _square_size(frame, stream)
+    if box is None:
+        return _upright(to_rgb(frame, *_fit(whole, max_side)), orientation)
+    stored = _stored(box, whole, orientation)
+    width, height = (box.width, box.height) if size is None else size
+    if orientation[0]:
+        width, height = height, width
+    if whole == (frame.width, frame.height):
+        return _upright(to_rgb(frame, width, height, box=stored), orientation)
+    part = to_rgb(frame, *whole)[stored.top : stored.top + stored.height, stored.left : stored.left + stored.width]
+    return _upright(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), orientation)
+
+
+def _require_known_colours(frame: VideoFrame, path: Path) -> None:
+    found = UNKNOWN_MATRICES.get(int(frame.colorspace))
+    if found is not None:
+        raise FormatError(
+            f"The colours of {path} cannot be converted",
+            expected="a video in BT.601, BT.709 or BT.2020 colours: SDR, HDR10, HLG",
+            found=f"the colour matrix {found}",
+            fix="export it as SDR or HDR10, or record with HDR off",
+        )
 
 
 def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -261,6 +329,15 @@ def _orientation(frame: VideoFrame) -> _Orientation:
         return False, False, False
     a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
     return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
+
+
+def _stored(box: Box, whole: tuple[int, int], orientation: _Orientation) -> Box:
+    """Where a box of the upright picture is in the stored one, whose square-pixel size is `whole`."""
+    swap, mirror, flip = orientation
+    width, height = (whole[1], whole[0]) if swap else whole
+    left = width - box.left - box.width if mirror else box.left
+    top = height - box.top - box.height if flip else box.top
+    return Box(top, left, box.height, box.width) if swap else Box(left, top, box.width, box.height)
 
 
 def _upright(image: Float[np.ndarray, "H W C"], orientation: _Orientation) -> Float[np.ndarray, "H2 W2 C"]:

@@ -42,6 +42,13 @@ def test_a_head_that_moves_gets_a_larger_crop_and_a_wild_detection_does_not():
     assert choose_crop(faces([*still, (1700, 200)], 200), 1920, 1080).side == small.side
 
 
+def test_a_head_that_moves_further_than_a_crop_can_reach_is_held_where_it_is_longest():
+    walk = [(300, 300)] * 60 + [(300 + 10 * i, 300) for i in range(100)] + [(1300, 300)] * 90
+    crop = choose_crop(faces(walk, 200), 1920, 600)
+    assert crop.side == 600
+    assert inside_crop(faces(walk, 200), crop)[160:].all()
+
+
 def test_the_crop_stays_in_the_picture_at_its_corners():
     for centre in ((60, 80), (1880, 80), (60, 1000), (1880, 1000)):
         left, top, side = choose_crop(faces([centre] * 50, 150), 1920, 1080)

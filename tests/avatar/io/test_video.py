@@ -1,3 +1,4 @@
+import gc
 import logging
 import struct
 from fractions import Fraction
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 from avatar.errors import FormatError, InputError
-from avatar.io._colour import _hdr_to_sdr
 from avatar.io.audio import read_audio
 from avatar.io.video import VideoWriter, frame_count, probe, read_frames
 
@@ -108,15 +108,6 @@ def test_matrix_range_and_depth_of_the_source_are_honoured(tmp_path, matrix, ful
     assert np.abs(image.astype(int) - picture())[4:20, 4:28].max() <= 3
 
 
-def test_hdr_white_becomes_white_and_order_is_kept():
-    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    for transfer, white in ((16, 148), (18, 191)):
-        out = _hdr_to_sdr(ramp, transfer=transfer, wide=True)[0].astype(int)
-        assert (np.diff(out, axis=0) >= -1).all()
-        assert 225 <= out[white].min() <= 255
-        assert out[0].max() == 0
-
-
 def test_a_variable_frame_rate_keeps_its_times(tmp_path):
     path, stamps = tmp_path / "a.mp4", [100, 140, 150, 300, 310, 400]
     with av.open(str(path), "w") as container:
@@ -135,6 +126,20 @@ def test_max_side_shrinks_and_never_enlarges(tmp_path):
     path = clip(tmp_path / "a.mp4", frames=2, size=(128, 96))
     assert next(read_frames(path, max_side=64)).image.shape == (48, 64, 3)
     assert next(read_frames(path, max_side=999)).image.shape == (96, 128, 3)
+
+
+def test_frames_are_let_go_one_by_one(tmp_path):
+    path = clip(tmp_path / "a.mp4", frames=60)
+    set_matrix(path, (0, 1, -1, 0))
+    gc.collect()
+    gc.disable()
+    try:
+        for frame in read_frames(path):
+            if frame.index == 50:
+                alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 10
 
 
 def test_odd_sizes_are_padded_and_sound_lasts_as_long_as_the_pictures(tmp_path):

@@ -25,21 +25,22 @@ if TYPE_CHECKING:
     from avatar.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
-HEAD = "open"
 REPORT = "report.json"
 SMALLEST = 64
 
 
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
-    report = create(options.video, options.output, options.preset, size=options.size, consent=options.consent)
+    report = create(
+        options.video, options.output, options.preset, size=options.size, head=options.head, consent=options.consent
+    )
     finish(options.output, report, as_json=options.json)
 
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    job = open_job(options.video, options.output, {"size": options.size, "head": load_head(HEAD).hash})
-    prepare_take(options.video, options.output, options.output, job, size=options.size)
+    job = open_job(options.video, options.output, {"size": options.size, "head": load_head(options.head).hash})
+    prepare_take(options.video, options.output, options.output, job, size=options.size, head=options.head)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
 
@@ -93,14 +94,16 @@ def train_settings(preset: str) -> dict[str, Any]:
     return {"train": msgspec.to_builtins(PRESETS[preset])}
 
 
-def create(video: Path, output: Path, preset: str, *, size: int, consent: str | None) -> dict[str, Any]:
+def create(
+    video: Path, output: Path, preset: str, *, size: int, consent: str | None, head: str = "open"
+) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    job = open_job(video, output, {"size": size, "head": load_head(HEAD).hash, **train_settings(preset)})
-    take = prepare_take(video, output / "take", output, job, size=size)
+    job = open_job(video, output, {"size": size, "head": load_head(head).hash, **train_settings(preset)})
+    take = prepare_take(video, output / "take", output, job, size=size, head=head)
     return make_avatar(take, output, job, preset, consent=consent)
 
 
-def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
+def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int, head: str = "open") -> Take:
     """Everything up to a tracked take with its speech features; what is done is skipped."""
     from avatar.preprocess.ingest import ingest
     from avatar.preprocess.shoulders import track_shoulders
@@ -115,7 +118,7 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
     take = Take.open(folder)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
-            track(take, load_head(HEAD), progress=progress)
+            track(take, load_head(head), progress=progress)
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)

@@ -64,9 +64,7 @@ def regressor(used: np.ndarray, template: np.ndarray, joints: np.ndarray) -> np.
     return result
 
 
-def collapse(
-    faces: np.ndarray, points: np.ndarray, count: int, *, keep: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def collapse(faces: np.ndarray, points: np.ndarray, count: int, *, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Collapses edges until `count` vertices are left; returns the faces over them and their old indices."""
     alive = np.ones(len(points), bool)
     while alive.sum() > count:
@@ -120,7 +118,9 @@ def flame_pickle(
     """Writes the content as a pickle of Python 2's protocol, with the arrays that FLAME keeps in chumpy's class."""
 
     def write(name: str = "generic_model.pkl", *, protocol: int = 2, **changes: Any) -> Path:
-        content = {key: value for key, value in (flame_content | changes).items() if key != "kept" and value is not None}
+        content = {
+            key: value for key, value in (flame_content | changes).items() if key != "kept" and value is not None
+        }
         for key in ("v_template", "shapedirs", "posedirs", "weights"):
             if key in content:
                 content[key] = chumpy(content[key])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The least squares of an action: vertices are believed to this many metres, a whole face of them counts as so many
 # independent ones, and coefficients are likely to be of this size.
-NOISE, INDEPENDENT, USUAL = 3e-4, 300, 3.0
+NOISE, INDEPENDENT, USUAL = 1e-4, 300, 3.0
 # An action that moves the model less than this everywhere is not the model's to make, metres.
 STILL = 2e-4
 JAW_ANGLES = np.linspace(0.05, 0.8, 61)
@@ -123,7 +123,9 @@ def fit_actions(
     moved = np.linalg.norm(goals * (found.trust > 0)[:, None, None], axis=1).max(axis=0)
     kept = [index for index in range(len(reference.arkit_names)) if moved[index] > STILL]
     names = tuple(reference.arkit_names[index] for index in kept)
-    return Actions(names, to_psi[:, kept], {name: float(errors[index]) for name, index in zip(names, kept, strict=True)})
+    return Actions(
+        names, to_psi[:, kept], {name: float(errors[index]) for name, index in zip(names, kept, strict=True)}
+    )
 
 
 def fit_jaw(
@@ -180,10 +182,12 @@ def eyes_left_open(layout: HeadLayout) -> tuple[float, float]:
 def _visible(layout: HeadLayout, vertices: np.ndarray, ball: tuple[int, int]) -> int:
     """Pixels of an eyeball that a camera before it sees; lashes are looked through."""
     centre = layout.v_template[slice(*ball)].mean(axis=0).astype(np.float64)
-    eye = centre + [0, 0, DISTANCE]
+    eye = centre + np.array([0, 0, DISTANCE])
     focal = PIXELS / 2 * DISTANCE / WINDOW
     camera = Camera(look_at(eye, centre), intrinsics(focal, PIXELS, PIXELS), PIXELS, PIXELS)
-    near = (np.abs(vertices[layout.f] - centre).max(axis=(1, 2)) < 3 * WINDOW) & (vertices[layout.f, 2] > centre[2] - 0.03).all(1)
+    near = (np.abs(vertices[layout.f] - centre).max(axis=(1, 2)) < 3 * WINDOW) & (
+        vertices[layout.f, 2] > centre[2] - 0.03
+    ).all(1)
     lashes = layout.parts.get("lashes", (0, 0))
     faces = layout.f[near & ~((layout.f[:, 0] >= lashes[0]) & (layout.f[:, 0] < lashes[1]))]
     shown = CameraScene(vertices, faces, camera).image.faces

@@ -57,7 +57,9 @@ def read_flame(content: Mapping[str, Any], path: Path, *, digest: str) -> HeadSo
     missing = [key for key in KEYS if key not in content]
     if missing:
         raise FormatError(
-            f"{path} is not a whole FLAME model", expected=f"the keys {', '.join(KEYS)}", found=f"no {', '.join(missing)}"
+            f"{path} is not a whole FLAME model",
+            expected=f"the keys {', '.join(KEYS)}",
+            found=f"no {', '.join(missing)}",
         )
     v_template = _array(content, "v_template", path)
     count = len(v_template)

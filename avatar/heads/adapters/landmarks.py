@@ -142,7 +142,7 @@ def painter(layout: HeadLayout, reference: Head) -> Callable[[np.ndarray, Camera
         for direction, strength in LIGHTS:
             towards = np.asarray(direction) / np.linalg.norm(direction)
             light = light + strength * np.clip(normal @ towards, 0, None)
-            halfway = towards + [0, 0, 1]
+            halfway = towards + np.array([0, 0, 1])
             halfway = halfway / np.linalg.norm(halfway)
             shine += strength * material.specular * np.clip(normal @ halfway, 0, None) ** material.gloss
         image = np.full((camera.height * camera.width, 3), BACKDROP / 255)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
+from scipy.spatial import KDTree
 
+from avatar.cameras import Camera, intrinsics, look_at
+from avatar.heads.adapters.zbuffer import CameraScene
 from avatar.heads.build.embedding import OVAL, closest_on
 from avatar.heads.build.meshes import neighbour_mean
 from avatar.synthetic.raycast import vertex_normals
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     from avatar.heads.head import Head
     from avatar.heads.layout import HeadLayout
@@ -21,9 +24,13 @@ if TYPE_CHECKING:
 # Trust in a closest point falls from 1 to 0 between these distances and between these angles' cosines.
 NEAR, FAR = 0.004, 0.012
 ALIKE, APART = 0.6, 0.2
-SMOOTHING = 1e-6
-ROUNDS, SPREAD = 4, 12
+# The bending follows the landmarks this softly, and fades this far from the nearest one, metres.
+SMOOTHING, REACH = 4e-5, 0.03
+ROUNDS, BLUR, SPREAD = 4, 12, 40
 CANDIDATES = 40
+# Cameras that say what lies outside: azimuths and elevations, distance, and width of what they see there, metres.
+AROUND = ((0, 0), (0, 0.5), (0, -0.6), (0.8, 0), (-0.8, 0), (1.6, 0.2), (-1.6, 0.2), (3.1, 0.2), (0, 1.5))
+AWAY, SPAN, PIXELS = 1.5, 0.4, 400
 LANDMARKS = 468
 
 
@@ -111,11 +118,15 @@ def register(layout: HeadLayout, reference: Head) -> Registration:
     start, stop = reference.parts["skin"]
     faces = reference.faces.numpy()
     faces = faces[(faces >= start).all(axis=1) & (faces < stop).all(axis=1)]
+    if "inside_mouth" in reference.regions:
+        # How much of the mouth's inside a model has differs too much to match it.
+        faces = faces[reference.regions["inside_mouth"].numpy()[faces].mean(axis=1) < 0.5]
     facing = np.cross(target[faces[:, 1]] - target[faces[:, 0]], target[faces[:, 2]] - target[faces[:, 0]])
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-12)
     first, last = layout.parts.get("skin", (0, len(template)))
     skin = np.zeros(len(template), bool)
     skin[first:last] = True
+    outside = skin & seen_from_outside(layout)
     smooth = neighbour_mean(layout.f, len(template))
     triangle, barycentric = np.zeros(len(template), int), np.full((len(template), 3), 1 / 3)
     for last_round in [False] * (ROUNDS if layout.lmk478 is not None else 0) + [True]:
@@ -126,14 +137,28 @@ def register(layout: HeadLayout, reference: Head) -> Registration:
         )
         place = np.einsum("vk,vkc->vc", barycentric, target[faces[triangle]])
         gap = np.linalg.norm(place - warped, axis=1)
-        trust = _fade(gap, NEAR, FAR) * _fade(-(normals * facing[triangle]).sum(axis=1), -ALIKE, -APART) * skin
+        trust = _fade(gap, NEAR, FAR) * _fade(-(normals * facing[triangle]).sum(axis=1), -ALIKE, -APART) * outside
         if last_round:
             return Registration(similarity, warped, faces[triangle], barycentric, trust, smooth)
         pull = trust[:, None] * (place - warped)
-        for _ in range(SPREAD):
+        for _ in range(BLUR):
             pull = 0.5 * pull + 0.5 * (smooth @ pull)
         warped = warped + np.where(skin[:, None], pull, 0)
     raise AssertionError("the last round returns")
+
+
+def seen_from_outside(layout: HeadLayout) -> Bool[np.ndarray, " V"]:
+    """Vertices that some camera around the head sees: neither the mouth's inside nor what lies behind the lids."""
+    template = layout.v_template.astype(np.float64)
+    middle = (layout.J_regressor[3:] @ layout.v_template).mean(axis=0)
+    target = middle + np.array([0, -0.03, -0.03])
+    seen = np.zeros(len(template), bool)
+    for azimuth, elevation in AROUND:
+        towards = [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+        eye = target + AWAY * np.array(towards)
+        camera = Camera(look_at(eye, target), intrinsics(PIXELS * AWAY / SPAN, PIXELS, PIXELS), PIXELS, PIXELS)
+        seen |= ~CameraScene(template, layout.f, camera).occluded(template, template - eye)
+    return seen
 
 
 def closest_alike(
@@ -174,9 +199,9 @@ def _by_landmarks(layout: HeadLayout, reference: Head) -> tuple[Similarity, np.n
     residual = target[fixed][distinct] - moved[distinct]
     bend = RBFInterpolator(moved[distinct], residual, kernel="linear", smoothing=SMOOTHING, degree=1)
     warped = similarity(template)
-    low, high = moved.min(axis=0) - 0.01, moved.max(axis=0) + 0.01
-    # Beyond the landmarks the bending would grow without bound; there it stays what it is at their box's edge.
-    return similarity, warped + bend(warped.clip(low, high))
+    # Beyond the landmarks the bending means nothing.
+    away = np.asarray(KDTree(moved).query(warped)[0])
+    return similarity, warped + np.exp(-np.square(away / REACH))[:, None] * bend(warped)
 
 
 def _fade(value: np.ndarray, full: float, none: float) -> np.ndarray:

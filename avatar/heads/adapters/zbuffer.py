@@ -35,9 +35,7 @@ class CameraScene:
         camera: The camera that every ray starts from.
     """
 
-    def __init__(
-        self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera
-    ) -> None:
+    def __init__(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera) -> None:
         self.vertices, self.faces, self.camera = np.asarray(vertices, np.float64), faces, camera
         seen = self.vertices @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
         safe = np.maximum(seen[:, 2:], NEAR)
@@ -107,7 +105,9 @@ class CameraScene:
         """Of the candidates (pixel, face) for each target, the nearest whose triangle holds the pixel."""
         corners = self.faces[faces]
         a, b, c = (self._pixels[corners[:, k]] for k in range(3))
-        areas = np.stack([_cross(b - pixels, c - pixels), _cross(c - pixels, a - pixels), _cross(a - pixels, b - pixels)])
+        areas = np.stack(
+            [_cross(b - pixels, c - pixels), _cross(c - pixels, a - pixels), _cross(a - pixels, b - pixels)]
+        )
         total = areas.sum(axis=0)
         flat = areas / np.where(np.abs(total) < 1e-12, np.inf, total)
         kept = np.flatnonzero((flat >= 0).all(axis=0) & (total != 0))

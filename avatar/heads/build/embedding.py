@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -59,7 +60,7 @@ class Sighted(Protocol):
 
     vertices: np.ndarray
 
-    @property
+    @cached_property
     def normals(self) -> np.ndarray:
         """(V, 3) unit vertex normals."""
         ...

@@ -37,7 +37,10 @@ def flame_content(open_head: Head) -> dict[str, Any]:
     mixing = np.linalg.qr(generator.normal(size=(EXPRESSIONS, open_head.exprdirs.shape[2])))[0].T
     shapes = np.zeros((VERTICES, 3, SHAPES))
     shapes[..., : open_head.shapedirs.shape[2]] = open_head.shapedirs.numpy()[kept]
-    directions = np.concatenate([shapes, open_head.exprdirs.numpy()[kept] @ mixing], axis=2) * bend[:, None]
+    expressions = open_head.exprdirs.numpy()[kept] @ mixing
+    # As in FLAME since 2020, no vertex stays quite still.
+    expressions = expressions + 0.015 * np.abs(expressions).max(axis=(0, 1)) * np.array([[0.0], [0.0], [1.0]])
+    directions = np.concatenate([shapes, expressions], axis=2) * bend[:, None]
     joints = open_head.J_template.double().numpy() * bend + [0.0, -0.012, 0.008]
     return {
         "v_template": template,

@@ -88,9 +88,8 @@ def complete(layout: HeadLayout, source: HeadSource, reference: Head) -> HeadLay
         reference: The open head.
     """
     found = register(layout, reference)
-    regions = {name: found.scalars(weight.numpy()).astype(np.float32) for name, weight in reference.regions.items()}
     quality = dict(layout.quality)
-    layout = replace(layout, regions=regions, iris_angle=iris_angle(layout))
+    layout = replace(layout, regions=found.regions(reference), iris_angle=iris_angle(layout))
     importance = vertex_areas(layout.v_template.astype(np.float64), layout.f) * found.trust
     if source.jaw_open_angle is None:
         angle, quality["jawOpen"] = fit_jaw(layout, reference, found, importance)

@@ -121,10 +121,9 @@ def reprojection(
 def painter(layout: HeadLayout, reference: Head) -> Callable[[np.ndarray, Camera, int], np.ndarray]:
     """Renders the head's vertices with the open head's skin, lips, brows and eyes, in the colours of an identity."""
     found = register(layout, reference)
-    regions = {name: found.scalars(weight.numpy()).astype(np.float32) for name, weight in reference.regions.items()}
     # Colours are functions of the place on the open head, so that the model is bent onto it while it is painted.
     costume = replace(
-        layout, v_template=found.warped.astype(np.float32), regions=regions, iris_angle=iris_angle(layout)
+        layout, v_template=found.warped.astype(np.float32), regions=found.regions(reference), iris_angle=iris_angle(layout)
     )
     dressed = Head(costume)
     appearances = [HeadAppearance(dressed, look) for look in LOOKS.values()]

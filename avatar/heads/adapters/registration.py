@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 
 from avatar.cameras import Camera, intrinsics, look_at
 from avatar.heads.adapters.zbuffer import CameraScene
-from avatar.heads.build.embedding import OVAL, closest_on
+from avatar.heads.build.embedding import INNER_LIPS, OVAL, closest_on
 from avatar.heads.build.meshes import neighbour_mean
 from avatar.synthetic.raycast import vertex_normals
 
@@ -26,6 +26,8 @@ NEAR, FAR = 0.004, 0.012
 ALIKE, APART = 0.6, 0.2
 # The bending follows the landmarks this softly, and fades this far from the nearest one, metres.
 SMOOTHING, REACH = 4e-5, 0.03
+# What cannot be seen this close to the lips is the mouth's inside, metres.
+MOUTH = 0.04
 ROUNDS, BLUR, SPREAD = 4, 12, 40
 CANDIDATES = 40
 # Cameras that say what lies outside: azimuths and elevations, distance, and width of what they see there, metres.
@@ -60,6 +62,7 @@ class Registration:
         warped: (V, 3) the model's template bent onto the open head.
         corners: (V, 3) vertices of the open head around each place.
         barycentric: (V, 3) their weights.
+        inside: (V,) whether a vertex of the skin lies in the mouth.
         trust: (V,) in [0, 1]; 0 for eyeballs and whatever the open head has no counterpart of.
         smooth: (V, V) averages neighbours on the model.
     """
@@ -68,12 +71,20 @@ class Registration:
     warped: Float[np.ndarray, "V 3"]
     corners: Int[np.ndarray, "V 3"]
     barycentric: Float[np.ndarray, "V 3"]
+    inside: Bool[np.ndarray, " V"]
     trust: Float[np.ndarray, " V"]
-    smooth: object
+    smooth: Any
 
     def scalars(self, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " V"]:
         """What a weight painted on the open head is on the model; zero without trust."""
         return self.trust * (values[self.corners] * self.barycentric).sum(axis=1)
+
+    def regions(self, reference: Head) -> dict[str, Float[np.ndarray, " V"]]:
+        """The open head's painted regions on the model, by name."""
+        painted = {name: self.scalars(weight.numpy()) for name, weight in reference.regions.items()}
+        if "inside_mouth" in painted:
+            painted["inside_mouth"] = np.maximum(painted["inside_mouth"], self.inside)
+        return {name: weight.astype(np.float32) for name, weight in painted.items()}
 
     def displacements(self, values: Float[np.ndarray, "N 3 *k"]) -> Float[np.ndarray, "V 3 *k"]:
         """The open head's displacements on the model, spread smoothly into places without trust."""
@@ -83,7 +94,7 @@ class Registration:
         known = self.trust[:, None]
         spread = known * found
         for _ in range(SPREAD):
-            spread = known * found + (1 - known) * (self.smooth @ spread)  # type: ignore[operator]
+            spread = known * found + (1 - known) * (self.smooth @ spread)
         return spread.reshape(len(found), *values.shape[1:])
 
 
@@ -139,7 +150,9 @@ def register(layout: HeadLayout, reference: Head) -> Registration:
         gap = np.linalg.norm(place - warped, axis=1)
         trust = _fade(gap, NEAR, FAR) * _fade(-(normals * facing[triangle]).sum(axis=1), -ALIKE, -APART) * outside
         if last_round:
-            return Registration(similarity, warped, faces[triangle], barycentric, trust, smooth)
+            lips = reference.landmark_positions(reference())[0, list(INNER_LIPS)].mean(dim=0).double().numpy()
+            inside = skin & ~outside & (np.linalg.norm(warped - lips, axis=1) < MOUTH)
+            return Registration(similarity, warped, faces[triangle], barycentric, inside, trust, smooth)
         pull = trust[:, None] * (place - warped)
         for _ in range(BLUR):
             pull = 0.5 * pull + 0.5 * (smooth @ pull)

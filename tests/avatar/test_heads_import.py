@@ -321,16 +321,6 @@ def test_an_avatar_is_made_with_an_imported_head(
     assert report["avatar"]["head"] == flame_head and report["held_out"]["video_driven"]["psnr"] > 12
     stored = load_avatar(tmp_path / "me")
     assert stored.gaussians.head.hash == head.hash
-    cli.main(
-        [
-            "render",
-            str(tmp_path / "me"),
-            "--motion",
-            str(take.path / "motion.npz"),
-            "--camera",
-            "orbit",
-            "-o",
-            str(tmp_path / "talk.mp4"),
-        ]
-    )
+    where = ["--motion", str(take.path / "motion.npz"), "-o", str(tmp_path / "talk.mp4")]
+    cli.main(["render", str(tmp_path / "me"), "--camera", "orbit", *where])
     assert probe(tmp_path / "talk.mp4").frames > 10

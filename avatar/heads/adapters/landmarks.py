@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from avatar.cameras import Camera
+    from avatar.heads.adapters.registration import Registration
     from avatar.heads.layout import HeadLayout
 
 # Where the eyes' middle stands while the head is looked at, as on the open head.
@@ -61,9 +62,11 @@ def embed_by_detection(
     shift = EYES_AT - (layout.J_regressor[3:] @ layout.v_template).mean(axis=0)
     bare = replace(layout, v_template=(layout.v_template + shift).astype(np.float32), lmk478=None, lmk68=None)
     symmetric = _is_symmetric(bare)
+    found = register(bare, reference)
     first = embed_landmarks(
-        Head(bare),
-        picture=painter(bare, reference),
+        # The mouth's inside is known to be no place for landmarks.
+        Head(replace(bare, regions=found.regions(reference))),
+        picture=painter(bare, reference, found),
         detect=detect,
         identities=1,
         scene=CameraScene,
@@ -71,10 +74,11 @@ def embed_by_detection(
         jaws=FIRST_JAWS,
         symmetric=symmetric,
     )
-    rough = replace(bare, lmk478=first)
+    found = register(replace(bare, lmk478=first), reference)
+    picture = painter(bare, reference, found)
     embedding = embed_landmarks(
-        Head(bare),
-        picture=painter(rough, reference),
+        Head(replace(bare, regions=found.regions(reference))),
+        picture=picture,
         detect=detect,
         identities=identities,
         scene=CameraScene,
@@ -84,8 +88,7 @@ def embed_by_detection(
         progress=progress,
     )
     sigma = float(np.median(embedding.sigma))
-    found = replace(bare, lmk478=embedding)
-    error = reprojection(found, painter(found, reference), detect)
+    error = reprojection(replace(bare, lmk478=embedding), picture, detect)
     if sigma > WORST_SIGMA or error > WORST_REPROJECTION:
         raise InputError(
             "The landmarks cannot be embedded",
@@ -118,13 +121,13 @@ def reprojection(
     return float(np.median(distance) / np.linalg.norm(eyes[0] - eyes[1]))
 
 
-def painter(layout: HeadLayout, reference: Head) -> Callable[[np.ndarray, Camera, int], np.ndarray]:
+def painter(
+    layout: HeadLayout, reference: Head, found: Registration
+) -> Callable[[np.ndarray, Camera, int], np.ndarray]:
     """Renders the head's vertices with the open head's skin, lips, brows and eyes, in the colours of an identity."""
-    found = register(layout, reference)
     # Colours are functions of the place on the open head, so that the model is bent onto it while it is painted.
-    costume = replace(
-        layout, v_template=found.warped.astype(np.float32), regions=found.regions(reference), iris_angle=iris_angle(layout)
-    )
+    warped, regions = found.warped.astype(np.float32), found.regions(reference)
+    costume = replace(layout, v_template=warped, regions=regions, iris_angle=iris_angle(layout))
     dressed = Head(costume)
     appearances = [HeadAppearance(dressed, look) for look in LOOKS.values()]
 

@@ -9,10 +9,11 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from avatar.errors import InputError
-from avatar.heads.adapters.registration import register
+from avatar.heads.adapters.registration import LANDMARKS, UNSURE, register
 from avatar.heads.adapters.zbuffer import CameraScene
-from avatar.heads.build.embedding import JAWS, OVAL, VIEWS, embed_landmarks, orbit, without_jaw_line
+from avatar.heads.build.embedding import JAWS, OVAL, VIEWS, closest_on, embed_landmarks, orbit, without_jaw_line
 from avatar.heads.head import Head
+from avatar.heads.layout import Embedding
 from avatar.synthetic.looks import LOOKS
 from avatar.synthetic.raycast import to_srgb
 from avatar.synthetic.skin import HeadAppearance
@@ -33,6 +34,7 @@ MIRRORED = 1e-3
 FIRST_VIEWS, FIRST_JAWS = VIEWS[:7], (0.0, 0.12)
 # Of the first pictures' landmarks only a rough place is asked, of the last ones a good one: medians, metres.
 WORST_SIGMA, WORST_REPROJECTION = 4e-3, 0.03
+MENDED_SIGMA = 5e-3
 LIGHTS = (((0.45, 0.5, 0.75), 0.75), ((-0.75, 0.2, 0.6), 0.3))
 AMBIENT, BACKDROP = (0.42, 0.28), 120
 
@@ -87,6 +89,7 @@ def embed_by_detection(
         symmetric=symmetric,
         progress=progress,
     )
+    embedding = mended(replace(bare, lmk478=embedding), reference)
     sigma = float(np.median(embedding.sigma))
     error = reprojection(replace(bare, lmk478=embedding), picture, detect)
     if sigma > WORST_SIGMA or error > WORST_REPROJECTION:
@@ -99,6 +102,23 @@ def embed_by_detection(
         )
     quality = {**layout.quality, "landmarks_sigma_mm": 1e3 * sigma, "landmarks_reprojection": error}
     return replace(layout, lmk478=embedding, lmk68=without_jaw_line(embedding), quality=quality)
+
+
+def mended(layout: HeadLayout, reference: Head) -> Embedding:
+    """The layout's landmarks, with those that the pictures disagree about put where the open head has them."""
+    embedding = layout.lmk478
+    if embedding is None:
+        raise InputError(f"The head {layout.id} has no landmarks", expected="an embedding to mend")
+    unsure = np.flatnonzero(embedding.sigma[:LANDMARKS] >= UNSURE)
+    if not len(unsure):
+        return embedding
+    found = register(layout, reference)
+    outer = np.flatnonzero(found.trust[layout.f].min(axis=1) > 0)
+    goal = reference.landmark_positions(reference())[0, unsure.tolist()].double().numpy()
+    triangle, weights = closest_on(found.warped[layout.f[outer]], goal)
+    faces, barycentric, sigma = embedding.faces.copy(), embedding.barycentric.copy(), embedding.sigma.copy()
+    faces[unsure], barycentric[unsure], sigma[unsure] = outer[triangle], weights, MENDED_SIGMA
+    return Embedding(faces, barycentric, sigma)
 
 
 def reprojection(

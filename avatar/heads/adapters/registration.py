@@ -27,7 +27,9 @@ ALIKE, APART = 0.6, 0.2
 # The bending follows the landmarks this softly, and fades this far from the nearest one, metres.
 SMOOTHING, REACH = 4e-5, 0.03
 # What cannot be seen this close to the lips is the mouth's inside, metres.
-MOUTH = 0.04
+MOUTH = 0.06
+# Landmarks on which pictures agree less than this are no guide, metres.
+UNSURE = 0.01
 ROUNDS, BLUR, SPREAD = 4, 12, 40
 CANDIDATES = 40
 # Cameras that say what lies outside: azimuths and elevations, distance, and width of what they see there, metres.
@@ -204,7 +206,7 @@ def _by_landmarks(layout: HeadLayout, reference: Head) -> tuple[Similarity, np.n
     source = np.einsum("lk,lkc->lc", embedding.barycentric, template[layout.f[embedding.faces]])[:LANDMARKS]
     target = reference.landmark_positions(reference())[0].double().numpy()[:LANDMARKS]
     # The oval is a silhouette rather than a set of points on the skin.
-    fixed = np.setdiff1d(np.arange(LANDMARKS), OVAL)
+    fixed = np.setdiff1d(np.flatnonzero(embedding.sigma[:LANDMARKS] < UNSURE), OVAL)
     similarity = umeyama(source[fixed], target[fixed])
     moved = similarity(source[fixed])
     # Landmarks that coincide would make the system singular.

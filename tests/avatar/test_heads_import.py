@@ -15,7 +15,15 @@ from safetensors.numpy import save_file
 from avatar import cli
 from avatar.commands.heads import head_info, import_head
 from avatar.errors import FormatError, InputError
-from avatar.heads import ArkitMotion, Head, arkit_to_motion_parts, load_head, motion_parts_to_arkit, read_head
+from avatar.heads import (
+    ArkitMotion,
+    Embedding,
+    Head,
+    arkit_to_motion_parts,
+    load_head,
+    motion_parts_to_arkit,
+    read_head,
+)
 from avatar.heads.adapters import HeadSource, landmarks, read_head_source
 from avatar.heads.adapters.completion import provisional
 from avatar.heads.arkit import ARKIT_NAMES
@@ -219,6 +227,25 @@ def test_the_landmarks_are_found_where_they_are(
     # The open head's own embedding is known to about half a millimetre.
     assert np.median(error[sure]) < 1.2e-3 and np.percentile(error[sure], 95) < 4e-3
     assert read_head(heads_folder() / f"{flame_head}.npz").quality["landmarks_reprojection"] < 0.03
+
+
+def test_landmarks_that_nobody_agrees_on_are_mended(flame_head: str, open_head: Head) -> None:
+    layout = read_head(heads_folder() / f"{flame_head}.npz")
+    assert layout.lmk478 is not None
+    torn = [61, 78, 415]
+    faces, sigma = layout.lmk478.faces.copy(), layout.lmk478.sigma.copy()
+    faces[torn] = int(np.argmin(layout.v_template[layout.f].mean(axis=1)[:, 2]))
+    sigma[torn] = 0.012
+    broken = replace(layout, lmk478=replace(layout.lmk478, faces=faces, sigma=sigma))
+    mended = landmarks.mended(broken, open_head)
+
+    def place(embedding: Embedding) -> np.ndarray:
+        return np.einsum("lk,lkc->lc", embedding.barycentric, layout.v_template[layout.f[embedding.faces]])
+
+    truth = open_head.landmark_positions(open_head())[0].numpy() * [1.05, 1.02, 1.03] + [0.0, -0.012, 0.008]
+    assert np.linalg.norm(place(mended) - truth, axis=1)[torn].max() < 4e-3
+    kept = np.setdiff1d(np.flatnonzero(sigma < landmarks.UNSURE), torn)
+    np.testing.assert_array_equal(place(mended)[kept], place(layout.lmk478)[kept])
 
 
 def test_actions_look_like_the_open_head_s(flame_head: str, flame_content: dict[str, Any], open_head: Head) -> None:

@@ -13,6 +13,7 @@ PACKAGES = {
     "avatar.commands": "avatar/commands",
     "avatar.fields": "avatar/fields",
     "avatar.heads": "avatar/heads",
+    "avatar.heads.adapters": "avatar/heads/adapters",
     "avatar.heads.build": "avatar/heads/build",
     "avatar.io": "avatar/io",
     "avatar.models": "avatar/models",

@@ -29,6 +29,7 @@ class Create:
         preset: Speed against fidelity.
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
+        head: The head model: `open`, or one that `avatar heads list` names.
         consent: Who is shown, and that they agree; kept in the avatar.
         json: Print the report as JSON.
     """
@@ -38,6 +39,7 @@ class Create:
     preset: Literal["fast", "standard"] = "standard"
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
+    head: str = "open"
     consent: str | None = None
     json: bool = False
 
@@ -51,6 +53,7 @@ class Preprocess:
         output: Folder for the take.
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
+        head: The head model: `open`, or one that `avatar heads list` names.
         json: Print the stages' figures as JSON.
     """
 
@@ -58,6 +61,7 @@ class Preprocess:
     output: Output = Path("take")
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
+    head: str = "open"
     json: bool = False
 
 
@@ -142,6 +146,26 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """Head models: import your own copy of one, list what is there, say how well one converts.
+
+    Attributes:
+        action: What to do.
+        target: What to import (a FLAME pickle, npz or safetensors, a clone of ICT-FaceKit, an npz in the head layout),
+            or which head to tell about.
+        name: Name to keep an imported head under; what it was recognised as where it is left out.
+        identities: Identities that an imported head is looked at with to find its landmarks.
+        json: Print rows as JSON.
+    """
+
+    action: Positional[Literal["import", "list", "info"]] = "list"
+    target: Positional[str | None] = None
+    name: str | None = None
+    identities: int = 2
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class Models:
     """Pretrained parts: list them, fetch them ahead, verify the cache.
 
@@ -175,6 +199,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
     "eval": (Eval, "evaluate", "run"),
+    "heads": (Heads, "heads", "run"),
     "models": (Models, "models", "run"),
     "doctor": (Doctor, "doctor", "run"),
 }

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from avatar.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
-HEAD = "open"
 REPORT = "report.json"
 SMALLEST = 64
 
@@ -33,21 +32,15 @@ SMALLEST = 64
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
     report = create(
-        options.video,
-        options.output,
-        options.preset,
-        size=options.size,
-        all_shots=options.all_shots,
-        consent=options.consent,
+        options.video, options.output, options.preset, size=options.size, head=options.head, consent=options.consent
     )
     finish(options.output, report, as_json=options.json)
 
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    settings = {"size": options.size, "all_shots": options.all_shots, "head": load_head(HEAD).hash}
-    job = open_job(options.video, options.output, settings)
-    prepare_take(options.video, options.output, options.output, job, size=options.size, all_shots=options.all_shots)
+    job = open_job(options.video, options.output, {"size": options.size, "head": load_head(options.head).hash})
+    prepare_take(options.video, options.output, options.output, job, size=options.size, head=options.head)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
 
@@ -102,16 +95,15 @@ def train_settings(preset: str) -> dict[str, Any]:
 
 
 def create(
-    video: Path, output: Path, preset: str, *, size: int, consent: str | None, all_shots: bool = False
+    video: Path, output: Path, preset: str, *, size: int, consent: str | None, head: str = "open"
 ) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    settings = {"size": size, "all_shots": all_shots, "head": load_head(HEAD).hash, **train_settings(preset)}
-    job = open_job(video, output, settings)
-    take = prepare_take(video, output / "take", output, job, size=size, all_shots=all_shots)
+    job = open_job(video, output, {"size": size, "head": load_head(head).hash, **train_settings(preset)})
+    take = prepare_take(video, output / "take", output, job, size=size, head=head)
     return make_avatar(take, output, job, preset, consent=consent)
 
 
-def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int, all_shots: bool = False) -> Take:
+def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int, head: str = "open") -> Take:
     """Everything up to a tracked take with its speech features; what is done is skipped."""
     from avatar.preprocess.ingest import ingest
     from avatar.preprocess.photometric import refine_take
@@ -129,7 +121,7 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
         say(note)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
-            track(take, load_head(HEAD), progress=progress)
+            track(take, load_head(head), progress=progress)
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)

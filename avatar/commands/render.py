@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 
 from avatar.cameras import Camera
 from avatar.commands._console import progress_bar, say, show
@@ -176,8 +177,10 @@ def camera_path(camera: str, view: Camera, motion: Motion, stored: StoredAvatar)
 def head_center(stored: StoredAvatar, motion: Motion) -> np.ndarray:
     """The middle of the head at the first moment, metres."""
     pose = stored.gaussians.poses(motion[:1])[0]
-    start, stop = stored.gaussians.head.parts["eye_l"]
-    other, end = stored.gaussians.head.parts["eye_r"]
+    head = stored.gaussians.head
     vertices = stored.gaussians.vertices(pose).numpy()
-    eyes = np.concatenate([vertices[start:stop], vertices[other:end]]).mean(0)
+    balls = [vertices[slice(*head.parts[name])] for name in ("eye_l", "eye_r") if name in head.parts]
+    # A head model without eyeballs has its irises as landmarks all the same.
+    shown = torch.as_tensor(vertices[None, : len(head.v_template)])
+    eyes = np.concatenate(balls).mean(0) if balls else head.landmark_positions(shown)[0, 468:].numpy().mean(0)
     return eyes + np.array([0.0, -0.03, -0.06])

@@ -91,15 +91,17 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= UNSEEN_DENSITY
     scalp = back | (skin & (center[:, 1] > marks[FOREHEAD, 1] - 0.005))
     region[scalp] = REGIONS.index("scalp")
-    for name in ("eye_l", "eye_r"):
+    # Other head models may lack any of the inner parts.
+    for name in [name for name in ("eye_l", "eye_r") if name in parts]:
         front = center[:, 2] > np.median(center[parts[name], 2])
         weight[parts[name]] *= np.where(front[parts[name]], EYE_DENSITY, 0.0)
         region[parts[name]] = REGIONS.index("eyes")
-    for name in ("teeth_upper", "teeth_lower", "tongue"):
+    for name in [name for name in ("teeth_upper", "teeth_lower", "tongue") if name in parts]:
         front = center[:, 2] > np.percentile(center[parts[name], 2], 40)
         weight[parts[name]] *= np.where(front[parts[name]], MOUTH_PARTS_DENSITY, 0.0)
         region[parts[name]] = REGIONS.index("mouth")
-    weight[parts["lashes"]] *= LASH_DENSITY
+    if "lashes" in parts:
+        weight[parts["lashes"]] *= LASH_DENSITY
     lips = (np.abs(center - marks[LIPS].mean(0)) < LIP_BOX).all(1)
     weight[lips] *= mouth_density
     for iris in IRISES:

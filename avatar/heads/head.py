@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
-from avatar.assets import asset
 from avatar.errors import InputError
 from avatar.heads.layout import HeadLayout, read_head
 from avatar.heads.lbs import blend, lbs
+from avatar.heads.library import head_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from jaxtyping import Float, Int
     from torch import Tensor
-
-# The shipped heads, by the name a person types and by the id that files keep.
-SHIPPED = {"open": "open_head.npz", "open-1": "open_head.npz"}
 
 
 class LandmarkEmbedding(NamedTuple):
@@ -253,16 +250,10 @@ class Head(nn.Module):
 
 
 def load_head(name_or_path: str | Path = "open") -> Head:
-    """Loads a head model: a shipped one by name (``open``), or an npz in the head layout by path.
+    """Loads a head model: the shipped one (``open``) or an imported one by name, or an npz in the head layout by path.
 
     Raises:
         InputError: There is no such model.
         FormatError: The file is not in the head layout.
     """
-    path = asset(SHIPPED[str(name_or_path)]) if str(name_or_path) in SHIPPED else Path(name_or_path)
-    if not path.is_file():
-        raise InputError(
-            f"There is no head model {name_or_path}",
-            expected=f"one of {', '.join(SHIPPED)}, or the path of an npz in the head layout",
-        )
-    return Head(read_head(path))
+    return Head(read_head(head_path(name_or_path)))

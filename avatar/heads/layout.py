@@ -21,6 +21,7 @@ JOINTS = ("root", "neck", "jaw", "eye_l", "eye_r")
 PARENTS = (-1, 0, 1, 1, 1)
 POSE_FEATURES = 9 * (len(JOINTS) - 1)
 HALF = ("shapedirs", "exprdirs", "posedirs", "weights", "eyelids")
+OPTIONAL = {"regions", "lmk478", "lmk68", "iris_angle", "quality"}
 # What a motion's coefficients mean depends on these arrays alone; a better landmark embedding keeps old motions valid.
 HASHED = ("v_template", "f", "shapedirs", "exprdirs", "posedirs", "J_regressor", "kintree_table", "weights", "eyelids")
 
@@ -67,6 +68,7 @@ class HeadLayout:
         lmk68: The iBUG-68 landmarks without the jaw line, hence 51 points, or None.
         licence: Licence name of the data.
         source: Where the data comes from.
+        quality: How well what was added to an imported model fits it, by name: relative errors and spreads.
     """
 
     id: str
@@ -91,6 +93,7 @@ class HeadLayout:
     regions: dict[str, Float[np.ndarray, " V"]] = field(default_factory=dict)
     lmk478: Embedding | None = None
     lmk68: Embedding | None = None
+    quality: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -122,7 +125,7 @@ def read_head(path: Path) -> HeadLayout:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path} is not a head model", expected="an npz of plain arrays", found=str(error)) from error
     arrays, embeddings = _split_embeddings(arrays)
-    wanted = [f.name for f in fields(HeadLayout) if f.name not in {"regions", "lmk478", "lmk68", "iris_angle"}]
+    wanted = [f.name for f in fields(HeadLayout) if f.name not in OPTIONAL]
     missing = [name for name in wanted if name not in arrays]
     if missing:
         raise FormatError(
@@ -148,8 +151,9 @@ def write_head(path: Path, layout: HeadLayout) -> None:
             arrays["region_names"] = np.array(list(value), dtype=np.str_)
             stacked = np.stack(list(value.values())) if value else np.zeros((0, 0))
             arrays["regions"] = np.round(stacked * 255).astype(np.uint8)
-        elif entry.name == "parts":
-            arrays["parts"] = np.array(json.dumps(value))
+        elif entry.name in {"parts", "quality"}:
+            if value:
+                arrays[entry.name] = np.array(json.dumps(value))
         elif value is not None:
             arrays[entry.name] = np.asarray(value, dtype=np.float16 if entry.name in HALF else None)
     single = {"f": np.float32, "i": np.int32}
@@ -183,6 +187,8 @@ def _decode(arrays: dict[str, np.ndarray], embeddings: dict[str, Embedding]) -> 
         if name == "parts":
             ranges = json.loads(str(value))
             values[name] = {str(part): (int(start), int(stop)) for part, (start, stop) in ranges.items()}
+        elif name == "quality":
+            values[name] = {str(key): float(number) for key, number in json.loads(str(value)).items()}
         elif name == "arkit_names":
             values[name] = tuple(str(action) for action in value)
         elif name in {"jaw_open_angle", "iris_angle"}:

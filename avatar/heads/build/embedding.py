@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from avatar.heads.layout import Embedding
 from avatar.synthetic.raycast import Scene
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,37 @@ SIZE, FIELD_OF_VIEW, DISTANCE = 416, 0.29, 0.9
 # A landmark that no ray finds on the skin goes to the nearest skin in the picture within this many metres.
 REACH, OVAL_REACH = 0.004, 0.03
 OUTLIER, SMALLEST_SIGMA = 0.012, 5e-4
+SEEN_SHARE = 0.5
+
+Views = Sequence[tuple[float, float]]
+
+
+class Sighted(Protocol):
+    """A mesh that answers rays: `avatar.synthetic.raycast.Scene`, or one that knows a single camera."""
+
+    vertices: np.ndarray
+
+    @cached_property
+    def normals(self) -> np.ndarray:
+        """(V, 3) unit vertex normals."""
+        ...
+
+    def intersect(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First faces (r,) along rays (r, 3), -1 for none, and the weights (r, 3) of the hits' corners."""
+        ...
+
+    def occluded(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Whether anything lies along each ray, (r,)."""
+        ...
+
+
+SceneMaker = Callable[[np.ndarray, np.ndarray, Camera], Sighted]
+
+
+def ray_caster(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera) -> Sighted:
+    """The exact ray caster, which serves any camera and needs embreex."""
+    del camera
+    return Scene(vertices, faces)
 
 
 @dataclass(frozen=True)
@@ -66,6 +98,11 @@ def embed_landmarks(
     detect: Callable[[np.ndarray], np.ndarray | None],
     identities: int = 8,
     seed: int = 0,
+    scene: SceneMaker = ray_caster,
+    views: Views = VIEWS,
+    jaws: Sequence[float] = JAWS,
+    symmetric: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Embedding:
     """Where the detector sees its 478 landmarks on the head.
 
@@ -75,28 +112,42 @@ def embed_landmarks(
         detect: Finds the landmarks (478, 2) in pixels in an RGB picture, or None.
         identities: Random identities, the first being the mean.
         seed: Seed of the identities.
+        scene: Makes what answers the rays of a camera into a mesh.
+        views: Azimuths and elevations of the cameras, radians.
+        jaws: Jaw angles, radians; the inner lips are seen on open mouths only.
+        symmetric: Whether the head's two sides are mirror images, so that each landmark may learn from its twin.
+        progress: Called with (done, total) pictures.
+
+    Raises:
+        InputError: The detector finds a face in hardly any picture, or no picture shows some landmark.
     """
     generator = torch.Generator().manual_seed(seed)
-    skin = _SkinSamples(head)
+    skin = _SkinSamples(head, scene)
     sightings: list[Sighting] = []
+    plan = [(jaw, *view) for jaw in jaws for view in views if not (jaw and abs(view[0]) > 0.55)]
     for identity in range(identities):
         betas = 0.7 * torch.randn((1, head.shapedirs.shape[-1]), generator=generator) * (identity > 0)
-        for jaw in JAWS:
+        for place, (jaw, azimuth, elevation) in enumerate(plan):
             pose = torch.zeros(1, 5, 3)
             pose[0, 2, 0] = jaw
             vertices = head(betas=betas, pose=pose)[0].double().numpy()
-            scene = Scene(vertices, head.faces.numpy())
-            for azimuth, elevation in VIEWS:
-                if jaw and abs(azimuth) > 0.55:
-                    continue
-                camera = orbit(azimuth, elevation)
-                found = detect(picture(vertices, camera, identity))
-                if found is not None:
-                    frontal = abs(azimuth) < FRONTAL and abs(elevation) < FRONTAL
-                    sightings.append(skin.back_project(found, scene, camera, opened=jaw > 0, frontal=frontal))
+            camera = orbit(azimuth, elevation)
+            found = detect(picture(vertices, camera, identity))
+            if found is not None:
+                frontal = abs(azimuth) < FRONTAL and abs(elevation) < FRONTAL
+                sightings.append(skin.back_project(found, vertices, camera, opened=jaw > 0, frontal=frontal))
+            if progress is not None:
+                progress(identity * len(plan) + place + 1, identities * len(plan))
         logger.info("identity %d of %d: %d sightings", identity + 1, identities, len(sightings))
-    points, sigma = _consensus(sightings)
-    return _pin(head, points, sigma)
+    if len(sightings) < SEEN_SHARE * identities * len(plan):
+        raise InputError(
+            "The landmarks cannot be embedded",
+            expected=f"a face found in most of {identities * len(plan)} pictures of the head",
+            found=f"one in {len(sightings)}",
+            fix="check that the head faces +z with +y up, in metres, and has skin around the eyes and the mouth",
+        )
+    points, sigma = _consensus(sightings, symmetric=symmetric)
+    return _pin(head, points, sigma, skin)
 
 
 def without_jaw_line(embedding: Embedding) -> Embedding:
@@ -118,11 +169,14 @@ def orbit(
 class _SkinSamples:
     """Points spread over the head's outer skin, to find the nearest visible skin of a ray that misses it."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, scene: SceneMaker) -> None:
+        self.scene = scene
         self.template = head.v_template.double().numpy()
         self.faces = head.faces.numpy()
         self.part = np.full(len(self.faces), -1)
         self.names = list(head.parts)
+        # A model without eyeballs has its irises painted on the skin.
+        self.irises = {part: indices for part, indices in IRISES.items() if part in self.names}
         for index, (start, stop) in enumerate(head.parts.values()):
             self.part[(self.faces[:, 0] >= start) & (self.faces[:, 0] < stop)] = index
         inside = (
@@ -140,9 +194,10 @@ class _SkinSamples:
         return np.einsum("nk,nkc->nc", barycentric, vertices[self.faces[faces]])
 
     def back_project(
-        self, landmarks: np.ndarray, scene: Scene, camera: Camera, *, opened: bool, frontal: bool
+        self, landmarks: np.ndarray, vertices: np.ndarray, camera: Camera, *, opened: bool, frontal: bool
     ) -> Sighting:
-        """Carries the landmarks (478, 2) of one picture to the template."""
+        """Carries the landmarks (478, 2) of one picture of the posed vertices (V, 3) to the template."""
+        scene = self.scene(vertices, self.faces, camera)
         rotation, translation = camera.viewmat[:3, :3], camera.viewmat[:3, 3]
         pixels = np.concatenate([landmarks[:, :2], np.ones((478, 1))], axis=1)
         directions = pixels @ np.linalg.inv(camera.K).T @ rotation
@@ -160,13 +215,14 @@ class _SkinSamples:
         edge = [index for index in (*INNER_LIPS, *OVAL) if on_skin[index]]
         weights[edge] = np.maximum(weights[edge], 0.2)
         # The lids may cover the iris's edge, which the detector still points to: the balls are hit without the skin.
-        for part, indices in IRISES.items():
+        for part, indices in self.irises.items():
             ball = np.flatnonzero(self.part == self.names.index(part))
             rays = directions[indices]
-            hit_face, at = Scene(scene.vertices, self.faces[ball]).intersect(np.broadcast_to(origin, rays.shape), rays)
+            alone = self.scene(vertices, self.faces[ball], camera)
+            hit_face, at = alone.intersect(np.broadcast_to(origin, rays.shape), rays)
             points[indices] = self._at(self.template, ball[hit_face], at.astype(np.float64))
             weights[indices] = hit_face >= 0
-        strayed = np.flatnonzero(~on_skin[:468])
+        strayed = np.setdiff1d(np.flatnonzero(~on_skin), [index for ids in self.irises.values() for index in ids])
         points[strayed], weights[strayed] = self._nearest(landmarks[strayed, :2], strayed, scene, camera, origin)
         if not opened:
             weights[list(INNER_LIPS)] = 0
@@ -177,7 +233,7 @@ class _SkinSamples:
         return Sighting(points, weights)
 
     def _nearest(
-        self, pixels: np.ndarray, indices: np.ndarray, scene: Scene, camera: Camera, origin: np.ndarray
+        self, pixels: np.ndarray, indices: np.ndarray, scene: Sighted, camera: Camera, origin: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The visible skin nearest to pixels (n, 2) in the picture, on the template, and its weights."""
         place = self._at(scene.vertices.astype(np.float64), self.face, self.barycentric)
@@ -193,8 +249,10 @@ class _SkinSamples:
         return self.rest[seen][nearest], np.where(metres < reach, 0.3, 0.0)
 
 
-def _consensus(sightings: list[Sighting]) -> tuple[Float[np.ndarray, "478 3"], Float[np.ndarray, " 478"]]:
-    """Weighted geometric medians (Weiszfeld) without outliers, made symmetric, and the spread around them."""
+def _consensus(
+    sightings: list[Sighting], *, symmetric: bool
+) -> tuple[Float[np.ndarray, "478 3"], Float[np.ndarray, " 478"]]:
+    """Weighted geometric medians (Weiszfeld) without outliers, made symmetric if asked, and the spread around them."""
     points = np.stack([sighting.points for sighting in sightings])
     weights = np.stack([sighting.weights for sighting in sightings])
     blind = np.flatnonzero((weights > 0).sum(axis=0) == 0)
@@ -207,13 +265,19 @@ def _consensus(sightings: list[Sighting]) -> tuple[Float[np.ndarray, "478 3"], F
         )
     masked = np.where(weights[..., None] > 0, points, np.nan)
     middle = np.nanmedian(masked, axis=0)
-    weights = np.where(np.linalg.norm(points - middle, axis=2) > OUTLIER, 0, weights)
+    away = np.where(weights > 0, np.linalg.norm(points - middle, axis=2), np.inf)
+    # The nearest sighting stays whatever its distance: a median between two camps may be far from both.
+    weights = np.where(away > np.maximum(OUTLIER, away.min(axis=0)), 0, weights)
+    torn = (away.min(axis=0) > OUTLIER / 2) | ((weights > 0).sum(axis=0) < 2)
     for _ in range(30):
         pull = weights / (np.linalg.norm(points - middle, axis=2) + 1e-4)
         middle = (points * pull[..., None]).sum(axis=0) / pull.sum(axis=0)[:, None]
     squared = ((points - middle) ** 2).sum(axis=2)
     # The spread is per axis on the surface: two of three dimensions.
     sigma = np.sqrt((weights * squared).sum(axis=0) / weights.sum(axis=0) / 2)
+    sigma = np.where(torn, np.maximum(sigma, OUTLIER), sigma)
+    if not symmetric:
+        return middle, np.maximum(sigma, SMALLEST_SIGMA)
     flipped = middle * [-1, 1, 1]
     twin = np.asarray(KDTree(middle).query(flipped)[1])
     mutual = twin[twin] == np.arange(len(twin))
@@ -222,24 +286,30 @@ def _consensus(sightings: list[Sighting]) -> tuple[Float[np.ndarray, "478 3"], F
     return middle, np.maximum(sigma, SMALLEST_SIGMA)
 
 
-def _pin(head: Head, points: np.ndarray, sigma: np.ndarray) -> Embedding:
+def closest_on(
+    corners: Float[np.ndarray, "F 3 3"], points: Float[np.ndarray, "n 3"], *, candidates: int = 24
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+    """The triangle nearest to each point, and the barycentric weights of the nearest place on it."""
+    # The closest triangle is among those with the nearest centres: the head's triangles are small and even.
+    count = min(candidates, len(corners))
+    near = np.asarray(KDTree(corners.mean(axis=1)).query(points, k=count)[1]).reshape(len(points), count)
+    repeated = np.repeat(points, count, axis=0)
+    place = trimesh.triangles.closest_point(corners[near.ravel()], repeated).reshape(*near.shape, 3)
+    best = np.argmin(np.linalg.norm(place - points[:, None], axis=2), axis=1)
+    row = np.arange(len(best))
+    triangle = near[row, np.asarray(best)]
+    barycentric = trimesh.triangles.points_to_barycentric(corners[triangle], place[row, best]).clip(0, 1)
+    return triangle, barycentric / barycentric.sum(axis=1, keepdims=True)
+
+
+def _pin(head: Head, points: np.ndarray, sigma: np.ndarray, samples: _SkinSamples) -> Embedding:
     """Landmarks on the nearest outer skin, the irises on their eyeball's front."""
-    samples = _SkinSamples(head)
     faces, barycentric = np.zeros(478, np.int32), np.zeros((478, 3))
-    targets = [(samples.outer, range(468))]
-    targets += [(samples.part == samples.names.index(part), indices) for part, indices in IRISES.items()]
+    targets = [(samples.outer, range(478))]
+    targets += [(samples.part == samples.names.index(part), indices) for part, indices in samples.irises.items()]
     for allowed, indices in targets:
         chosen = np.flatnonzero(allowed)
         corners = samples.template[samples.faces[chosen]]
-        # The closest triangle is among those with the nearest centres: the head's triangles are small and even.
-        near = np.asarray(KDTree(corners.mean(axis=1)).query(points[indices], k=24)[1])
-        repeated = np.repeat(points[indices], near.shape[1], axis=0)
-        place = trimesh.triangles.closest_point(corners[near.ravel()], repeated).reshape(*near.shape, 3)
-        best = np.argmin(np.linalg.norm(place - points[indices][:, None], axis=2), axis=1)
-        row = np.arange(len(best))
-        triangle = near[row, np.asarray(best)]
+        triangle, barycentric[indices] = closest_on(corners, points[indices])
         faces[indices] = chosen[triangle]
-        barycentric[indices] = trimesh.triangles.points_to_barycentric(corners[triangle], place[row, best])
-    barycentric = np.clip(barycentric, 0, 1)
-    barycentric /= barycentric.sum(axis=1, keepdims=True)
     return Embedding(faces, barycentric.astype(np.float32), sigma.astype(np.float32))

@@ -57,16 +57,16 @@ def build_rig(
     jaw = regressor[2] @ mean
     weights = _weights(data, surface, mean, opened, jaw, turn)
     posedirs = np.zeros((len(mean), 3, POSE_FEATURES))
-    corrective = _unposed(mean, opened, pivot=jaw, turn=turn, share=weights[:, 2])
+    corrective = unposed(mean, opened, pivot=jaw, turn=turn, share=weights[:, 2])
     # The lower teeth, the skull's and the eyes stay exactly rigid.
     for part in ("teeth_lower", "teeth_upper", "eye_l", "eye_r"):
         corrective[surface.slice(part)] = 0
-    _odd(posedirs, 9, X_PLUS, X_MINUS, corrective / sine)
+    odd(posedirs, 9, X_PLUS, X_MINUS, corrective / sine)
     angles = [_follow(data, surface, reference, posedirs, side) for side in ("Left", "Right")]
     return Rig(regressor, weights, posedirs, angle, np.mean(angles, axis=0))
 
 
-def _odd(posedirs: np.ndarray, joint: int, plus: int, minus: int, per_sine: np.ndarray) -> None:
+def odd(posedirs: np.ndarray, joint: int, plus: int, minus: int, per_sine: np.ndarray) -> None:
     """Adds a displacement per sine of the joint's angle, split over the two features that are odd in it."""
     posedirs[:, :, joint + plus] += per_sine / 2
     posedirs[:, :, joint + minus] -= per_sine / 2
@@ -84,12 +84,12 @@ def _regressor(
     for row, centre in enumerate((low - [0, 0.01, 0], (low + high) / 2)):
         ring = np.abs(skin[:, 1] - centre[1]) < 0.012
         ring &= np.linalg.norm(skin[:, [0, 2]] - centre[[0, 2]], axis=1) < 0.09
-        regressor[row, np.flatnonzero(ring)] = _affine_weights(skin[ring], centre)
+        regressor[row, np.flatnonzero(ring)] = affine_weights(skin[ring], centre)
     teeth = np.arange(*surface.parts["teeth_lower"])[::7]
     offset = np.abs(skin - jaw - [0, 0.01, 0])
     hinge = (offset[:, 1] < 0.02) & (offset[:, 2] < 0.02) & (offset[:, 0] > 0.055) & (offset[:, 0] < 0.078)
     around = np.concatenate([teeth, np.flatnonzero(hinge)])
-    regressor[2, around] = _affine_weights(mean[around], jaw)
+    regressor[2, around] = affine_weights(mean[around], jaw)
     for row, (part, eye) in enumerate(zip(("eye_l", "eye_r"), surface.eyes, strict=True), start=3):
         # The ball's directions are known, so the weights give its centre for every identity, not for this one only.
         spread = np.concatenate([eye.directions * (1 - eye.rigid), eye.directions * eye.rigid], axis=1)
@@ -100,7 +100,7 @@ def _regressor(
     return regressor
 
 
-def _affine_weights(points: Float[np.ndarray, "n 3"], centre: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " n"]:
+def affine_weights(points: Float[np.ndarray, "n 3"], centre: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " n"]:
     """Smallest weights with sum one whose mean is `centre`."""
     system = np.vstack([points.T, np.ones(len(points))])
     return np.linalg.lstsq(system, np.r_[centre, 1], rcond=None)[0]
@@ -132,7 +132,7 @@ def _weights(
     return weights
 
 
-def _unposed(
+def unposed(
     mean: Float[np.ndarray, "V 3"],
     moved: Float[np.ndarray, "V 3"],
     *,
@@ -164,6 +164,6 @@ def _follow(
     joint = 9 * (2 + index)
     vertical = (lids["Down"] - lids["Up"]) / (angles["Down"][0] - angles["Up"][0])
     sideways = (lids["In"] - lids["Out"]) / (angles["In"][1] - angles["Out"][1])
-    _odd(posedirs, joint, X_PLUS, X_MINUS, vertical)
-    _odd(posedirs, joint, Y_PLUS, Y_MINUS, sideways)
+    odd(posedirs, joint, X_PLUS, X_MINUS, vertical)
+    odd(posedirs, joint, Y_PLUS, Y_MINUS, sideways)
     return np.array([np.arcsin(np.linalg.norm(angles[look])) for look in LOOKS])

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SPEECH_RATE = 16000
 COMPLETE = "complete"
+# The capture report, for programs and for people.
+CAPTURE_REPORT, CAPTURE_PAGE = "report.json", "report.html"
 
 
 @dataclass(frozen=True)

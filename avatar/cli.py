@@ -29,6 +29,7 @@ class Create:
         preset: Speed against fidelity.
         size: Largest side of the square crop, pixels.
         consent: Who is shown, and that they agree; kept in the avatar.
+        force: Go on with a recording that the capture report advises against.
         json: Print the report as JSON.
     """
 
@@ -37,6 +38,7 @@ class Create:
     preset: Literal["fast", "standard"] = "standard"
     size: int = 512
     consent: str | None = None
+    force: bool = False
     json: bool = False
 
 
@@ -48,12 +50,14 @@ class Preprocess:
         video: The clip.
         output: Folder for the take.
         size: Largest side of the square crop, pixels.
+        force: Go on with a recording that the capture report advises against.
         json: Print the stages' figures as JSON.
     """
 
     video: Positional[Path]
     output: Output = Path("take")
     size: int = 512
+    force: bool = False
     json: bool = False
 
 
@@ -66,6 +70,7 @@ class Train:
         output: Folder for the avatar and its report.
         preset: Speed against fidelity.
         consent: Who is shown, and that they agree; kept in the avatar.
+        force: Go on with a recording that the capture report advises against.
         json: Print the report as JSON.
     """
 
@@ -73,6 +78,7 @@ class Train:
     output: Output = Path("me")
     preset: Literal["fast", "standard"] = "standard"
     consent: str | None = None
+    force: bool = False
     json: bool = False
 
 

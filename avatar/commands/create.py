@@ -11,6 +11,7 @@ import msgspec
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._job import PREPROCESSING, Job
+from avatar.commands.capture import judge_take, require_go_of
 from avatar.config import read_json, write_json
 from avatar.errors import InputError
 from avatar.heads import load_head
@@ -32,14 +33,21 @@ SMALLEST = 64
 
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
-    report = create(options.video, options.output, options.preset, size=options.size, consent=options.consent)
+    report = create(
+        options.video,
+        options.output,
+        options.preset,
+        size=options.size,
+        consent=options.consent,
+        force=options.force,
+    )
     finish(options.output, report, as_json=options.json)
 
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
     job = open_job(options.video, options.output, {"size": options.size, "head": load_head(HEAD).hash})
-    prepare_take(options.video, options.output, options.output, job, size=options.size)
+    prepare_take(options.video, options.output, options.output, job, size=options.size, force=options.force)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
 
@@ -52,6 +60,7 @@ def run_train(options: Train) -> None:
     # An unfinished take is refused before the output folder is touched.
     take.motion()
     require_held_out(take)
+    require_go_of(take, force=options.force)
     if load_head(take.info.head_id).hash != take.info.head_hash:
         raise InputError(
             f"The take {options.take} was tracked with another version of the head {take.info.head_id}",
@@ -93,15 +102,21 @@ def train_settings(preset: str) -> dict[str, Any]:
     return {"train": msgspec.to_builtins(PRESETS[preset])}
 
 
-def create(video: Path, output: Path, preset: str, *, size: int, consent: str | None) -> dict[str, Any]:
+def create(
+    video: Path, output: Path, preset: str, *, size: int, consent: str | None, force: bool = False
+) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
     job = open_job(video, output, {"size": size, "head": load_head(HEAD).hash, **train_settings(preset)})
-    take = prepare_take(video, output / "take", output, job, size=size)
+    take = prepare_take(video, output / "take", output, job, size=size, force=force)
     return make_avatar(take, output, job, preset, consent=consent)
 
 
-def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int) -> Take:
-    """Everything up to a tracked take with its speech features; what is done is skipped."""
+def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int, force: bool = False) -> Take:
+    """Everything up to a tracked take with its speech features and its capture report; what is done is skipped.
+
+    Raises:
+        InputError: The clip cannot be used, or is judged a no-go after ingest or after tracking without `force`.
+    """
     from avatar.preprocess.ingest import ingest
     from avatar.preprocess.shoulders import track_shoulders
     from avatar.preprocess.tracking import track
@@ -113,6 +128,7 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
         with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
             ingest(video, folder, size=size, progress=progress)
     take = Take.open(folder)
+    judge_take(take, output, job, "capture", force=force)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
             track(take, load_head(HEAD), progress=progress)
@@ -125,6 +141,7 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
     if not job.done("features"):
         with job.stage(output, "features"):
             take_features(take)
+    judge_take(take, output, job, "verdict", force=force)
     return take
 
 

@@ -71,16 +71,16 @@ def histogram2d(
         parts.append(f'<text class=ink x="{x + wide / 2:.0f}" y="{y + 17:.0f}" text-anchor="middle">{shown}</text>')
     bottom = top + rows * high
     parts += [
-        f'<text x="{left + index * wide:.0f}" y="{bottom + 14:.0f}" text-anchor="middle">{edge:g}</text>'
+        f'<text x="{left + index * wide:.0f}" y="{bottom + 18:.0f}" text-anchor="middle">{edge:g}</text>'
         for index, edge in enumerate(x_edges)
     ]
     parts += [
         f'<text x="{left - 6:.0f}" y="{bottom - index * high + 4:.0f}" text-anchor="end">{edge:g}</text>'
         for index, edge in enumerate(y_edges)
     ]
-    parts.append(_centred(x_label, left + columns * wide / 2, bottom + 32))
+    parts.append(_centred(x_label, left + columns * wide / 2, bottom + 36))
     parts.append(_turned(y_label, 14, top + rows * high / 2))
-    return _svg(left + columns * wide + 20, bottom + 38, title=f"{title} ({unit})", parts=parts)
+    return _svg(left + columns * wide + 20, bottom + 42, title=f"{title} ({unit})", parts=parts)
 
 
 def timeline(
@@ -231,7 +231,7 @@ def _ticks(low: float, high: float, *, inside: bool = False) -> list[float]:
     step = float(size * next(factor for factor in (1, 2, 5, 10) if factor * size >= rough))
     first = np.ceil(low / step - 1e-9)
     last = np.floor(high / step + 1e-9) if inside else np.ceil(high / step - 1e-9)
-    return [round(float(index) * step, 10) for index in np.arange(first, last + 1)]
+    return [round(float(index) * step, 10) + 0.0 for index in np.arange(first, last + 1)]
 
 
 def _thinned(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,16 +27,17 @@ h1 { font-size: 1.6rem; margin-bottom: .2rem; overflow-wrap: anywhere; } h2 { fo
 h3 { font-size: 1rem; margin-bottom: .3rem; }
 a { color: var(--accent); }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; } tbody tr { border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; } tr { border-bottom: 1px solid var(--line); }
 caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
 td, th { padding: .25rem .9rem .25rem 0; text-align: right; vertical-align: top; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child, .text td, .text th { text-align: left; font-weight: normal; }
-thead th, thead th:first-child { font-weight: 600; }
+thead th, thead th:first-child, .text thead th { font-weight: 600; }
 img, video { max-width: 100%; border-radius: 4px; } figure { margin: 1rem 0; }
 svg { max-width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--faint); } svg .ink { fill: var(--ink); }
 figcaption, .note { color: var(--faint); font-size: .9rem; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .8rem; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem;
+  margin-top: 1.2rem; }
 .gallery figure { margin: 0; } .gallery img { width: 100%; display: block; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem 2.5rem; }
 .verdict { border-left: .4rem solid var(--mark); background: var(--panel); padding: .6rem 1rem; border-radius: 4px; }

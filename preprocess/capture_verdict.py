@@ -104,6 +104,9 @@ def judge(report: CaptureReport, limits: CaptureLimits) -> list[Finding]:
     """What is wrong with a recording, stops first; the report's own verdict is not looked at."""
     rules = (_length, _presence, _size, _sharpness, _exposure, _framing, _variety, _sound, _tracking)
     findings = [finding for rule in rules for finding in rule(report, limits)]
+    if {"dark", "blurred"} & {finding.name for finding in findings}:
+        # Where the head ends cannot be told in such pictures.
+        findings = [finding for finding in findings if finding.name != "cut_off"]
     return sorted(findings, key=lambda finding: finding.severity != STOP)
 
 

@@ -234,7 +234,7 @@ def _face(report: CaptureReport) -> str:
     )
     shapes = bars(
         [
-            (name, shape.seconds, f"{shape.seconds:.1f} s, {shape.times} times")
+            (name, shape.seconds, f"{shape.seconds:.1f} s, " + ("once" if shape.times == 1 else f"{shape.times} times"))
             for name, shape in report.face.mouth.items()
         ],
         title="Seconds of each shape of the mouth",

@@ -73,8 +73,8 @@ class CaptureLimits:
     fps_stop: float = 10.0
     edge_warn: float = 1.2
     edge_stop: float = 3.0
-    bright_warn: float = 80.0
-    bright_stop: float = 30.0
+    bright_warn: float = 60.0
+    bright_stop: float = 25.0
     highlights_warn: float = 0.03
     highlights_stop: float = 0.4
     drift_warn: float = 0.5

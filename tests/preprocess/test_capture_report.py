@@ -76,7 +76,7 @@ def test_nothing_is_said_of_a_good_recording() -> None:
         ("clip", {"face_pixels": 30.0}, ("small", "stop")),
         ("pictures", {"edge_percent": [1.6] * 2, "edge_pixels": [4.0] * 2}, ("blurred", "warning")),
         ("pictures", {"edge_percent": [3.6] * 2, "edge_pixels": [9.0] * 2}, ("blurred", "stop")),
-        ("pictures", {"bright": [60.0] * 2}, ("dark", "warning")),
+        ("pictures", {"bright": [50.0] * 2}, ("dark", "warning")),
         ("pictures", {"bright": [20.0] * 2}, ("dark", "stop")),
         ("pictures", {"highlights": [0.1] * 2}, ("overexposed", "warning")),
         ("pictures", {"highlights": [0.6] * 2}, ("overexposed", "stop")),

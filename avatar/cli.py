@@ -62,6 +62,33 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class Takes:
+    """Bring in what another tool has made of a recording, or hand a take to one.
+
+    Attributes:
+        action: `import` a folder of VHAP or AD-NeRF, or a Live Link Face CSV with its video; `export` a take.
+        path: What to import, recognised by its content; or the take to export.
+        output: Folder for the take, or for the export.
+        format: Layout to export to.
+        camera: Which camera of a folder with several.
+        fps: Pictures a second of a folder that does not say.
+        size: Largest side of the square crop, pixels.
+        force: Go on with a recording that the capture report advises against.
+        json: Print what was done as JSON.
+    """
+
+    action: Positional[Literal["import", "export"]]
+    path: Positional[Path]
+    output: Output = Path("take")
+    format: Literal["vhap"] = "vhap"
+    camera: int | None = None
+    fps: float = 25.0
+    size: int = 512
+    force: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class Train:
     """Train an avatar on a take that was preprocessed before.
 
@@ -174,6 +201,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "demo": (Demo, "demo", "run"),
     "create": (Create, "create", "run"),
     "preprocess": (Preprocess, "create", "run_preprocess"),
+    "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
     "eval": (Eval, "evaluate", "run"),

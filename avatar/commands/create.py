@@ -118,16 +118,25 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
         InputError: The clip cannot be used, or is judged a no-go after ingest or after tracking without `force`.
     """
     from avatar.preprocess.ingest import ingest
-    from avatar.preprocess.shoulders import track_shoulders
-    from avatar.preprocess.tracking import track
-    from avatar.preprocess.tracking_overlay import tracking_overlay
 
     if not (folder / "take.json").is_file():
         job.forget(*PREPROCESSING)
     if not job.done("ingest"):
         with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
             ingest(video, folder, size=size, progress=progress)
-    take = Take.open(folder)
+    return finish_take(Take.open(folder), output, job, force=force)
+
+
+def finish_take(take: Take, output: Path, job: Job, *, force: bool = False) -> Take:
+    """Everything from an ingested take to a tracked and judged one; what is done is skipped.
+
+    Raises:
+        InputError: The take is judged a no-go after ingest or after tracking without `force`.
+    """
+    from avatar.preprocess.shoulders import track_shoulders
+    from avatar.preprocess.tracking import track
+    from avatar.preprocess.tracking_overlay import tracking_overlay
+
     judge_take(take, output, job, "capture", force=force)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
@@ -137,7 +146,7 @@ def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int
             track_shoulders(take, progress=progress)
     if not job.done("overlay"):
         with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
-            tracking_overlay(take, folder / "tracking.mp4", head=load_head(take.info.head_id), progress=progress)
+            tracking_overlay(take, take.path / "tracking.mp4", head=load_head(take.info.head_id), progress=progress)
     if not job.done("features"):
         with job.stage(output, "features"):
             take_features(take)

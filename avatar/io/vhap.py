@@ -21,6 +21,7 @@ from scipy.spatial.transform import Rotation
 from avatar.config import read_json, write_json
 from avatar.errors import FormatError, InputError
 from avatar.io._files import write_png, writing
+from avatar.io.audio import write_wav
 from avatar.io.imported import ImportedClip, read_picture
 from avatar.motion import Motion
 
@@ -36,6 +37,7 @@ NAMES = {"rotation": "global_orient", "neck_pose": "neck_pose", "jaw_pose": "jaw
 # FLAME parameters of VHAP go here; those of another head model where nobody takes them for FLAME's.
 FOLDERS = ("flame_param", "head_param")
 FPS = 25.0
+SOUND, SPEECH_RATE = "speech.wav", 16000
 
 
 def is_vhap(path: Path) -> bool:
@@ -82,7 +84,7 @@ def read_vhap(path: Path, *, camera: int | None = None, fps: float = FPS) -> Imp
         time=time,
         fps=fps,
         mask=_mask_reader([_inside(path, str(name)) for name in masks]) if all(masks) else None,
-        sound=path / "speech.wav" if (path / "speech.wav").is_file() else None,
+        sound=path / SOUND if (path / SOUND).is_file() else None,
         focal=float(first["fl_x"]),
         center=(float(first["cx"]), float(first["cy"])),
         to_world=np.array([row["transform_matrix"] for row in rows], np.float64),
@@ -145,6 +147,10 @@ def write_vhap(take: Take, path: Path) -> None:
             "camera_indices": [0],
         }
         writing(path / f"transforms{name}.json", lambda target, kept=content: write_json(target, kept))
+    sound = take.speech()
+    if sound is not None:
+        # No part of the layout: other readers pass it over, and the take comes back with its voice.
+        write_wav(path / SOUND, sound, rate=SPEECH_RATE)
     first = _parameters(motion, 0, middle)
     canonical = {key: np.zeros_like(value) if value.ndim == 2 else value for key, value in first.items()}
     target = path / f"canonical_{_folder(motion)}.npz"

@@ -66,7 +66,8 @@ class Takes:
     """Bring in what another tool has made of a recording, or hand a take to one.
 
     Attributes:
-        action: `import` a folder of VHAP or AD-NeRF, or a Live Link Face CSV with its video; `export` a take.
+        action: `import` a folder of VHAP, AD-NeRF or metrical-tracker, or a Live Link Face CSV with its video; `export`
+            a take.
         path: What to import, recognised by its content; or the take to export.
         output: Folder for the take, or for the export.
         format: Layout to export to.

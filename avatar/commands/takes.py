@@ -17,6 +17,7 @@ from avatar.heads.arkit import arkit_to_motion_parts
 from avatar.io._files import replacing
 from avatar.io.adnerf import is_adnerf, read_adnerf
 from avatar.io.livelink import is_livelink, livelink_video, read_livelink
+from avatar.io.metrical import is_metrical, read_metrical
 from avatar.io.take import Take
 from avatar.io.vhap import is_vhap, read_vhap, write_vhap
 
@@ -67,10 +68,13 @@ def _recognised(options: Takes) -> ImportedClip:
         return read_vhap(options.path, camera=options.camera, fps=options.fps)
     if is_adnerf(options.path):
         return read_adnerf(options.path, fps=options.fps)
+    if is_metrical(options.path):
+        return read_metrical(options.path, fps=options.fps)
     raise InputError(
         f"{options.path} is not recognised",
         expected="an export of VHAP (transforms.json, images, fg_masks, flame_param), a folder of AD-NeRF "
-        "(transforms_train.json, ori_imgs, parsing), or a Live Link Face CSV beside its video",
+        "(transforms_train.json, ori_imgs, parsing) or of metrical-tracker (checkpoint/*.frame, input), "
+        "or a Live Link Face CSV beside its video",
         found=", ".join(sorted(file.name for file in options.path.iterdir())[:8])
         if options.path.is_dir()
         else "a file",

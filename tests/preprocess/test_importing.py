@@ -17,6 +17,7 @@ from avatar.heads import Head
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.io.adnerf import is_adnerf, labels_of, read_adnerf
 from avatar.io.livelink import LiveLinkTrack, is_livelink, livelink_video, read_livelink, write_livelink
+from avatar.io.metrical import is_metrical, read_metrical
 from avatar.io.take import Take
 from avatar.io.vhap import in_camera, is_vhap, read_vhap, write_vhap
 from avatar.motion import PER_FRAME, Motion
@@ -218,6 +219,42 @@ def test_a_folder_of_adnerf(tiny_take: Take, tmp_path: Path, observer: Observer)
     (folder / "transforms_train.json").write_text("{}")
     with pytest.raises(FormatError, match="not a folder of AD-NeRF"):
         read_adnerf(folder)
+
+
+def test_a_folder_of_metrical_tracker(tiny_take: Take, tmp_path: Path, observer: Observer) -> None:
+    """The head rests and the camera moves: the camera's path is what the take's own motion leaves of it."""
+    folder, motion = tmp_path / "tracked", tiny_take.motion()
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "input").mkdir()
+    focal = tiny_take.info.focal
+    K = np.array([[[focal, 0, 40], [0, focal, 40], [0, 0, 1]]])
+    turns = Rotation.from_rotvec(motion.global_orient) * Rotation.from_rotvec(motion.neck_pose)
+    jaws = Rotation.from_rotvec(motion.jaw_pose).as_matrix()[:, :2].reshape(-1, 1, 6)
+    for index in range(30):
+        flip = np.diag([1.0, -1, -1])
+        frame = {
+            "flame": {
+                "exp": np.zeros((1, 100), np.float32),
+                "shape": np.zeros((1, 300), np.float32),
+                "eyes": np.tile(np.eye(3)[:2].reshape(1, 6), 2).astype(np.float32),
+                "eyelids": motion.eyelids[index : index + 1],
+                "jaw": jaws[index].astype(np.float32),
+            },
+            "opencv": {"R": flip @ turns[index].as_matrix()[None], "t": flip @ motion.transl[index], "K": K},
+            "img_size": np.array([80, 80]),
+        }
+        torch.save(frame, folder / "checkpoint" / f"{index:05d}.frame")
+        cv2.imwrite(str(folder / "input" / f"{index:05d}.png"), tiny_take.image(index)[..., ::-1])
+    assert is_metrical(folder) and not is_vhap(folder)
+    clip = read_metrical(folder)
+    assert clip.motion is not None and np.allclose(clip.motion.jaw_pose, motion.jaw_pose, atol=1e-5)
+    take = import_clip(clip, tmp_path / "take", name="tracked", observer=observer)
+    assert len(take) == 30 and take.info.stages["ingest"].detail["layout"] == "metrical-tracker"
+    # Moved cameras need the head model itself to carry the motion over.
+    assert "no such head model" in take.info.stages["ingest"].detail["motion"]
+    (folder / "input" / "00003.png").unlink()
+    with pytest.raises(FormatError, match="29 pictures that belong to them"):
+        read_metrical(folder)
 
 
 def test_live_link_face_comes_back(tmp_path: Path) -> None:

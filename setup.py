@@ -17,6 +17,7 @@ PACKAGES = {
     "avatar.heads.build": "avatar/heads/build",
     "avatar.io": "avatar/io",
     "avatar.models": "avatar/models",
+    "avatar.reporting": "avatar/reporting",
     "avatar.speech": "avatar/speech",
     "avatar.synthetic": "avatar/synthetic",
     "avatar.assets": "assets",

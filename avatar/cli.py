@@ -31,6 +31,7 @@ class Create:
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
         consent: Who is shown, and that they agree; kept in the avatar.
+        force: Go on with a recording that the capture report advises against.
         json: Print the report as JSON.
     """
 
@@ -41,6 +42,7 @@ class Create:
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
     consent: str | None = None
+    force: bool = False
     json: bool = False
 
 
@@ -54,6 +56,7 @@ class Preprocess:
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
+        force: Go on with a recording that the capture report advises against.
         json: Print the stages' figures as JSON.
     """
 
@@ -62,6 +65,37 @@ class Preprocess:
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
+    force: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Bring in what another tool has made of a recording, or hand a take to one.
+
+    Attributes:
+        action: `import` a folder of VHAP, AD-NeRF or metrical-tracker, or a Live Link Face CSV with its video; `export`
+            a take.
+        path: What to import, recognised by its content; or the take to export.
+        output: Folder for the take, or for the export.
+        format: Layout to export to.
+        camera: Which camera of a folder with several.
+        fps: Pictures a second of a folder that does not say.
+        size: Largest side of the square crop, pixels.
+        head: The head model: `open`, or one that `avatar heads list` names.
+        force: Go on with a recording that the capture report advises against.
+        json: Print what was done as JSON.
+    """
+
+    action: Positional[Literal["import", "export"]]
+    path: Positional[Path]
+    output: Output = Path("take")
+    format: Literal["vhap"] = "vhap"
+    camera: int | None = None
+    fps: float = 25.0
+    size: int = 512
+    head: str = "open"
+    force: bool = False
     json: bool = False
 
 
@@ -74,6 +108,7 @@ class Train:
         output: Folder for the avatar and its report.
         preset: Speed against fidelity.
         consent: Who is shown, and that they agree; kept in the avatar.
+        force: Go on with a recording that the capture report advises against.
         json: Print the report as JSON.
     """
 
@@ -81,6 +116,7 @@ class Train:
     output: Output = Path("me")
     preset: Literal["fast", "standard"] = "standard"
     consent: str | None = None
+    force: bool = False
     json: bool = False
 
 
@@ -196,6 +232,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "demo": (Demo, "demo", "run"),
     "create": (Create, "create", "run"),
     "preprocess": (Preprocess, "create", "run_preprocess"),
+    "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
     "eval": (Eval, "evaluate", "run"),

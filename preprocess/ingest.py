@@ -51,7 +51,7 @@ _SLOWEST, _FASTEST = Fraction(1), Fraction(240)
 
 
 @dataclass(frozen=True)
-class _Sightings:
+class Sightings:
     """The main face in the T rows of a take, in pixels of the upright source; NaN where it was not seen.
 
     `frames` are their numbers in the source, `covered` says where something is before the face, and `samples` are
@@ -69,6 +69,7 @@ class _Sightings:
 
     @property
     def seen(self) -> Bool[np.ndarray, " T"]:
+        """Where the face was seen clearly."""
         return self.confidence >= _CONFIDENT
 
 
@@ -218,7 +219,7 @@ def _existing(path: Path, video: Path, digest: str, size: int, all_shots: bool) 
 
 def _follow_face(
     video: Path, info: VideoInfo, observer: Observer, progress: Callable[[int, int], None], *, all_shots: bool
-) -> tuple[_Sightings, Selection, Float[np.ndarray, " F"]]:
+) -> tuple[Sightings, Selection, Float[np.ndarray, " F"]]:
     """The main face in the chosen shots, the choice, and the seconds of all F frames of the recording."""
     times: list[float] = []
     samples: dict[int, np.ndarray] = {}
@@ -240,13 +241,13 @@ def _follow_face(
     source = np.array(times)
     castings = [cast_shot(shot, follower.tracklets, source, size=size) for shot in cuts.shots()]
     selection = select_shots(video.name, castings, source, all_shots=all_shots, shrink=shrink)
-    sightings = _of_selection(selection, source, shrink=shrink)
+    sightings = sightings_of(selection, source, shrink=shrink)
     samples = _samples_of(video, sightings, samples)
     return replace(sightings, samples=samples), selection, source
 
 
-def _of_selection(selection: Selection, source: Float[np.ndarray, " F"], *, shrink: float) -> _Sightings:
-    """The persons of a selection, without pictures."""
+def sightings_of(selection: Selection, source: Float[np.ndarray, " F"], *, shrink: float) -> Sightings:
+    """The persons of a selection, without pictures; `source` has the seconds of all F frames of the recording."""
     landmarks = np.full((len(source), 478, 3), np.nan, np.float32)
     blendshapes, confidence = np.full((len(source), 52), np.nan, np.float32), np.zeros(len(source), np.float32)
     covered = np.zeros(len(source), bool)
@@ -257,7 +258,7 @@ def _of_selection(selection: Selection, source: Float[np.ndarray, " F"], *, shri
             blendshapes[rows], confidence[rows] = np.stack(tracklet.blendshapes), tracklet.confidence
         covered[slice(*shot)] = person.covered(source)[slice(*shot)]
     frames = selection.frames
-    return _Sightings(
+    return Sightings(
         frames=frames,
         times=selection.times(source),
         landmarks=landmarks[frames],
@@ -270,7 +271,7 @@ def _of_selection(selection: Selection, source: Float[np.ndarray, " F"], *, shri
 
 
 def _samples_of(
-    video: Path, sightings: _Sightings, samples: dict[int, UInt8[np.ndarray, "h w 3"]]
+    video: Path, sightings: Sightings, samples: dict[int, UInt8[np.ndarray, "h w 3"]]
 ) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
     """Pictures of rows with the face, spread over the take; read again where too few of `samples` lie in it."""
     row_of = {int(frame): row for row, frame in enumerate(sightings.frames) if sightings.seen[row]}
@@ -282,7 +283,7 @@ def _samples_of(
     return {row_of[frame.index]: frame.image for frame in read_frames(video, max_side=_SEARCH_SIDE, wanted=wanted)}
 
 
-def _to_crop(sightings: _Sightings, crop: Crop, side: int) -> Perception:
+def _to_crop(sightings: Sightings, crop: Crop, side: int) -> Perception:
     """The sightings in pixels of the take's images, short gaps bridged. Cropping and scaling are linear, so is this."""
     landmarks = (sightings.landmarks - np.array([crop.left, crop.top, 0], np.float32)) * np.float32(side / crop.side)
     return Perception(
@@ -292,7 +293,7 @@ def _to_crop(sightings: _Sightings, crop: Crop, side: int) -> Perception:
     )
 
 
-def _colour_samples(sightings: _Sightings, crop: Crop, observer: Observer) -> Iterator[Sample]:
+def _colour_samples(sightings: Sightings, crop: Crop, observer: Observer) -> Iterator[Sample]:
     scale = sightings.shrink
     small = Crop(*(int(value * scale) for value in crop))
     for index, image in sightings.samples.items():
@@ -307,7 +308,7 @@ def _write_pictures(
     take: Take,
     crop: Crop,
     seen: Perception,
-    sightings: _Sightings,
+    sightings: Sightings,
     observer: Observer,
     progress: Callable[[int, int], None],
 ) -> None:

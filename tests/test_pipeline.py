@@ -41,10 +41,21 @@ def test_a_video_becomes_an_avatar_that_says_something_else(
 ) -> None:
     monkeypatch.setitem(train_config.PRESETS, "fast", QUICK)
     output = tmp_path / "me"
-    cli.main(["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"])
+    command = ["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command)
+    refusal = capsys.readouterr().err
+    assert stop.value.code == 2 and "the recording is short: 3.0 s with a face" in refusal and "--force" in refusal
+    assert list(json.loads((output / "job.json").read_text())["stages"]) == ["ingest"]
+    assert "No-go" in (output / "take" / "report.html").read_text()
+
+    cli.main([*command, "--force"])
     said = capsys.readouterr()
     report = json.loads(said.out)
-    stages = ["ingest", "tracking", "shoulders", "refinement", "overlay", "features", "training", "speech", "evaluation"]
+    capture = json.loads((output / "take" / "report.json").read_text())
+    assert capture["forced"] and capture["verdict"] == "no-go" and capture["tracking"]["error"] < 0.04
+    stages = ["ingest", "capture", "tracking", "shoulders", "refinement", "overlay", "features", "verdict"]
+    stages += ["training", "speech", "evaluation"]
     assert list(report["stages"]) == stages == list(json.loads((output / "job.json").read_text())["stages"])
     assert report["held_out"]["video_driven"]["psnr"] > 15
     assert report["tracking"]
@@ -67,6 +78,6 @@ def test_a_video_becomes_an_avatar_that_says_something_else(
     # Nothing is left to do.
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
-    cli.main(["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"])
+    cli.main(command)
     assert json.loads(capsys.readouterr().out)["held_out"] == report["held_out"]
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == before

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from avatar.fields.survey import take_camera
 from avatar.render.playback import render_over
 from avatar.render.trajectories import orbit
+from avatar.reporting import figure, page, paragraph, section, table
 from avatar.train.evaluation import held_out_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from jaxtyping import Float, UInt8
@@ -26,15 +24,6 @@ if TYPE_CHECKING:
 COLUMNS = 6
 ERROR_GAIN = 5
 ORBIT_QUARTERS = 5
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
-th:first-child, td:first-child { text-align: left; } tr { border-bottom: 1px solid #ddd; }
-img { max-width: 100%; border-radius: 4px; } figure { margin: 1rem 0; }
-figcaption, .note { color: #666; font-size: .9rem; }
-"""
 
 
 def comparison_sheet(take: Take, gaussians: GaussianHead) -> UInt8[np.ndarray, "H W 3"]:
@@ -76,32 +65,24 @@ def write_report(path: Path, report: dict[str, Any], pictures: dict[str, UInt8[n
         )
     ]
     stages = [(name, f"{row['seconds']:.1f}", f"{row['peak_rss_mb']:.0f}") for name, row in report["stages"].items()]
-    parts = [
+    blocks = [
         f"<h1>{html.escape(report['source'])}</h1>",
-        "<h2>Held-out frames</h2>",
-        _table(("head region", "PSNR dB", "SSIM", "L1"), rows),
-        "<p class=note>Rendered over the clip's own background plate and compared with the untouched frames inside the "
-        "head's mask; none of these frames was trained on.</p>",
-        *(_figure(caption, picture) for caption, picture in pictures.items()),
-        "<h2>Tracking</h2>",
-        _table(("figure", "value"), _figures(report["tracking"])),
-        "<h2>Speech</h2>",
-        _table(("figure", "value"), _figures(report["speech"])),
-        "<h2>Avatar</h2>",
-        _table(("figure", "value"), _figures(report["avatar"])),
-        "<h2>Stages</h2>",
-        _table(("stage", "seconds", "peak MB"), stages),
+        section(
+            "Held-out frames",
+            table(("head region", "PSNR dB", "SSIM", "L1"), rows),
+            paragraph(
+                "Rendered over the clip's own background plate and compared with the untouched frames inside the "
+                "head's mask; none of these frames was trained on.",
+                kind="note",
+            ),
+            *(figure(picture, caption) for caption, picture in pictures.items()),
+        ),
+        section("Tracking", table(("figure", "value"), _figures(report["tracking"]))),
+        section("Speech", table(("figure", "value"), _figures(report["speech"]))),
+        section("Avatar", table(("figure", "value"), _figures(report["avatar"]))),
+        section("Stages", table(("stage", "seconds", "peak MB"), stages)),
     ]
-    title = html.escape(f"Avatar report: {report['source']}")
-    page = f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>" + "\n".join(parts)
-    path.write_text(page, encoding="utf-8")
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """An HTML table of escaped cells."""
-    cells = ["<tr>" + "".join(f"<th>{html.escape(cell)}" for cell in head)]
-    cells += ["<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in rows]
-    return "<table>" + "".join(cells) + "</table>"
+    path.write_text(page(f"Avatar report: {report['source']}", blocks), encoding="utf-8")
 
 
 def _figures(values: dict[str, Any]) -> list[tuple[str, str]]:
@@ -111,16 +92,3 @@ def _figures(values: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in values.items()
         if isinstance(value, int | float | str)
     ]
-
-
-def _figure(caption: str, picture: UInt8[np.ndarray, "H W 3"]) -> str:
-    """A picture with its caption."""
-    return f"<figure><img src='{_embedded(picture)}'><figcaption>{html.escape(caption)}</figcaption></figure>"
-
-
-def _embedded(picture: UInt8[np.ndarray, "H W 3"]) -> str:
-    """The picture as a data address, at most 1800 pixels wide."""
-    factor = min(1.0, 1800 / picture.shape[1])
-    small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

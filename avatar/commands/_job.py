@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
-PREPROCESSING = ("ingest", "tracking", "shoulders", "refinement", "overlay", "features")
+TRACKING = ("tracking", "shoulders", "refinement", "overlay")
+PREPROCESSING = ("ingest", "capture", *TRACKING, "features", "verdict")
 TRAINING = ("training", "speech", "evaluation")
 # The stages that a setting reaches: they run again when it changes.
-REACH = {"head": (*PREPROCESSING[1:5], *TRAINING), "take": TRAINING, "train": TRAINING}
+REACH = {"head": (*TRACKING, "verdict", *TRAINING), "take": TRAINING, "train": TRAINING}
 
 
 @dataclass

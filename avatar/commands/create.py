@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import msgspec
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._job import PREPROCESSING, Job
+from avatar.commands.capture import judge_take, require_go_of
 from avatar.config import read_json, write_json
 from avatar.errors import InputError
 from avatar.heads import load_head
@@ -29,18 +30,43 @@ REPORT = "report.json"
 SMALLEST = 64
 
 
+@dataclass(frozen=True)
+class TakeOptions:
+    """How a recording becomes a take.
+
+    Attributes:
+        size: Largest side of the square crop, pixels.
+        all_shots: Use all shots of a clip with cuts, not the longest one alone.
+        head: Name or path of the head model.
+        force: Go on whatever the capture report says.
+    """
+
+    size: int = 512
+    all_shots: bool = False
+    head: str = "open"
+    force: bool = False
+
+    @classmethod
+    def of(cls, options: Create | Preprocess) -> TakeOptions:
+        """Those of a command line."""
+        return cls(options.size, options.all_shots, options.head, options.force)
+
+    def settings(self) -> dict[str, Any]:
+        """What a take depends on, beside its clip."""
+        return {"size": self.size, "all_shots": self.all_shots, "head": load_head(self.head).hash}
+
+
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
-    report = create(
-        options.video, options.output, options.preset, size=options.size, head=options.head, consent=options.consent
-    )
+    report = create(options.video, options.output, options.preset, how=TakeOptions.of(options), consent=options.consent)
     finish(options.output, report, as_json=options.json)
 
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    job = open_job(options.video, options.output, {"size": options.size, "head": load_head(options.head).hash})
-    prepare_take(options.video, options.output, options.output, job, size=options.size, head=options.head)
+    how = TakeOptions.of(options)
+    job = open_job(options.video, options.output, how.settings())
+    prepare_take(options.video, options.output, options.output, job, how=how)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
 
@@ -53,6 +79,7 @@ def run_train(options: Train) -> None:
     # An unfinished take is refused before the output folder is touched.
     take.motion()
     require_held_out(take)
+    require_go_of(take, force=options.force)
     if load_head(take.info.head_id).hash != take.info.head_hash:
         raise InputError(
             f"The take {options.take} was tracked with another version of the head {take.info.head_id}",
@@ -95,45 +122,63 @@ def train_settings(preset: str) -> dict[str, Any]:
 
 
 def create(
-    video: Path, output: Path, preset: str, *, size: int, consent: str | None, head: str = "open"
+    video: Path, output: Path, preset: str, *, how: TakeOptions | None = None, consent: str | None = None
 ) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    job = open_job(video, output, {"size": size, "head": load_head(head).hash, **train_settings(preset)})
-    take = prepare_take(video, output / "take", output, job, size=size, head=head)
+    how = how or TakeOptions()
+    job = open_job(video, output, how.settings() | train_settings(preset))
+    take = prepare_take(video, output / "take", output, job, how=how)
     return make_avatar(take, output, job, preset, consent=consent)
 
 
-def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, size: int, head: str = "open") -> Take:
-    """Everything up to a tracked take with its speech features; what is done is skipped."""
+def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, how: TakeOptions) -> Take:
+    """Everything up to a tracked take with its speech features and its capture report; what is done is skipped.
+
+    Raises:
+        InputError: The clip cannot be used, or is judged a no-go after ingest or after tracking and not forced.
+    """
     from avatar.preprocess.ingest import ingest
-    from avatar.preprocess.photometric import refine_take
-    from avatar.preprocess.shoulders import track_shoulders
-    from avatar.preprocess.tracking import track
-    from avatar.preprocess.tracking_overlay import tracking_overlay
 
     if not (folder / "take.json").is_file():
         job.forget(*PREPROCESSING)
     if not job.done("ingest"):
         with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
-            ingest(video, folder, size=size, all_shots=all_shots, progress=progress)
+            ingest(video, folder, size=how.size, all_shots=how.all_shots, progress=progress)
     take = Take.open(folder)
     for note in take.info.stages["ingest"].detail.get("notes", ()):
         say(note)
+    return finish_take(take, output, job, how=how)
+
+
+def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take:
+    """Everything from an ingested take to a tracked and judged one; what is done is skipped.
+
+    Raises:
+        InputError: The take is judged a no-go after ingest or after tracking and not forced.
+    """
+    from avatar.preprocess.photometric import refine_take
+    from avatar.preprocess.shoulders import track_shoulders
+    from avatar.preprocess.tracking import track
+    from avatar.preprocess.tracking_overlay import tracking_overlay
+
+    head = load_head(how.head)
+    judge_take(take, output, job, "capture", force=how.force)
     if not job.done("tracking"):
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
-            track(take, load_head(head), progress=progress)
+            track(take, head, progress=progress)
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)
     if not job.done("refinement"):
         with job.stage(output, "refinement"), progress_bar("refine the tracking") as progress:
-            refine_take(take, load_head(HEAD), progress=progress)
+            refine_take(take, head, progress=progress)
     if not job.done("overlay"):
         with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
-            tracking_overlay(take, folder / "tracking.mp4", head=load_head(take.info.head_id), progress=progress)
+            tracking_overlay(take, take.path / "tracking.mp4", head=head, progress=progress)
     if not job.done("features"):
         with job.stage(output, "features"):
             take_features(take)
+    judge_take(take, output, job, "verdict", force=how.force)
     return take
 
 

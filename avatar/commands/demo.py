@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from avatar.cli import Demo
 
 CLIP = "demo.mp4"
-SIZE = 512
 
 
 def run(options: Demo) -> None:
@@ -24,7 +23,7 @@ def run(options: Demo) -> None:
     started = time.perf_counter()
     clip = asset(CLIP)
     say("An avatar of the embedded clip: a synthetic person, so that nobody's face is needed to try this.")
-    report = create(clip, options.output, "standard", size=SIZE, consent="synthetic person: no consent needed")
+    report = create(clip, options.output, "standard", consent="synthetic person: no consent needed")
     stored = load_avatar(options.output)
     fps = Fraction(*stored.info.fps)
     motion, sound = spoken_motion(stored, clip, fps=fps, seed=1, pose="natural")

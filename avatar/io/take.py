@@ -28,6 +28,8 @@ SCHEMA = 1
 SPEECH_RATE = 16000
 COMPLETE = "complete"
 TRACKING_KEYS = ("betas", "log_focal", "offsets", "root", "vergence")
+# The capture report, for programs and for people.
+CAPTURE_REPORT, CAPTURE_PAGE = "report.json", "report.html"
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def make_demo_avatar(folder: Path) -> Path:
     """The demo avatar, as `avatar demo` makes it."""
     from avatar.commands.create import create
 
-    create(asset(CLIP), folder, "standard", size=SIZE, consent=None)
+    create(asset(CLIP), folder, "standard")
     return folder
 
 

@@ -44,7 +44,7 @@ def target(request, monkeypatch) -> Target:
         pytest.importorskip("gsplat", reason="needs gsplat's Python: pip install 'headsplat[dev]'")
         modules = (importlib.import_module(name) for name in ("gsplat.rendering", "gsplat.cuda._torch_impl"))
         function = emulate_kernels(monkeypatch, *modules)
-        monkeypatch.setattr(rasterization, "_choose_backend", lambda backend, _: backend)
+        monkeypatch.setattr(rasterization, "choose_backend", lambda backend, _: backend)
         result = Target(torch.device("cpu"), 2e-5, 2e-4, 0.0, given)
 
     def spy(**arguments):

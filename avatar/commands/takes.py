@@ -1,0 +1,125 @@
+"""``avatar takes``: recordings that other tools have worked on, in and out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avatar.commands._console import progress_bar, say, show
+from avatar.commands._job import Job
+from avatar.commands.create import TakeOptions, finish_take, open_job, prepare_take
+from avatar.errors import InputError
+from avatar.heads import load_head
+from avatar.heads.arkit import arkit_to_motion_parts
+from avatar.io._files import replacing
+from avatar.io.adnerf import is_adnerf, read_adnerf
+from avatar.io.livelink import is_livelink, livelink_video, read_livelink
+from avatar.io.metrical import is_metrical, read_metrical
+from avatar.io.take import Take
+from avatar.io.vhap import is_vhap, read_vhap, write_vhap
+
+if TYPE_CHECKING:
+    from avatar.cli import Takes
+    from avatar.io.imported import ImportedClip
+
+
+def run(options: Takes) -> None:
+    """Imports or exports."""
+    {"import": run_import, "export": run_export}[options.action](options)
+
+
+def run_export(options: Takes) -> None:
+    """Writes a take in another tool's layout."""
+    take = Take.open(options.path)
+    write_vhap(take, options.output)
+    flame = take.info.head_id.startswith("flame")
+    if not flame:
+        say(
+            f"The take is tracked with {take.info.head_id}: its parameters are in head_param, and flame_param is left "
+            "out. Pictures, masks and cameras serve any tool."
+        )
+    say(f"[bold]{options.output}[/bold] is ready")
+    show({"layout": options.format, "frames": int(take.used.sum()), "flame": flame}, as_json=options.json)
+
+
+def run_import(options: Takes) -> None:
+    """Makes a tracked take of what another tool left."""
+    if not options.path.exists():
+        raise InputError(
+            f"{options.path} is not there", expected="a folder or a CSV", found="nothing", fix="check the path"
+        )
+    if is_livelink(options.path):
+        _import_livelink(options)
+        layout = "Live Link Face"
+    else:
+        clip = _recognised(options)
+        _import_pictures(clip, options)
+        layout = clip.layout
+    say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
+    show({"layout": layout, "stages": Take.open(options.output).info.stages}, as_json=options.json)
+
+
+def take_options(options: Takes) -> TakeOptions:
+    """How the pictures become a take; an import has one shot."""
+    return TakeOptions(size=options.size, head=options.head, force=options.force)
+
+
+def _recognised(options: Takes) -> ImportedClip:
+    """What a folder holds, by its content."""
+    if is_vhap(options.path):
+        return read_vhap(options.path, camera=options.camera, fps=options.fps)
+    if is_adnerf(options.path):
+        return read_adnerf(options.path, fps=options.fps)
+    if is_metrical(options.path):
+        return read_metrical(options.path, fps=options.fps)
+    raise InputError(
+        f"{options.path} is not recognised",
+        expected="an export of VHAP (transforms.json, images, fg_masks, flame_param), a folder of AD-NeRF "
+        "(transforms_train.json, ori_imgs, parsing) or of metrical-tracker (checkpoint/*.frame, input), "
+        "or a Live Link Face CSV beside its video",
+        found=", ".join(sorted(file.name for file in options.path.iterdir())[:8])
+        if options.path.is_dir()
+        else "a file",
+        fix="give the folder that the tool wrote; a video goes to `avatar preprocess`",
+    )
+
+
+def _import_pictures(clip: ImportedClip, options: Takes) -> None:
+    from avatar.preprocess.importing import MOTION, import_clip
+
+    name = options.path.resolve().name
+    made = (options.output / "take.json").is_file() and Take.open(options.output).is_complete("ingest")
+    if not made:
+        with progress_bar("look at the pictures") as progress:
+            import_clip(clip, options.output, name=name, size=options.size, progress=progress)
+    take = Take.open(options.output)
+    how = take_options(options)
+    job = Job.open(options.output, name, take.info.source_sha256, how.settings())
+    if not job.done("ingest"):
+        with job.stage(options.output, "ingest"):
+            say(f"{clip.layout}: {len(clip.images)} pictures")
+    finish_take(take, options.output, job, how=how)
+    if (options.output / MOTION).is_file() and clip.motion is not None:
+        say(
+            f"The motion of {clip.layout} is kept in {options.output / MOTION}: it is for the head "
+            f"{clip.motion.head_id} only. The take itself is tracked anew with {take.info.head_id}."
+        )
+
+
+def _import_livelink(options: Takes) -> None:
+    """Tracks the video, and keeps the phone's own expressions on the tracked head beside it."""
+    from avatar.preprocess.importing import MOTION
+
+    track, video = read_livelink(options.path), livelink_video(options.path)
+    how = take_options(options)
+    job = open_job(video, options.output, how.settings())
+    take = prepare_take(video, options.output, options.output, job, how=how)
+    motion = take.motion()
+    weights = np.stack([np.interp(motion.time, track.time, column) for column in track.weights.T], axis=1)
+    parts = arkit_to_motion_parts(weights.astype(np.float32), load_head(how.head))
+    phone = replace(motion, **vars(parts))
+    replacing(options.output / MOTION, phone.save)
+    say(f"The phone's expressions on the tracked head are in {Path(options.output) / MOTION}, for render --motion")

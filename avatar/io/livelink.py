@@ -1,0 +1,139 @@
+"""Recordings of Live Link Face (Epic Games): a CSV of ARKit coefficients, beside the video they were measured in.
+
+Columns: ``Timecode`` (hours, minutes, seconds, frames with a fraction), ``BlendShapeCount``, the 52 coefficients in
+Pascal case, and yaw, pitch and roll of head and eyes in radians.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avatar.errors import FormatError, InputError
+from avatar.heads.arkit import ARKIT_NAMES
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+VIDEOS = (".mov", ".mp4", ".m4v")
+TURNS = ("HeadYaw", "HeadPitch", "HeadRoll")
+# Frames a second of the clock in the time codes; the app records at 30 or 60.
+CLOCKS = (24, 25, 30, 50, 60)
+_CODE = re.compile(r"(\d+):(\d+):(\d+)[:;.](\d+(?:\.\d+)?)$")
+
+
+@dataclass(frozen=True)
+class LiveLinkTrack:
+    """Coefficients over T moments.
+
+    Attributes:
+        time: (T,) seconds from the first row.
+        weights: (T, 52) in the order of `ARKIT_NAMES`.
+        turns: (T, 3) the head's yaw, pitch and roll in radians, as stored; zero where the file has none.
+    """
+
+    time: Float[np.ndarray, " T"]
+    weights: Float[np.ndarray, "T 52"]
+    turns: Float[np.ndarray, "T 3"]
+
+
+def is_livelink(path: Path) -> bool:
+    """Whether a file is a CSV of Live Link Face, or a folder holds one."""
+    return _csv(path) is not None
+
+
+def livelink_video(path: Path) -> Path:
+    """The video that belongs to a CSV, or to the CSV in a folder; raises InputError where there is not one."""
+    table = _csv(path)
+    folder = path if path.is_dir() else path.parent
+    videos = sorted(file for file in folder.iterdir() if file.suffix.lower() in VIDEOS)
+    # The app calls the CSV after the video; some of its versions add a suffix.
+    same = [video for video in videos if table is not None and table.stem.startswith(video.stem)]
+    chosen = same or videos
+    if len(chosen) != 1:
+        raise InputError(
+            f"{path} has no video that belongs to it",
+            expected="one video of the same name beside the CSV",
+            found=", ".join(file.name for file in videos) or "none",
+            fix="put the CSV and its video into one folder",
+        )
+    return chosen[0]
+
+
+def read_livelink(path: Path, *, clock: float | None = None) -> LiveLinkTrack:
+    """Reads a CSV, or the one in a folder.
+
+    Args:
+        path: The file or folder.
+        clock: Frames a second of the time codes; the smallest usual one that fits them when None.
+
+    Raises:
+        FormatError: It is no CSV of Live Link Face.
+    """
+    table = _csv(path)
+    if table is None:
+        raise _refusal(path, "another table" if path.is_file() else "no such CSV")
+    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
+    try:
+        codes = [_code(row["Timecode"]) for row in rows]
+        named = [{key.lower(): value for key, value in row.items() if isinstance(key, str)} for row in rows]
+        weights = np.array([[float(row.get(name.lower()) or 0) for name in ARKIT_NAMES] for row in named])
+        turns = np.array([[float(row.get(name.lower()) or 0) for name in TURNS] for row in named])
+    except (KeyError, ValueError, TypeError) as error:
+        raise _refusal(table, str(error)) from error
+    if not rows or not np.isfinite(weights).all():
+        raise _refusal(table, "no rows" if not rows else "values that are not finite")
+    seconds, frames = np.array(codes).T
+    rate = clock or float(next((fps for fps in CLOCKS if fps > frames.max()), CLOCKS[-1]))
+    time = seconds + frames / rate
+    # Midnight turns the clock back by a day.
+    time = time + 86400 * np.cumsum(np.concatenate([[0], np.diff(time) < -43200]))
+    time = time - time[0]
+    keep = np.concatenate([[True], np.diff(np.maximum.accumulate(time)) > 0])
+    return LiveLinkTrack(time[keep], weights.clip(0, 1)[keep], turns[keep])
+
+
+def write_livelink(path: Path, track: LiveLinkTrack, *, clock: float = 60.0) -> None:
+    """Writes a CSV that `read_livelink` and Live Link Face's importers read."""
+    names = [name[0].upper() + name[1:] for name in ARKIT_NAMES]
+    lines = [",".join(("Timecode", "BlendShapeCount", *names, *TURNS))]
+    for time, weights, turns in zip(track.time, track.weights, track.turns, strict=True):
+        whole = int(time)
+        code = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{(time - whole) * clock:06.3f}"
+        values = ",".join(f"{value:.8f}" for value in (*weights, *turns))
+        lines.append(f"{code},{len(names)},{values}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _csv(path: Path) -> Path | None:
+    files = sorted(path.glob("*.csv")) if path.is_dir() else [path] if path.is_file() else []
+    for file in files:
+        with file.open("rb") as stream:
+            head = stream.read(64).decode("utf-8-sig", "replace")
+        if head.startswith("Timecode,BlendShapeCount"):
+            return file
+    return None
+
+
+def _code(text: str) -> tuple[float, float]:
+    """Whole seconds and frames of a time code."""
+    found = _CODE.match(text.strip())
+    if found is None:
+        raise ValueError(f"the time code {text!r}")
+    hours, minutes, seconds, frames = found.groups()
+    return 3600.0 * int(hours) + 60.0 * int(minutes) + int(seconds), float(frames)
+
+
+def _refusal(path: Path, found: str) -> FormatError:
+    return FormatError(
+        f"{path} cannot be read",
+        expected="a CSV of Live Link Face: Timecode, BlendShapeCount and ARKit's coefficients",
+        found=found,
+        fix="export the take from the app again",
+    )

@@ -1,0 +1,119 @@
+"""HTML blocks of a report page: everything is inside the file, and a policy in it forbids any request."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+WIDEST = 1800
+# Contrast of text on its ground is at least 4.5 in both schemes (WCAG 2.2, success criterion 1.4.3).
+STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --ink: #222; --faint: #5f6368; --line: #d5d8dc; --panel: #f5f6f8;
+  --accent: #1a66c9; --second: #b2560d; --good: #1a7340; --warn: #8a5a00; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ground: #16181c; --ink: #e6e8eb; --faint: #a3a9b1; --line: #3a3f47;
+  --panel: #20242a; --accent: #7db4ff; --second: #f0a35c; --good: #6fd08c; --warn: #f2c04d; --bad: #ff8a80; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
+  color: var(--ink); background: var(--ground); }
+h1 { font-size: 1.6rem; margin-bottom: .2rem; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+h3 { font-size: 1rem; margin-bottom: .3rem; }
+a { color: var(--accent); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; } tr { border-bottom: 1px solid var(--line); }
+caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
+td, th { padding: .25rem .9rem .25rem 0; text-align: right; vertical-align: top; font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child, .text td, .text th { text-align: left; font-weight: normal; }
+thead th, thead th:first-child, .text thead th { font-weight: 600; }
+img, video { max-width: 100%; border-radius: 4px; } figure { margin: 1rem 0; }
+svg { max-width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
+svg text { fill: var(--faint); } svg .ink { fill: var(--ink); }
+figcaption, .note { color: var(--faint); font-size: .9rem; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem;
+  margin-top: 1.2rem; }
+.gallery figure { margin: 0; } .gallery img { width: 100%; display: block; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem 2.5rem; }
+.verdict { border-left: .4rem solid var(--mark); background: var(--panel); padding: .6rem 1rem; border-radius: 4px; }
+.verdict strong { font-size: 1.25rem; color: var(--mark); }
+.good { --mark: var(--good); } .warn { --mark: var(--warn); } .bad { --mark: var(--bad); }
+.finding { border-left: .4rem solid var(--mark); padding: .1rem 1rem; margin: 1rem 0; }
+.finding h3 { margin: 0; } .finding p { margin: .2rem 0; } .mark { color: var(--mark); }
+"""
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+
+
+def page(title: str, blocks: Iterable[str]) -> str:
+    """A whole page.
+
+    Args:
+        title: Plain text of the window's title.
+        blocks: HTML of the body, in order.
+    """
+    head = (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body><main>"
+    )
+    return head + "\n".join(blocks) + "</main></body></html>\n"
+
+
+def section(title: str, *blocks: str) -> str:
+    """A titled part of the page; `title` is plain text, `blocks` are HTML."""
+    return f"<section><h2>{html.escape(title)}</h2>" + "\n".join(blocks) + "</section>"
+
+
+def paragraph(text: str, *, kind: str = "") -> str:
+    """A paragraph of plain text, of a class of the style sheet such as ``note``."""
+    return f'<p class="{kind}">{html.escape(text)}</p>' if kind else f"<p>{html.escape(text)}</p>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", text: bool = False) -> str:
+    """A table of plain-text cells whose first column names the rows; `text` aligns every column to the left."""
+    above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    columns = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr><th scope=row>{html.escape(first)}</th>" + "".join(f"<td>{html.escape(c)}</td>" for c in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    kind = " class=text" if text else ""
+    return f"<div class=scroll><table{kind}>{above}<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def figure(picture: UInt8[np.ndarray, "H W 3"], caption: str, *, alt: str = "") -> str:
+    """A picture with its caption; `alt` says what is to be seen where the caption does not."""
+    words = html.escape(alt or caption, quote=True)
+    return (
+        f'<figure><img src="{jpeg_address(picture)}" alt="{words}"><figcaption>{html.escape(caption)}</figcaption>'
+        "</figure>"
+    )
+
+
+def gallery(pictures: Iterable[tuple[UInt8[np.ndarray, "H W 3"], str]]) -> str:
+    """Small pictures side by side, each with its caption."""
+    return "<div class=gallery>" + "".join(figure(picture, caption) for picture, caption in pictures) + "</div>"
+
+
+def video(data: bytes, caption: str) -> str:
+    """An MP4 inside the page, started by the reader."""
+    address = "data:video/mp4;base64," + base64.b64encode(data).decode()
+    words = html.escape(caption)
+    return (
+        f'<figure><video controls muted loop playsinline preload=metadata src="{address}" aria-label="{words}"></video>'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
+
+
+def jpeg_address(picture: UInt8[np.ndarray, "H W 3"], *, widest: int = WIDEST, quality: int = 90) -> str:
+    """An RGB picture as a data address, reduced to at most `widest` pixels."""
+    factor = min(1.0, widest / picture.shape[1])
+    small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", np.ascontiguousarray(small[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

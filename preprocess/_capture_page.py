@@ -1,0 +1,314 @@
+"""The capture report as a page for a person: verdict and advice first, then what was measured."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from avatar.io.video import VideoWriter, read_frames
+from avatar.preprocess.capture_figures import GO, NO_GO, STOP, CaptureReport, Finding
+from avatar.preprocess.capture_verdict import brightness_change
+from avatar.reporting import (
+    Series,
+    bars,
+    gallery,
+    histogram2d,
+    page,
+    paragraph,
+    ranges,
+    section,
+    table,
+    timeline,
+    video,
+)
+
+if TYPE_CHECKING:
+    from avatar.io.take import Take
+    from avatar.preprocess.capture_verdict import CaptureLimits
+
+OVERLAY = "tracking.mp4"
+THUMBNAILS, THUMBNAIL_SIDE = 8, 200
+# What of the tracked video is inside the page: enough to judge it, small enough to be mailed.
+EXCERPT_SECONDS, EXCERPT_SIDE, EXCERPT_CRF = 10.0, 320, 30
+VERDICTS = {
+    GO: ("good", "Go", "Nothing speaks against making an avatar of this recording."),
+    "go with warnings": (
+        "warn",
+        "Go, with warnings",
+        "An avatar can be made of this recording. It would be better with a recording that follows the advice below.",
+    ),
+    NO_GO: ("bad", "No-go", "No useful avatar can be expected of this recording. Record again with the advice below."),
+}
+
+
+def capture_page(take: Take, report: CaptureReport, limits: CaptureLimits) -> str:
+    """The page's HTML."""
+    title = f"Capture report: {report.source_name}"
+    blocks = [
+        f"<h1>Capture report</h1><p class=note>{html.escape(report.source_name)}</p>",
+        _verdict(report),
+        *(_finding(finding) for finding in report.findings),
+        section("The recording", _summary(report), _thumbnails(take)),
+        _tracking(take, report, limits),
+        _views(report),
+        _face(report),
+        _pictures(take, report, limits),
+        _sound(report),
+        _outlook(report),
+    ]
+    return page(title, blocks)
+
+
+def _verdict(report: CaptureReport) -> str:
+    kind, words, meaning = VERDICTS[report.verdict]
+    forced = " It was used all the same, with --force." if report.forced and report.verdict == NO_GO else ""
+    return f'<div class="verdict {kind}" role=status><strong>{words}</strong><br>{html.escape(meaning + forced)}</div>'
+
+
+def _finding(finding: Finding) -> str:
+    kind, word = ("bad", "Stop") if finding.severity == STOP else ("warn", "Warning")
+    return (
+        f'<div class="finding {kind}"><h3><span class=mark>{word}:</span> {html.escape(finding.title)}</h3>'
+        f"<p>{html.escape(finding.advice)}</p>"
+        f"<p class=note>Found: {html.escape(finding.found)}. Expected: {html.escape(finding.expected)}.</p></div>"
+    )
+
+
+def _summary(report: CaptureReport) -> str:
+    clip, face, sound = report.clip, report.face, report.sound
+    pictures = report.pictures
+    rows = [
+        ("Length", f"{clip.seconds:.1f} s, {clip.frames} frames, {clip.fps:g} a second"),
+        ("Face seen", f"{clip.used_frames} frames, {clip.used_frames / max(clip.frames, 1):.1%}"),
+        ("Face height", f"{clip.face_pixels:.0f} pixels in the recording"),
+        ("Head turns", f"{_span(report.pose.yaw)} from side to side, {_span(report.pose.pitch)} up and down"),
+        ("Blinks", f"{face.blinks}, {face.blinks_per_minute:.0f} a minute"),
+    ]
+    if pictures.frames:
+        rows += [
+            ("Sharpness", f"edges {np.median(pictures.edge_percent):.2f} % of the face's height wide (small is sharp)"),
+            (
+                "Exposure",
+                f"mean brightness {np.median(pictures.luminance):.0f} of 255; {np.median(pictures.highlights):.1%} "
+                f"burnt out, {np.median(pictures.shadows):.1%} black; changes by {brightness_change(pictures):.2f} "
+                "stops",
+            ),
+        ]
+    rows.append(("Sound", _sound_line(report) if sound is not None else "none"))
+    if report.sync is not None:
+        rows.append(("Picture and sound", _sync_line(report)))
+    if report.tracking is not None:
+        rows.append(("Tracking", f"median error {report.tracking.error:.2%} of the distance of the eye corners"))
+    return table(("What", "Found"), rows, text=True)
+
+
+def _span(tails: tuple[float, float, float]) -> str:
+    return f"{tails[2] - tails[0]:.0f}° ({tails[0]:+.0f}° to {tails[2]:+.0f}°)"
+
+
+def _sound_line(report: CaptureReport) -> str:
+    sound = report.sound
+    if sound is None or sound.speech_db is None or sound.snr_db is None:
+        return "no speech"
+    return (
+        f"{sound.speech_seconds:.0f} s of speech at {sound.speech_db:.0f} dB of full scale, "
+        f"{sound.snr_db:.0f} dB above the noise"
+    )
+
+
+def _sync_line(report: CaptureReport) -> str:
+    sync = report.sync
+    if sync is None:
+        return ""
+    if sync.note:
+        return f"not aligned: {sync.note}"
+    early = "early" if sync.seconds > 0 else "late"
+    apart = f"the picture is {abs(sync.seconds) * 1000:.0f} ms {early}" if round(sync.seconds, 3) else "together"
+    return f"{apart} (confidence {sync.confidence:.2f}); training corrects this"
+
+
+def _thumbnails(take: Take) -> str:
+    used = np.flatnonzero(take.used)
+    chosen = used[np.unique(np.linspace(0, len(used) - 1, THUMBNAILS).astype(int))] if len(used) else used
+    time = take.times
+    return gallery((_small(take.image(int(index)), THUMBNAIL_SIDE), _clock(float(time[index]))) for index in chosen)
+
+
+def _small(image: np.ndarray, side: int) -> np.ndarray:
+    factor = min(1.0, side / max(image.shape[:2]))
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+
+
+def _tracking(take: Take, report: CaptureReport, limits: CaptureLimits) -> str:
+    tracking = report.tracking
+    if tracking is None:
+        return ""
+    error = 100 * np.array([np.nan if value is None else value for value in tracking.frames])
+    blocks = [
+        timeline(
+            take.times[: len(error)],
+            [Series("median error", error)],
+            label="error, % of eye distance",
+            title=f"Tracking error of every frame; the median is {tracking.error:.2%}",
+            limit=100 * limits.tracking_warn,
+            gaps=report.clip.lost,
+        ),
+        paragraph(
+            "How far the tracked head is from the landmarks found in the picture, in every frame, as a share of the "
+            "distance of the outer eye corners. Dashed: the limit for the median. Shaded: no face was found.",
+            kind="note",
+        ),
+        table(
+            ("region", "median error, % of eye distance"),
+            [
+                ("whole face", f"{100 * tracking.error:.2f}"),
+                *((name, f"{100 * value:.2f}") for name, value in tracking.regions.items()),
+            ],
+        ),
+    ]
+    if (take.path / OVERLAY).is_file():
+        blocks.insert(0, _excerpt(take, error))
+    return section("Tracking", *blocks)
+
+
+def _excerpt(take: Take, error: np.ndarray) -> str:
+    """A small copy of the tracked video around its worst frame, and a link to the whole of it."""
+    time = take.times
+    worst = float(time[int(np.nanargmax(error))]) if np.isfinite(error).any() else 0.0
+    start = float(np.clip(worst - EXCERPT_SECONDS / 2, 0, max(float(time[-1]) - EXCERPT_SECONDS, 0)))
+    rate = Fraction(*take.info.fps)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "excerpt.mp4"
+        # The overlay has a frame for every row of the take, at the average rate.
+        first, last = np.searchsorted(time, [start, start + EXCERPT_SECONDS])
+        with VideoWriter(path, fps=rate, width=EXCERPT_SIDE, height=EXCERPT_SIDE, crf=EXCERPT_CRF) as writer:
+            for index, frame in enumerate(read_frames(take.path / OVERLAY)):
+                if index >= last:
+                    break
+                if index >= first:
+                    writer.write(cv2.resize(frame.image, (EXCERPT_SIDE, EXCERPT_SIDE), interpolation=cv2.INTER_AREA))
+        data = path.read_bytes()
+    caption = f"The tracked head over the picture, {_clock(start)} to {_clock(start + EXCERPT_SECONDS)}"
+    whole = f'<p class=note>The whole clip, in the folder of this page: <a href="{OVERLAY}">{OVERLAY}</a></p>'
+    return video(data, caption) + whole
+
+
+def _views(report: CaptureReport) -> str:
+    pose = report.pose
+    measured = "the tracked head" if pose.source == "motion" else "landmarks, before tracking"
+    return section(
+        "Views of the head",
+        histogram2d(
+            np.array(pose.seconds),
+            x_edges=pose.yaw_edges,
+            y_edges=pose.pitch_edges,
+            x_label="yaw, degrees; positive: towards the subject's left",
+            y_label="pitch, degrees up",
+            title=f"Seconds by direction of the head: yaw {_span(pose.yaw)}, pitch {_span(pose.pitch)}",
+            unit="seconds",
+        ),
+        paragraph(
+            f"Seconds in which the head was turned so ({measured}). The avatar has to guess the views of empty cells.",
+            kind="note",
+        ),
+    )
+
+
+def _face(report: CaptureReport) -> str:
+    actions = report.face.actions
+    eyes = [name for name in actions if name.startswith(("brow", "eye", "cheek", "nose"))]
+    mouth = [name for name in actions if name not in eyes]
+    charts = (
+        ranges([(name, *actions[name]) for name in names], title=f"Ranges of the {part}'s actions, 0 to 1")
+        for part, names in (("eyes, brows and cheeks", eyes), ("jaw and mouth", mouth))
+    )
+    shapes = bars(
+        [
+            (name, shape.seconds, f"{shape.seconds:.1f} s, " + ("once" if shape.times == 1 else f"{shape.times} times"))
+            for name, shape in report.face.mouth.items()
+        ],
+        title="Seconds of each shape of the mouth",
+    )
+    return section(
+        "Expressions and speech shapes",
+        "<h3>Shapes of the mouth</h3>",
+        shapes,
+        paragraph(
+            "What visemes come down to when only lips are looked at: the opening between the lips, and the mouth's "
+            "width against the person's own.",
+            kind="note",
+        ),
+        "<h3>Actions (ARKit's names)</h3>",
+        "<div class=charts>" + "".join(charts) + "</div>",
+        paragraph("Bars: 2nd to 98th percentile of each action's score. Marks: the median.", kind="note"),
+    )
+
+
+def _pictures(take: Take, report: CaptureReport, limits: CaptureLimits) -> str:
+    pictures = report.pictures
+    if not pictures.frames:
+        return ""
+    time = take.times[pictures.frames]
+    sharp = np.percentile(pictures.edge_percent, [5, 50, 95])
+    lost = report.clip.lost
+    return section(
+        "Sharpness and exposure",
+        timeline(
+            time,
+            [Series("edge width", np.array(pictures.edge_percent))],
+            label="edge width, % of face",
+            title="Width of the sharpest edges over the face in every measured frame",
+            limit=limits.edge_warn,
+            gaps=lost,
+        ),
+        paragraph(
+            f"Width of the face's sharpest edges: {sharp[1]:.2f} % of its height (5th to 95th percentile "
+            f"{sharp[0]:.2f} to {sharp[2]:.2f}). Dashed: the limit for the median; peaks are motion blur.",
+            kind="note",
+        ),
+        timeline(
+            time,
+            [
+                Series("mean", np.array(pictures.luminance)),
+                Series("brightest twentieth", np.array(pictures.bright), color="second"),
+            ],
+            label="brightness, 0 to 255",
+            title="Brightness of the face in every measured frame",
+            gaps=lost,
+        ),
+    )
+
+
+def _sound(report: CaptureReport) -> str:
+    sound = report.sound
+    if sound is None:
+        return ""
+    rows = [
+        ("speech", "none" if sound.speech_db is None else f"{sound.speech_db:.1f} dB of full scale"),
+        ("noise in the pauses", f"{sound.noise_db:.1f} dB of full scale"),
+        ("speech above noise", "unknown" if sound.snr_db is None else f"{sound.snr_db:.1f} dB"),
+        ("speech, pauses", f"{sound.speech_seconds:.1f} s, {sound.pause_seconds:.1f} s"),
+        ("samples at full scale", f"{sound.clipped:.3%}"),
+    ]
+    if report.sync is not None:
+        rows.append(("picture and sound", _sync_line(report)))
+    return section("Sound", table(("What", "Found"), rows, text=True))
+
+
+def _outlook(report: CaptureReport) -> str:
+    missing = [] if report.tracking is not None else ["the tracked head"]
+    if report.sync is None and report.sound is not None:
+        missing.append("the offset of picture and sound")
+    if not missing:
+        return ""
+    return paragraph(f"This page was written before tracking: {' and '.join(missing)} will be added.", kind="note")

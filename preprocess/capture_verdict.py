@@ -1,0 +1,387 @@
+"""Go or no-go: what a capture report's figures are judged by, and what to say of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from avatar.preprocess.capture_figures import (
+    GO,
+    NO_GO,
+    STOP,
+    WARNING,
+    WARNINGS,
+    CaptureReport,
+    Finding,
+    PictureFigures,
+    SoundFigures,
+)
+
+# What a person does unasked within half a minute of lively talk, and the actions that show it.
+EXPRESSIONS = {
+    "an open mouth": ("jawOpen",),
+    "pursed lips": ("mouthPucker", "mouthFunnel"),
+    "a smile": ("mouthSmileLeft", "mouthSmileRight"),
+    "raised brows": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
+}
+
+
+@dataclass(frozen=True)
+class CaptureLimits:
+    """Where a figure becomes a warning, or a stop. docs/capture.md gives the reason and the measurement for each.
+
+    Attributes:
+        seconds_stop: Seconds with a face; picture and sound are not aligned, nor speech learned, from less than this.
+        seconds_warn: The field's recordings are two to five minutes; below one, sounds and views are missing.
+        lost_warn: Share of the frames without a face.
+        lost_stop: The same; most of the recording is something else then.
+        face_pixels_warn: Height of the face in pixels of the recording; the landmark network's own input has 170.
+        face_pixels_stop: Below this, eyes and lips are a few pixels wide.
+        fps_warn: Frames a second; a syllable lasts about 200 ms, a blink 150.
+        fps_stop: Below this, blinks fall between frames.
+        edge_warn: Edge width in per cent of the face's height: finer than this is skin, coarser hides lashes and teeth.
+        edge_stop: The same; eyelids and lips are not separate any more.
+        bright_warn: Luma of the face's brightest twentieth; eyes' whites, teeth and shine of any skin are above it.
+        bright_stop: The same; 8-bit video has a dozen steps left for the whole face.
+        highlights_warn: Share of the face's pixels that are clipped.
+        highlights_stop: The same.
+        drift_warn: Change of the face's brightness over the clip in stops, 5th to 95th percentile.
+        cut_off_warn: Share of the frames in which the head reaches the picture's border.
+        yaw_warn: Degrees from the leftmost to the rightmost turn (2nd to 98th percentile).
+        pitch_warn: Degrees from the lowest to the highest nod.
+        action_warn: Least range of an action's score that counts as seen.
+        shape_warn: Least number of times that a shape of the mouth is to be seen.
+        blinkless_warn: Seconds without a blink; at 17 a minute, 20 s pass without one in 0.3 % of cases.
+        speech_db_warn: Level of speech in dB of full scale.
+        snr_warn: Speech over noise in dB; speech recognition gets worse below 10 to 15 (Radford et al. 2022, figure 5).
+        clipped_warn: Share of the samples at full scale.
+        speech_share_warn: Share of the clip in which somebody speaks.
+        tracking_warn: Median tracking error as a share of the distance of the outer eye corners (about 90 mm).
+        tracking_stop: The same; the fit is a third of an iris off then.
+        outliers_warn: Share of the frames that the tracker could not follow.
+    """
+
+    seconds_stop: float = 4.0
+    seconds_warn: float = 60.0
+    lost_warn: float = 0.05
+    lost_stop: float = 0.5
+    face_pixels_warn: float = 128.0
+    face_pixels_stop: float = 48.0
+    fps_warn: float = 20.0
+    fps_stop: float = 10.0
+    edge_warn: float = 1.2
+    edge_stop: float = 3.0
+    bright_warn: float = 60.0
+    bright_stop: float = 25.0
+    highlights_warn: float = 0.03
+    highlights_stop: float = 0.4
+    drift_warn: float = 0.5
+    cut_off_warn: float = 0.1
+    yaw_warn: float = 20.0
+    pitch_warn: float = 10.0
+    action_warn: float = 0.15
+    shape_warn: int = 3
+    blinkless_warn: float = 20.0
+    speech_db_warn: float = -42.0
+    snr_warn: float = 15.0
+    clipped_warn: float = 0.001
+    speech_share_warn: float = 0.3
+    tracking_warn: float = 0.012
+    tracking_stop: float = 0.04
+    outliers_warn: float = 0.05
+
+
+def verdict_of(findings: list[Finding]) -> str:
+    """``no-go`` with a stop among the findings, ``go with warnings`` with any other, else ``go``."""
+    if any(finding.severity == STOP for finding in findings):
+        return NO_GO
+    return WARNINGS if findings else GO
+
+
+def judge(report: CaptureReport, limits: CaptureLimits) -> list[Finding]:
+    """What is wrong with a recording, stops first; the report's own verdict is not looked at."""
+    rules = (_length, _presence, _size, _sharpness, _exposure, _framing, _variety, _sound, _tracking)
+    findings = [finding for rule in rules for finding in rule(report, limits)]
+    if {"dark", "blurred"} & {finding.name for finding in findings}:
+        # Where the head ends cannot be told in such pictures.
+        findings = [finding for finding in findings if finding.name != "cut_off"]
+    return sorted(findings, key=lambda finding: finding.severity != STOP)
+
+
+def _low(value: float, warn: float, stop: float = -np.inf) -> str | None:
+    """The severity of a value that should be large."""
+    return STOP if value < stop else WARNING if value < warn else None
+
+
+def _high(value: float, warn: float, stop: float = np.inf) -> str | None:
+    """The severity of a value that should be small."""
+    return _low(-value, -warn, -stop)
+
+
+def _length(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    clip = report.clip
+    if severity := _low(clip.used_seconds, limits.seconds_warn, limits.seconds_stop):
+        yield Finding(
+            "short",
+            severity,
+            "The recording is short",
+            f"{clip.used_seconds:.1f} s with a face",
+            f"two minutes; at least {limits.seconds_warn:.0f} s, and never below {limits.seconds_stop:.0f} s",
+            "Talk for two minutes or more, about anything. More sounds and more looks are learned from a longer talk.",
+        )
+    if severity := _low(clip.fps, limits.fps_warn, limits.fps_stop):
+        yield Finding(
+            "slow",
+            severity,
+            "There are few frames a second",
+            f"{clip.fps:.1f} a second",
+            f"25 to 60, and at least {limits.fps_warn:.0f}",
+            "Set the camera to 25, 30 or 60 frames a second. In dim light many cameras slow down by themselves: add "
+            "light.",
+        )
+
+
+def _presence(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    clip = report.clip
+    share = 1 - clip.used_frames / max(clip.frames, 1)
+    if severity := _high(share, limits.lost_warn, limits.lost_stop):
+        yield Finding(
+            "lost",
+            severity,
+            "The face is lost at times",
+            f"no usable face in {share:.0%} of the frames, {len(clip.lost)} times",
+            f"a face in at least {1 - limits.lost_warn:.0%} of the frames",
+            "Stay in the picture, keep hands and microphone away from the face, and do not turn further than to a "
+            "profile.",
+        )
+
+
+def _size(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    if severity := _low(report.clip.face_pixels, limits.face_pixels_warn, limits.face_pixels_stop):
+        yield Finding(
+            "small",
+            severity,
+            "The face is small in the picture",
+            f"{report.clip.face_pixels:.0f} pixels from hair line to chin",
+            f"300 pixels or more, and at least {limits.face_pixels_warn:.0f}",
+            "Come closer until head and shoulders fill the picture, and record at 1080p or more.",
+        )
+
+
+def _sharpness(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    pictures = report.pictures
+    if not pictures.frames:
+        return
+    width, pixels = float(np.median(pictures.edge_percent)), float(np.median(pictures.edge_pixels))
+    severity = _high(width, limits.edge_warn, limits.edge_stop)
+    # Edges of little more than a pixel are as sharp as a small face can be: that is said of its size.
+    if severity and pixels > 1.5:
+        yield Finding(
+            "blurred",
+            severity,
+            "The face is blurred",
+            f"edges as wide as {width:.1f} % of the face's height",
+            f"at most {limits.edge_warn:.1f} %, such as 3 pixels on a face of 250",
+            "Wipe the lens, tap on the face so that the camera focuses there, add light so that the shutter can be "
+            "fast, and switch beauty filters off.",
+        )
+
+
+def _exposure(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    pictures = report.pictures
+    if not pictures.frames:
+        return
+    bright = float(np.median(pictures.bright))
+    if severity := _low(bright, limits.bright_warn, limits.bright_stop):
+        yield Finding(
+            "dark",
+            severity,
+            "The face is dark",
+            f"its brightest parts reach {bright:.0f} of 255",
+            f"{limits.bright_warn:.0f} or more",
+            "Face a window or a lamp, with nothing bright behind you, and tap on the face so that the camera exposes "
+            "for it.",
+        )
+    clipped = float(np.median(pictures.highlights))
+    if severity := _high(clipped, limits.highlights_warn, limits.highlights_stop):
+        yield Finding(
+            "overexposed",
+            severity,
+            "Parts of the face are burnt out",
+            f"{clipped:.1%} of the face is clipped",
+            f"less than {limits.highlights_warn:.0%}",
+            "Lower the exposure, move away from hard light such as direct sun, or put a curtain before the window.",
+        )
+    change = brightness_change(pictures)
+    if severity := _high(change, limits.drift_warn):
+        yield Finding(
+            "flicker",
+            severity,
+            "The brightness changes during the recording",
+            f"by {change:.1f} stops",
+            f"less than {limits.drift_warn:.1f}",
+            "Lock exposure and white balance (on phones: press long on the face), and do not record while clouds pass "
+            "or screens flicker.",
+        )
+
+
+def brightness_change(pictures: PictureFigures) -> float:
+    """Stops between the 5th and the 95th percentile of the face's brightness, for a display gamma of 2.2."""
+    linear = np.maximum(np.array(pictures.luminance) / 255, 1 / 255) ** 2.2
+    return float(np.ptp(np.percentile(np.log2(linear), [5, 95]))) if len(linear) else 0.0
+
+
+def _framing(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    share = float(np.mean(report.pictures.cut_off)) if report.pictures.cut_off else 0.0
+    if severity := _high(share, limits.cut_off_warn):
+        yield Finding(
+            "cut_off",
+            severity,
+            "The head is cut off",
+            f"it reaches the border of the picture in {share:.0%} of the frames",
+            "hair, ears and chin in the picture all the time",
+            "Leave room above the hair and on both sides, as for a passport picture with shoulders.",
+        )
+
+
+def _variety(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    yaw, pitch = report.pose.yaw, report.pose.pitch
+    turned, nodded = yaw[2] - yaw[0], pitch[2] - pitch[0]
+    if _low(turned, limits.yaw_warn) or _low(nodded, limits.pitch_warn):
+        yield Finding(
+            "frontal",
+            WARNING,
+            "The head hardly turns",
+            f"{turned:.0f} degrees from side to side, {nodded:.0f} up and down",
+            f"60 and 30 degrees; at least {limits.yaw_warn:.0f} and {limits.pitch_warn:.0f}",
+            "While you talk, look slowly to the left, to the right, up and down. From sides that were never seen, the "
+            "avatar is a guess.",
+        )
+    missing = [
+        label
+        for label, names in EXPRESSIONS.items()
+        if max(report.face.actions[name][2] - report.face.actions[name][0] for name in names) < limits.action_warn
+    ]
+    if missing:
+        yield Finding(
+            "expressions",
+            WARNING,
+            "Some expressions were not seen",
+            f"no {' or '.join(label.removeprefix('an ').removeprefix('a ') for label in missing)}",
+            "all of " + ", ".join(EXPRESSIONS),
+            "Say something that makes you smile, something that surprises you, and a few long sounds such as oh, oo "
+            "and ah.",
+        )
+    rare = [name for name, shape in report.face.mouth.items() if shape.times < limits.shape_warn]
+    if rare:
+        yield Finding(
+            "mouth_shapes",
+            WARNING,
+            "Some shapes of the mouth are rare",
+            f"fewer than {limits.shape_warn} times: {', '.join(rare)}",
+            f"each at least {limits.shape_warn} times",
+            "Read a page of text aloud, clearly and without haste.",
+        )
+    clip = report.clip
+    if report.face.blinks == 0 and clip.used_seconds >= limits.blinkless_warn:
+        yield Finding(
+            "no_blinks",
+            WARNING,
+            "No blink was seen",
+            f"none in {clip.used_seconds:.0f} s",
+            "about one every four seconds",
+            "Blink as usual. If you did, glasses that reflect a light may hide the eyes: tilt them, or move the light.",
+        )
+
+
+def _sound(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    sound = report.sound
+    if sound is None or sound.speech_db is None or sound.speech_seconds < 1:
+        yield Finding(
+            "silent",
+            WARNING,
+            "There is no speech",
+            "no sound in the file" if sound is None else f"nothing louder than {sound.noise_db:.0f} dB of full scale",
+            "the voice of the person in the picture",
+            "Record with sound. The avatar can be made, but it will not talk from audio; motion files drive it.",
+        )
+        return
+    yield from _voice(sound, report, limits)
+    sync = report.sync
+    if sync is not None and sync.note and sound.speech_seconds >= 10:
+        yield Finding(
+            "sync",
+            WARNING,
+            "Picture and sound could not be aligned",
+            sync.note,
+            "lips that move with the sound",
+            "Record picture and sound with the same device, and let nobody else speak. Is the sound of this person?",
+        )
+
+
+def _voice(sound: SoundFigures, report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    if sound.speech_db is not None and _low(sound.speech_db, limits.speech_db_warn):
+        yield Finding(
+            "quiet",
+            WARNING,
+            "The voice is quiet",
+            f"{sound.speech_db:.0f} dB of full scale",
+            f"-30 to -12 dB, and at least {limits.speech_db_warn:.0f}",
+            "Come closer to the microphone, or raise its level.",
+        )
+    if sound.snr_db is not None and _low(sound.snr_db, limits.snr_warn):
+        yield Finding(
+            "noisy",
+            WARNING,
+            "There is noise behind the voice",
+            f"the voice is {sound.snr_db:.0f} dB above it",
+            f"30 dB, and at least {limits.snr_warn:.0f}",
+            "Record in a quiet room without music, fans or traffic, close to the microphone.",
+        )
+    if _high(sound.clipped, limits.clipped_warn):
+        yield Finding(
+            "clipped",
+            WARNING,
+            "The voice is too loud for the microphone",
+            f"{sound.clipped:.2%} of the samples are at full scale",
+            f"less than {limits.clipped_warn:.1%}",
+            "Lower the microphone's level, or move away from it a little.",
+        )
+    share = sound.speech_seconds / max(report.clip.seconds, 1e-6)
+    if _low(share, limits.speech_share_warn):
+        yield Finding(
+            "little_speech",
+            WARNING,
+            "There is little speech",
+            f"{sound.speech_seconds:.0f} s, {share:.0%} of the recording",
+            f"at least {limits.speech_share_warn:.0%}",
+            "Keep talking; pauses of a breath are enough.",
+        )
+
+
+def _tracking(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    tracking = report.tracking
+    if tracking is None:
+        return
+    if severity := _high(tracking.error, limits.tracking_warn, limits.tracking_stop):
+        yield Finding(
+            "tracking",
+            severity,
+            "The head could not be followed well",
+            f"a median error of {tracking.error:.1%} of the distance of the eye corners",
+            f"at most {limits.tracking_warn:.1%}",
+            "Look at the tracked video below for where it goes wrong. Even light, a still camera, nothing before the "
+            "face and slower turns help most.",
+        )
+    share = len(tracking.outliers) / max(report.clip.used_frames, 1)
+    if severity := _high(share, limits.outliers_warn):
+        yield Finding(
+            "outliers",
+            severity,
+            "The head was lost in some frames",
+            f"{len(tracking.outliers)} frames ({share:.0%}) are far off",
+            f"less than {limits.outliers_warn:.0%}",
+            "Avoid hands before the face, and turns faster than a second from side to side.",
+        )

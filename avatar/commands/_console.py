@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 console = Console(stderr=True)
+# A person reads no longer list of figures; JSON has all of them.
+LONGEST_LIST = 16
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def say(text: str) -> None:
 
 
 def show(result: Any, *, as_json: bool) -> None:
-    """The result: JSON for programs, or aligned lines for people, on the output stream."""
+    """The result: JSON for programs, or aligned lines for people without long lists, on the output stream."""
     plain = msgspec.to_builtins(result)
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n")
@@ -50,7 +52,9 @@ def _lines(value: Any, indent: str = "") -> list[str]:
     if isinstance(value, dict):
         lines = []
         for key, entry in value.items():
-            if isinstance(entry, dict | list) and entry:
+            if isinstance(entry, list) and len(entry) > LONGEST_LIST:
+                lines.append(f"{indent}{key:<24} {len(entry)} values")
+            elif isinstance(entry, dict | list) and entry:
                 lines += [f"{indent}{key}", *_lines(entry, indent + "  ")]
             else:
                 lines.append(f"{indent}{key:<24} {_text(entry)}")

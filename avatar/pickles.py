@@ -19,7 +19,7 @@ from scipy import sparse
 from avatar.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 LARGEST_FILE = 2 << 30
@@ -52,7 +52,13 @@ def read_pickle(path: Path) -> Any:
     return parse_pickle(content, name=str(path))
 
 
-def parse_pickle(content: bytes, *, name: str, persistent: Callable[[Any], Any] | None = None) -> Any:
+def parse_pickle(
+    content: bytes,
+    *,
+    name: str,
+    persistent: Callable[[Any], Any] | None = None,
+    known: Mapping[tuple[str, str], Any] | None = None,
+) -> Any:
     """The plain content of a pickle in memory.
 
     Args:
@@ -60,11 +66,12 @@ def parse_pickle(content: bytes, *, name: str, persistent: Callable[[Any], Any] 
         name: What to call it in errors.
         persistent: Resolves the persistent ids of archives that keep arrays beside the pickle; none are allowed
             without it.
+        known: What stands for further (module, name) pairs that the file may use; functions that return numpy arrays.
 
     Raises:
         FormatError: As `read_pickle`.
     """
-    reader = _PlainUnpickler(io.BytesIO(content), name, persistent)
+    reader = _PlainUnpickler(io.BytesIO(content), name, persistent, {**_names(), **(known or {})})
     try:
         return _resolved(reader.load(), 0)
     except FormatError:
@@ -221,10 +228,16 @@ def _names() -> dict[tuple[str, str], Any]:
 class _PlainUnpickler(pickle.Unpickler):
     """Python's unpickler with its only door to code, `find_class`, bricked up."""
 
-    def __init__(self, stream: io.BytesIO, name: str, persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(
+        self,
+        stream: io.BytesIO,
+        name: str,
+        persistent: Callable[[Any], Any] | None,
+        known: Mapping[tuple[str, str], Any],
+    ) -> None:
         # Without the fixed imports every name arrives as the file spells it, Python 2's too.
         super().__init__(stream, fix_imports=False, encoding="latin1")
-        self._name, self._known, self._persistent = name, _names(), persistent
+        self._name, self._known, self._persistent = name, known, persistent
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:

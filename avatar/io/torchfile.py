@@ -1,6 +1,6 @@
 """Files of ``torch.save``, read as plain arrays: nothing in them is ever called.
 
-Such a file is a zip of a pickle and of raw storages. `avatar.pickles` reads the pickle; here is what stands for tensors.
+Such a file is a zip of a pickle and of raw storages. `avatar.pickles` reads the pickle; here is what tensors become.
 """
 
 from __future__ import annotations

@@ -37,7 +37,11 @@ def test_agrees_with_torch(size, weight, isa):
 def test_kernel_in_double_precision_is_exact(size, weight, threads):
     image, target = (t.double() for t in images(*size))
     image[0, 0] = target[0, 0]
-    library, loss, gradient = _native.load_library(_native.FLOAT64), ctypes.c_double(), torch.full_like(image, torch.nan)
+    library, loss, gradient = (
+        _native.load_library(_native.FLOAT64),
+        ctypes.c_double(),
+        torch.full_like(image, torch.nan),
+    )
     workspace = library.losses.take()
     pointers = (workspace, image.data_ptr(), target.data_ptr())
     library.l1_dssim(*pointers, size[1], size[0], weight, gradient.data_ptr(), loss, threads)

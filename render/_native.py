@@ -28,7 +28,7 @@ from avatar.errors import BackendError, SlowBackendWarning
 ISAS = ("avx512", "avx2", "neon", "baseline")
 # The build that every processor of this kind runs; it knows which of the others this one runs.
 BASELINE = "neon" if platform.machine().lower() in {"aarch64", "arm64"} else "baseline"
-# The build of the same sources in double precision, for derivatives by differences; it has no loss and no Adam.
+# The build of the same sources in double precision, for derivatives by differences; its Adam takes single precision.
 FLOAT64 = "float64"
 
 STATUS_OUT_OF_MEMORY, STATUS_NOT_FINITE, STATUS_TOO_MANY = 1, 2, 3

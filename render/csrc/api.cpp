@@ -1,5 +1,5 @@
-// The C interface: plain pointers to contiguous arrays (of Real for renders, of float for the rest), a status for every
-// call, no Python and no torch.
+// The C interface: plain pointers to contiguous arrays (of Real for renders and the loss, of float for the rest), a
+// status for every call, no Python and no torch.
 #include <cmath>
 #include <new>
 
@@ -142,8 +142,8 @@ HEADSPLAT_API int headsplat_render_rigged_backward(void* state_pointer, const Ri
 HEADSPLAT_API void* headsplat_loss_new() { return new (std::nothrow) headsplat::LossWorkspace; }
 HEADSPLAT_API void headsplat_loss_free(void* workspace) { delete static_cast<headsplat::LossWorkspace*>(workspace); }
 
-HEADSPLAT_API int headsplat_l1_dssim(void* workspace, const float* image, const float* target, int width, int height,
-                                     float dssim_weight, float* gradient, double* loss, int threads) {
+HEADSPLAT_API int headsplat_l1_dssim(void* workspace, const Real* image, const Real* target, int width, int height,
+                                     float dssim_weight, Real* gradient, double* loss, int threads) {
   using namespace headsplat;
   return guarded([&] {
     *loss = l1_dssim(*static_cast<LossWorkspace*>(workspace), image, target, width, height, dssim_weight, gradient,

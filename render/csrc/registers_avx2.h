@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
+
 #include "inline.h"
 
 namespace headsplat {
@@ -43,6 +45,15 @@ HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) {
 template <int K>
 HEADSPLAT_INLINE Reg spread4(Reg a) {
   return {_mm256_permute_ps(a.v, K * 0x55)};
+}
+HEADSPLAT_INLINE Reg load_quads(const float* p, size_t stride) {
+  return {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1)};
+}
+HEADSPLAT_INLINE void transpose_quads(Reg (&r)[4]) {
+  __m256 a = _mm256_unpacklo_ps(r[0].v, r[1].v), b = _mm256_unpacklo_ps(r[2].v, r[3].v);
+  __m256 c = _mm256_unpackhi_ps(r[0].v, r[1].v), d = _mm256_unpackhi_ps(r[2].v, r[3].v);
+  r[0].v = _mm256_shuffle_ps(a, b, 0x44), r[1].v = _mm256_shuffle_ps(a, b, 0xee);
+  r[2].v = _mm256_shuffle_ps(c, d, 0x44), r[3].v = _mm256_shuffle_ps(c, d, 0xee);
 }
 HEADSPLAT_INLINE void sum_groups(Reg a, float* out) {
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1)));

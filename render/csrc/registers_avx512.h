@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
+
 #include "inline.h"
 
 namespace headsplat {
@@ -43,6 +45,17 @@ HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) {
 template <int K>
 HEADSPLAT_INLINE Reg spread4(Reg a) {
   return {_mm512_permute_ps(a.v, K * 0x55)};
+}
+HEADSPLAT_INLINE Reg load_quads(const float* p, size_t stride) {
+  __m512 low = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+  __m512 most = _mm512_insertf32x4(low, _mm_loadu_ps(p + 8 * stride), 2);
+  return {_mm512_insertf32x4(most, _mm_loadu_ps(p + 12 * stride), 3)};
+}
+HEADSPLAT_INLINE void transpose_quads(Reg (&r)[4]) {
+  __m512 a = _mm512_unpacklo_ps(r[0].v, r[1].v), b = _mm512_unpacklo_ps(r[2].v, r[3].v);
+  __m512 c = _mm512_unpackhi_ps(r[0].v, r[1].v), d = _mm512_unpackhi_ps(r[2].v, r[3].v);
+  r[0].v = _mm512_shuffle_ps(a, b, 0x44), r[1].v = _mm512_shuffle_ps(a, b, 0xee);
+  r[2].v = _mm512_shuffle_ps(c, d, 0x44), r[3].v = _mm512_shuffle_ps(c, d, 0xee);
 }
 HEADSPLAT_INLINE void sum_groups(Reg a, float* out) {
   __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));

@@ -10,6 +10,7 @@
 #endif
 
 #include "inline.h"
+#include "quad.h"
 #include "real.h"
 
 namespace headsplat {
@@ -60,6 +61,13 @@ HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) { return {(Real4)((Bits4)x.v + (
 template <int K>
 HEADSPLAT_INLINE Reg spread4(Reg a) {
   return reg_set(a.v[K]);
+}
+HEADSPLAT_INLINE Reg load_quads(const Real* p, size_t) { return reg_load(p); }
+HEADSPLAT_INLINE void transpose_quads(Reg (&r)[4]) {
+  Real4 a = HEADSPLAT_SHUFFLE(r[0].v, r[1].v, 0, 4, 1, 5), b = HEADSPLAT_SHUFFLE(r[2].v, r[3].v, 0, 4, 1, 5);
+  Real4 c = HEADSPLAT_SHUFFLE(r[0].v, r[1].v, 2, 6, 3, 7), d = HEADSPLAT_SHUFFLE(r[2].v, r[3].v, 2, 6, 3, 7);
+  r[0].v = HEADSPLAT_SHUFFLE(a, b, 0, 1, 4, 5), r[1].v = HEADSPLAT_SHUFFLE(a, b, 2, 3, 6, 7);
+  r[2].v = HEADSPLAT_SHUFFLE(c, d, 0, 1, 4, 5), r[3].v = HEADSPLAT_SHUFFLE(c, d, 2, 3, 6, 7);
 }
 HEADSPLAT_INLINE void sum_groups(Reg a, Real* out) { reg_store(out, a); }
 

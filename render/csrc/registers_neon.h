@@ -3,6 +3,8 @@
 
 #include <arm_neon.h>
 
+#include <cstddef>
+
 #include "inline.h"
 
 namespace headsplat {
@@ -50,6 +52,12 @@ HEADSPLAT_INLINE Reg add_exponent(Reg x, Reg n) {
 template <int K>
 HEADSPLAT_INLINE Reg spread4(Reg a) {
   return {vdupq_laneq_f32(a.v, K)};
+}
+HEADSPLAT_INLINE Reg load_quads(const float* p, size_t) { return reg_load(p); }
+HEADSPLAT_INLINE void transpose_quads(Reg (&r)[4]) {
+  float32x4x2_t even = vuzpq_f32(r[0].v, r[1].v), odd = vuzpq_f32(r[2].v, r[3].v);
+  float32x4x2_t low = vuzpq_f32(even.val[0], odd.val[0]), high = vuzpq_f32(even.val[1], odd.val[1]);
+  r[0].v = low.val[0], r[1].v = high.val[0], r[2].v = low.val[1], r[3].v = high.val[1];
 }
 HEADSPLAT_INLINE void sum_groups(Reg a, float* out) { reg_store(out, a); }
 

@@ -6,7 +6,9 @@
 //
 // The operations that do not explain themselves: reg_repeat4 loads four numbers and repeats them over the register,
 // add_exponent(x, n) adds the low bits of n to the exponent of x, spread4<K> spreads lane K of each group of four over
-// its group, sum_groups sums the groups of four lanes into four numbers.
+// its group, sum_groups sums the groups of four lanes into four numbers. load_quads loads
+// groups of four lanes from rows 0, 4, 8 ... of an array, transpose_quads takes the groups of four registers for the
+// rows of matrices and transposes each.
 #pragma once
 
 #include <cmath>

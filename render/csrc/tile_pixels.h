@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "block_lists.h"
+#include "quad.h"
 #include "scene.h"
 #include "simd.h"
 
@@ -73,24 +74,7 @@ HEADSPLAT_INLINE void prefetch_tile(const Camera& camera, int tile_x, int tile_y
   }
 }
 
-// Four pixels of one channel, and how three channels lie side by side in the image.
-typedef Real Quad __attribute__((vector_size(4 * sizeof(Real))));
-
-#if defined(__clang__) || __GNUC__ >= 12
-#define HEADSPLAT_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#else
-using QuadIndex = std::conditional_t<sizeof(Real) == 8, int64_t, int32_t>;
-typedef QuadIndex QuadIndices __attribute__((vector_size(4 * sizeof(Real))));
-#define HEADSPLAT_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, QuadIndices{i, j, k, l})
-#endif
-
-HEADSPLAT_INLINE Quad load_quad(const Real* p) {
-  Quad q;
-  std::memcpy(&q, p, sizeof q);
-  return q;
-}
-HEADSPLAT_INLINE void store_quad(Real* p, Quad q) { std::memcpy(p, &q, sizeof q); }
-
+// Four pixels, and how three channels lie side by side in the image.
 struct QuadColors {
   Quad r, g, b;
 };

@@ -1,10 +1,12 @@
 """The fused loss against torch in double precision."""
 
+import ctypes
+
 import pytest
 import torch
 
 from avatar.errors import InputError
-from avatar.render import losses
+from avatar.render import _native, losses
 from avatar.render.losses import fused_l1_dssim, l1_dssim, l1_dssim_and_gradient, ssim_map
 
 
@@ -15,7 +17,7 @@ def images(height, width, seed=0):
     return image, (image + 0.1 * torch.randn(height, width, 3, generator=g)).clamp(0, 1)
 
 
-@pytest.mark.parametrize("size", [(70, 90), (64, 64), (129, 33), (5, 7), (1, 1), (200, 3)])
+@pytest.mark.parametrize("size", [(70, 90), (64, 64), (129, 33), (16, 22), (5, 7), (1, 1), (200, 3), (3, 200)])
 @pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
 def test_agrees_with_torch(size, weight, isa):
     image, target = images(*size)
@@ -27,6 +29,28 @@ def test_agrees_with_torch(size, weight, isa):
     (3 * expected).backward()
     error = (ours.grad - theirs.grad).norm() / theirs.grad.norm()
     assert error < 1e-4
+
+
+@pytest.mark.parametrize("size", [(37, 50), (16, 16), (5, 7), (1, 1), (3, 30), (150, 6)])
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_kernel_in_double_precision_is_exact(size, weight, threads):
+    image, target = (t.double() for t in images(*size))
+    image[0, 0] = target[0, 0]
+    library, loss, gradient = (
+        _native.load_library(_native.FLOAT64),
+        ctypes.c_double(),
+        torch.full_like(image, torch.nan),
+    )
+    workspace = library.losses.take()
+    pointers = (workspace, image.data_ptr(), target.data_ptr())
+    library.l1_dssim(*pointers, size[1], size[0], weight, gradient.data_ptr(), loss, threads)
+    library.losses.give(workspace)
+    image.requires_grad_()
+    expected = l1_dssim(image, target, dssim_weight=weight)
+    expected.backward()
+    assert loss.value == pytest.approx(expected.item(), rel=1e-12, abs=1e-14)
+    torch.testing.assert_close(gradient, image.grad, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("size", [(40, 50), (5, 7), (1, 1), (3, 30)])

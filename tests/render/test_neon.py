@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avatar.render import _cpu
+from avatar.render.losses import fused_l1_dssim
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,8 @@ def test_neon_agrees_with_this_machine(channels, program, random_scene):
     )
     ((image[0] * v_image).sum() + (alpha[0] * v_alpha).sum()).backward()
     expected = [image[0].detach(), alpha[0].detach(), *(t.grad for t in leaves)]
+    compared = (t.flatten()[: 3 * width * height].view(height, width, 3) for t in (v_image, expected[0]))
+    expected.append(fused_l1_dssim(*compared, 0.2, 1, "")[1])
 
     sizes = torch.tensor([500, channels, width, height], dtype=torch.int32)
     tensors = [t.detach() for t in leaves] + [scene.Ks, background, v_image, v_alpha]

@@ -3,8 +3,9 @@
 //   driver LIBRARY SCENE SIZE
 //
 // SCENE holds float32 arrays one after the other, as bm_instructions.py writes them: a head-like scene, a gradient of
-// its image, and a picture to compare with. signatures.h is made from the table in avatar.render._native, so a change
-// of the interface that this file does not follow fails to compile.
+// its image, a picture to compare with, what makes the scene ride on triangles, and weights of corrections.
+// signatures.h is made from the table in avatar.render._native, so a change of the interface that this file does not
+// follow fails to compile; the structures come from the library's own header.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -13,9 +14,12 @@
 #include <fstream>
 #include <vector>
 
+#include "rig.h"
 #include "signatures.h"
 
 namespace {
+
+constexpr size_t kComponents = 16;  // of the expression, which the corrections of a Gaussian are weighted by
 
 [[noreturn]] void fail(const char* what) {
   std::fprintf(stderr, "driver: %s\n", what);
@@ -34,9 +38,10 @@ class Reader {
  public:
   explicit Reader(const char* path) : file_(path, std::ios::binary) {}
 
-  std::vector<float> read(size_t count) {
-    std::vector<float> values(count);
-    file_.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(count * sizeof(float)));
+  template <class T = float>
+  std::vector<T> read(size_t count) {
+    std::vector<T> values(count);
+    file_.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(count * sizeof(T)));
     if (!file_) fail("the scene is too short");
     return values;
   }
@@ -59,6 +64,9 @@ int main(int argc, char** argv) {
   auto means = scene.read(3 * n), quats = scene.read(4 * n), scales = scene.read(3 * n), opacities = scene.read(n),
        colors = scene.read(3 * n), viewmat = scene.read(16), K = scene.read(9), v_image = scene.read(3 * pixels),
        target = scene.read(3 * pixels);
+  auto corners = scene.read<int32_t>(3 * n);
+  auto barycentric = scene.read(3 * n), rest_sizes = scene.read(n), log_scales = scene.read(3 * n),
+       opacity_logits = scene.read(n), color_logits = scene.read(3 * n), weights = scene.read(kComponents);
   std::vector<float> background(3), image(3 * pixels), alpha(pixels), v_alpha(pixels), gradient(3 * pixels);
   std::vector<float> v_means(3 * n), v_quats(4 * n), v_scales(3 * n), v_opacities(n), v_colors(3 * n), v_viewmat(16);
 
@@ -72,6 +80,34 @@ int main(int argc, char** argv) {
       alpha.data(), v_image.data(), v_alpha.data(), v_means.data(), v_quats.data(), v_scales.data(), v_opacities.data(),
       v_colors.data(), v_viewmat.data(), threads);
   if (status) fail("headsplat_render_backward failed");
+
+  std::vector<float> offsets(3 * n), residual(headsplat::kResiduals * n), units(headsplat::kResiduals * n, 1.f);
+  headsplat::RiggedGaussians rigged{n,
+                                    n,
+                                    means.data(),
+                                    corners.data(),
+                                    barycentric.data(),
+                                    rest_sizes.data(),
+                                    offsets.data(),
+                                    log_scales.data(),
+                                    quats.data(),
+                                    opacity_logits.data(),
+                                    color_logits.data(),
+                                    residual.data(),
+                                    units.data(),
+                                    0.5f,
+                                    2.f};
+  status = find<headsplat_render_rigged_t>(library, "headsplat_render_rigged")(
+      state, &rigged, viewmat.data(), K.data(), size, size, 0.01, 0.3, 0.999, background.data(), image.data(),
+      alpha.data(), threads);
+  if (status) fail("headsplat_render_rigged failed");
+  std::vector<float> v_residual(residual.size()), v_offsets(3 * n);
+  headsplat::RiggedGradients gradients{v_offsets.data(), v_scales.data(),   v_quats.data(), v_opacities.data(),
+                                       v_colors.data(),  v_residual.data(), nullptr,        false};
+  status = find<headsplat_render_rigged_backward_t>(library, "headsplat_render_rigged_backward")(
+      state, &rigged, image.data(), alpha.data(), v_image.data(), v_alpha.data(), &gradients, v_means.data(),
+      v_viewmat.data(), threads);
+  if (status) fail("headsplat_render_rigged_backward failed");
   find<headsplat_state_free_t>(library, "headsplat_state_free")(state);
 
   double loss = 0;
@@ -81,9 +117,17 @@ int main(int argc, char** argv) {
   if (status) fail("headsplat_l1_dssim failed");
   find<headsplat_loss_free_t>(library, "headsplat_loss_free")(workspace);
 
-  std::vector<float> mean(colors.size()), square(colors.size());
+  const size_t corrections = v_residual.size() * weights.size();
+  std::vector<float> param(corrections), mean(corrections), square(corrections);
   find<headsplat_adam_t>(library, "headsplat_adam")(colors.data(), v_colors.data(), mean.data(), square.data(),
                                                     static_cast<int64_t>(colors.size()), 1e-3f, 0.999f, 1e-15f, 0.1f,
                                                     0.001f, 0.1f, 0.001f, threads);
+  find<headsplat_adam_outer_t>(library, "headsplat_adam_outer")(
+      param.data(), v_residual.data(), weights.data(), static_cast<int>(weights.size()), mean.data(), square.data(),
+      static_cast<int64_t>(corrections), 1e-3f, 0.999f, 1e-15f, 0.1f, 0.001f, 0.1f, 0.001f, threads);
+
+  std::vector<uint8_t> bytes(3 * pixels);
+  find<headsplat_compose_t>(library, "headsplat_compose")(image.data(), alpha.data(), target.data(), 0, bytes.data(),
+                                                          static_cast<int64_t>(pixels), threads);
   return 0;
 }

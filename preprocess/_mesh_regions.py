@@ -24,6 +24,15 @@ IRIS = (*RIGHT_IRIS, *LEFT_IRIS)
 COUNT = 478
 
 
+def facing(contour: tuple[int, ...]) -> np.ndarray:
+    """Pairs (P, 2) of points that face each other across a closed contour from corner to corner."""
+    return np.array([(contour[index], contour[-index]) for index in range(1, len(contour) // 2)])
+
+
+LID_PAIRS = np.concatenate([facing(RIGHT_EYE), facing(LEFT_EYE)])
+LIP_PAIRS = facing(LIPS_INNER)
+
+
 def interior() -> np.ndarray:
     """Indices of the landmarks off the face oval, which slides along the cheek as the head turns."""
     return np.setdiff1d(np.arange(COUNT), OVAL)

@@ -15,6 +15,7 @@ from roma import rotmat_to_rotvec, special_gramschmidt
 from scipy.linalg import solveh_banded
 
 from avatar.heads.lbs import rotation_matrices
+from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess import _priors as terms
 from avatar.preprocess._unknowns import PerFrame
 
@@ -186,7 +187,7 @@ def _value(
         for start in range(0, len(state), CHUNK):
             rows = slice(start, start + CHUNK)
             pixels = problem.camera.pixels(problem.model, shared, unpack(problem, shared, values[rows]))
-            squared = ((pixels - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
+            squared = ((terms.with_gaps(pixels) - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
             loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
             total += float((loss * problem.weight[rows]).sum(dtype=torch.float64))
     total *= _share(problem)
@@ -197,7 +198,7 @@ def _value(
 
 
 def _share(problem: Problem) -> float:
-    return 1 / (float(problem.weight.sum().clamp_min(1e-6)) * len(problem.landmark_weight))
+    return 1 / (float(problem.weight.sum().clamp_min(1e-6)) * regions.COUNT)
 
 
 def _priors(
@@ -242,7 +243,7 @@ def _quadratic(
     unit = 100 / problem.unit
     for start in range(0, len(state), CHUNK):
         rows = slice(start, start + CHUNK)
-        pixels, slopes = _slopes(problem, shared, values[rows])
+        pixels, slopes = map(terms.with_gaps, _slopes(problem, shared, values[rows]))
         error = (pixels - problem.target[rows]) * unit
         weight = problem.landmark_weight / (error.square().sum(1) + config.charbonnier**2).sqrt()
         weight = weight * (problem.weight[rows, None] * _share(problem))

@@ -134,13 +134,26 @@ def iris_diameters(points: Float[Tensor, "3 L"]) -> Float[Tensor, " 2"]:
     return torch.stack(sides)
 
 
-def landmark_weights(head: Head, *, config: TrackingConfig) -> Float[Tensor, " 478"]:
-    """Weight of each landmark: what it matters, times how surely it lies where the embedding says."""
+def with_gaps(landmarks: Float[Tensor, "*batch 478"]) -> Float[Tensor, "*batch L"]:
+    """The landmarks, then the gaps between the lids and between the lips, as differences of landmarks.
+
+    A detector moves both lids of a closing eye to the line between its corners, whereas an upper lid comes down to a
+    lower one that stays. Where they are is then a compromise; how far they are apart is not (the eye closure loss of
+    Feng et al., "Learning an Animatable Detailed 3D Face Model from In-The-Wild Images", 2021).
+    """
+    pairs = torch.from_numpy(np.concatenate([regions.LID_PAIRS, regions.LIP_PAIRS]))
+    return torch.cat([landmarks, landmarks[..., pairs[:, 0]] - landmarks[..., pairs[:, 1]]], -1)
+
+
+def landmark_weights(head: Head, *, config: TrackingConfig) -> Float[Tensor, " L"]:
+    """Weight of each landmark: what it matters, times how surely it lies where the embedding says; then of each gap."""
     weight = torch.ones(regions.COUNT)
     for region in ("lips", "eyes", "iris", "oval"):
         weight[list(regions.REGIONS[region])] = getattr(config, f"weight_{region}")
     sigma = head.landmarks.sigma.detach().cpu().float()
-    return weight * (sigma.median() / sigma.clamp_min(1e-6)).clamp(0.5, 1.5)
+    weight = weight * (sigma.median() / sigma.clamp_min(1e-6)).clamp(0.5, 1.5)
+    lids, lips = torch.ones(len(regions.LID_PAIRS)), torch.ones(len(regions.LIP_PAIRS))
+    return torch.cat([weight, config.weight_lid_gaps * lids, config.weight_lip_gaps * lips])
 
 
 def outside_distances(masks: Sequence[Float[np.ndarray, "H W"]]) -> Float[Tensor, "T 1 m m"]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess import _priors as terms
 from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared
 
@@ -81,9 +82,9 @@ class Problem:
         model: The 478 landmarks as functions of the unknowns.
         camera: The projection.
         time: (T,) seconds.
-        target: (T, 2, 478) pixels.
+        target: (T, 2, L) pixels: landmarks and gaps, see `with_gaps`.
         weight: (T,) trust in each frame's landmarks, 0 to 1.
-        landmark_weight: (478,) weight of each landmark.
+        landmark_weight: (L,) weight of each landmark and gap.
         action_weight: (A,) weight of the prior on each ARKit weight or expression coefficient.
         unit: Inter-ocular distance of the clip in pixels, whose per cents measure errors.
         focal: Median of the focal length's prior, pixels.
@@ -95,9 +96,9 @@ class Problem:
     model: PointModel
     camera: Pinhole
     time: Float[np.ndarray, " T"]
-    target: Float[Tensor, "T 2 478"]
+    target: Float[Tensor, "T 2 L"]
     weight: Float[Tensor, " T"]
-    landmark_weight: Float[Tensor, " 478"]
+    landmark_weight: Float[Tensor, " L"]
     action_weight: Float[Tensor, " A"]
     unit: float
     focal: float
@@ -197,9 +198,9 @@ def objective(
 def _reprojection(problem: Problem, shared: Shared, frames: PerFrame, *, config: TrackingConfig) -> Float[Tensor, ""]:
     """Charbonnier loss of the landmarks, per cent of the inter-ocular distance (Charbonnier et al., 1994)."""
     pixels = problem.camera.pixels(problem.model, shared, frames)
-    squared = ((pixels - problem.target) * (100 / problem.unit)).square().sum(1)
+    squared = ((terms.with_gaps(pixels) - problem.target) * (100 / problem.unit)).square().sum(1)
     loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
-    return (loss * problem.weight).sum() / (problem.weight.sum().clamp_min(1e-6) * len(problem.landmark_weight))
+    return (loss * problem.weight).sum() / (problem.weight.sum().clamp_min(1e-6) * regions.COUNT)
 
 
 def _detached(unknowns: Unknowns) -> Unknowns:

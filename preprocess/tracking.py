@@ -196,7 +196,7 @@ def tracking_problem(observations: Observations, head: Head, *, config: Tracking
         model=model,
         camera=camera,
         time=observations.time,
-        target=torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1))),
+        target=terms.with_gaps(torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1)))),
         weight=torch.from_numpy(weight),
         landmark_weight=terms.landmark_weights(head, config=config),
         action_weight=terms.action_weights(head, priors=config.priors),

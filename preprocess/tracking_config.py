@@ -91,6 +91,10 @@ class TrackingConfig:
     """Weight of the eye-contour landmarks."""
     weight_iris: float = 2.0
     """Weight of the iris landmarks."""
+    weight_lid_gaps: float = 8.0
+    """Weight of the gaps between upper and lower eye contour."""
+    weight_lip_gaps: float = 4.0
+    """Weight of the gaps between upper and lower inner lip."""
     weight_oval: float = 0.2
     """Weight of the face oval, which is no fixed place on the skin."""
     silhouette_frames: int = 60

@@ -141,6 +141,16 @@ def test_blink_closes_its_own_eye_only(head, side):
     assert areas["shut"][1 - side] == pytest.approx(areas["open"][1 - side])
 
 
+def test_closed_lids_meet_along_the_whole_eye(head):
+    from avatar.preprocess._mesh_regions import LEFT_EYE, RIGHT_EYE, facing
+
+    # The landmarks lie near the lids' edges, not on them.
+    for eye in (LEFT_EYE, RIGHT_EYE):
+        lower, upper = facing(eye).T
+        points = head.landmark_positions(head(eyelids=torch.ones(1, 2)))[0]
+        assert (points[upper, 1] - points[lower, 1]).abs().max() < 1e-3
+
+
 def test_half_closed_lid_covers_the_upper_half(head):
     """The lids come from above: at half closure the lower half of the eye is what is left to see."""
     move = head.eyelid_dirs[: head.parts["skin"][1]]

@@ -17,6 +17,7 @@ from avatar.heads import Head, load_head
 from avatar.heads.arkit import ARKIT_NAMES, MEDIAPIPE_BLENDSHAPES, arkit_to_motion_parts
 from avatar.io.video import read_frames
 from avatar.motion import Motion
+from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess.compare import aligned, compare_motion
 from avatar.preprocess.landmarks import FaceLandmarker
 from avatar.preprocess.tracking import Observations, TrackingConfig, track_observations
@@ -127,6 +128,24 @@ def test_noise_is_smoothed_and_hardly_moves_the_face():
         np.linalg.norm(result.landmarks - exact, axis=2).mean()
         < 0.5 * np.linalg.norm(noisy.landmarks - exact, axis=2).mean()
     )
+
+
+def test_eyes_close_when_a_detector_puts_closed_lids_between_the_corners():
+    """Real detectors raise the lower lid of a closed eye to meet the upper one half way."""
+    motion, scores = clip(seconds=2.0)
+    observed = seen(motion, scores)
+    pairs = regions.LID_PAIRS
+    middle = observed.landmarks[:, pairs].mean(axis=2, keepdims=True)
+    half = np.abs(observed.landmarks[:, pairs] - middle)
+    openness = (half[..., 1].mean(axis=(1, 2)) / half[..., 1].mean(axis=(1, 2)).max())[:, None, None, None]
+    rest = observed.landmarks[0, pairs].mean(axis=1) - observed.landmarks[0, list(regions.OUTER_CORNERS)].mean(axis=0)
+    corners = observed.landmarks[:, list(regions.OUTER_CORNERS)].mean(axis=1)
+    between = (corners[:, None] + rest)[:, :, None]
+    observed.landmarks[:, pairs] += (1 - openness) * (between - middle)
+    result = track_observations(observed, head(), config=CONFIG)
+    shut = motion.eyelids.mean(axis=1) > 0.95
+    assert shut.any()
+    assert result.motion.eyelids[shut].mean() > 0.8
 
 
 def test_the_blendshape_network_is_a_first_guess_only():

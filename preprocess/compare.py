@@ -36,7 +36,8 @@ def compare_motion(estimate: Motion, truth: Motion, head: Head) -> dict[str, flo
         ``gaze_deg``, ``gaze_raw_deg``: angle between the lines of sight relative to the head, both eyes, likewise.
         ``eyelids``: lid closure, 0 to 1. ``face_mm``: distance between the vertices of the face after a rigid alignment
         of each moment; ``face_similarity_mm``: also free of scale. ``distance_ratio``: distance over true distance from
-        the camera.
+        the camera. ``turn_acceleration_ratio``, ``place_acceleration_ratio``: mean acceleration of the head's
+        orientation, and of its place across the line of sight, over the truth's; absent below three moments.
 
     Raises:
         InputError: The motions belong to another head model.
@@ -113,7 +114,7 @@ def _acceleration_ratios(estimate: Motion, truth: Motion, head: Head, *, turns: 
         centre = np.concatenate(middles).astype(np.float64)
         speeds = {
             "turn": (turn[:-1].inv() * turn[1:]).as_rotvec(),
-            "place": np.diff(centre[:, :2] / centre[:, 2:], axis=0),
+            "place": np.diff(centre[:, :2], axis=0),
         }
         for name, speed in speeds.items():
             sizes[name].append(float(np.linalg.norm(np.diff(speed / step, axis=0) / middle, axis=1).mean()))

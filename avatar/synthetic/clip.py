@@ -233,12 +233,12 @@ class _Painter:
         reach = float(np.linalg.norm(pixels[1] - pixels[0], axis=1).max())
         count = int(np.clip(np.ceil(reach), 2, max(self.settings.exposures, 2)))
         parts = (np.arange(count) + 0.5) / count - 0.5
-        light = 0.0
+        light = np.zeros((self.camera.height, self.camera.width, 3))
         for index, posed in enumerate(posed_vertices(self.head, self.motion.resample(moment + parts * length))):
             K = self.camera.K.copy()
             jitter = parts[[index, (2 * index + 1) % (count + 1 - count % 2)]]
             K[:2, 2] += jitter / self.settings.supersample
-            light = light + to_linear(self._frozen(posed, replace(self.camera, K=K)))
+            light += to_linear(self._frozen(posed, replace(self.camera, K=K)))
         return to_srgb(light / count)
 
 

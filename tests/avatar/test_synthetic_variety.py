@@ -41,7 +41,7 @@ def test_settings_stay_within_what_people_film():
     everyone = [random_settings(seed) for seed in SEEDS]
     for settings in everyone:
         assert 0.8 <= settings.focal_factor <= 3
-        assert 10 <= settings.turn <= 45
+        assert settings.turn is not None and 10 <= settings.turn <= 45
         fill = settings.focal_factor * 0.235 / settings.distance
         assert 0.35 < fill < 0.7 and settings.size % 2 == 0
         assert all(0 <= value <= 1 for value in (*settings.look.skin, *settings.look.hair, *settings.look.shirt))

@@ -36,7 +36,8 @@ def compare_motion(estimate: Motion, truth: Motion, head: Head) -> dict[str, flo
         ``gaze_deg``, ``gaze_raw_deg``: angle between the lines of sight relative to the head, both eyes, likewise.
         ``eyelids``: lid closure, 0 to 1. ``face_mm``: distance between the vertices of the face after a rigid alignment
         of each moment; ``face_similarity_mm``: also free of scale. ``distance_ratio``: distance over true distance from
-        the camera.
+        the camera. ``turn_acceleration_ratio``, ``place_acceleration_ratio``: mean acceleration of the head's
+        orientation, and of its place across the line of sight, over the truth's; absent below three moments.
 
     Raises:
         InputError: The motions belong to another head model.
@@ -57,6 +58,7 @@ def compare_motion(estimate: Motion, truth: Motion, head: Head) -> dict[str, flo
     figures["eyelids"] = float(np.abs(estimate.eyelids - truth.eyelids).mean())
     figures["face_mm"], figures["face_similarity_mm"] = _face_errors(estimate, truth, head)
     figures["distance_ratio"] = float(np.median(estimate.transl[:, 2] / truth.transl[:, 2]))
+    figures |= _acceleration_ratios(estimate, truth, head, turns=turns)
     return figures
 
 
@@ -95,6 +97,28 @@ def _gaze_errors(estimate: Motion, truth: Motion) -> tuple[float, float]:
         errors.append([np.linalg.norm(away - away.mean(axis=0), axis=1).mean(), np.linalg.norm(away, axis=1).mean()])
     steady, raw = np.mean(errors, axis=0)
     return float(steady), float(raw)
+
+
+def _acceleration_ratios(estimate: Motion, truth: Motion, head: Head, *, turns: list[Rotation]) -> dict[str, float]:
+    """Mean accelerations of the head over the truth's; empty for fewer than three moments or where nothing moves."""
+    if len(estimate) < 3:
+        return {}
+    step = np.diff(estimate.time)[:, None]
+    middle = (step[1:] + step[:-1]) / 2
+    skull = np.flatnonzero((head.weights[:, 1] > 0.99).numpy())[::20]
+    sizes: dict[str, list[float]] = {"turn": [], "place": []}
+    for motion, turn in zip((estimate, truth), turns, strict=True):
+        middles = [
+            posed(head, motion[first : first + BATCH])[:, skull].mean(axis=1) for first in range(0, len(motion), BATCH)
+        ]
+        centre = np.concatenate(middles).astype(np.float64)
+        speeds = {
+            "turn": (turn[:-1].inv() * turn[1:]).as_rotvec(),
+            "place": np.diff(centre[:, :2], axis=0),
+        }
+        for name, speed in speeds.items():
+            sizes[name].append(float(np.linalg.norm(np.diff(speed / step, axis=0) / middle, axis=1).mean()))
+    return {f"{name}_acceleration_ratio": found / true for name, (found, true) in sizes.items() if true > 0}
 
 
 def _face_errors(estimate: Motion, truth: Motion, head: Head) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from avatar.cameras import Camera
-from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
+from avatar.heads.arkit import arkit_to_motion_parts
 from avatar.motion import Motion
 from avatar.synthetic.looks import LOOKS, Look
-from avatar.synthetic.raycast import STUDIO, Lighting, render
+from avatar.synthetic.movement import blinks, emphasis, eye_movement, head_movement, put_action, wander
+from avatar.synthetic.raycast import STUDIO, Lighting, render, to_linear, to_srgb
 from avatar.synthetic.room import room
 from avatar.synthetic.speech import Phone, babble, mouth_weights
+from avatar.synthetic.strands import Haircut
 from avatar.synthetic.subject import Subject
 
 if TYPE_CHECKING:
@@ -42,10 +44,16 @@ class ClipSettings:
         size: Width and height in pixels.
         focal_factor: Focal length over the width.
         distance: Metres from the camera to the head's origin.
+        place: Metres from the camera's axis to the head's origin, to the right and up.
         movement: Scale of head movement; 1 turns to about 15 degrees.
+        turn: The clip's largest turn of the neck to a side, degrees; the movement's own when None.
         supersample: Samples along each side of a pixel.
+        shutter: Exposure time over the frame interval; 0 freezes every movement.
+        exposures: Most moments of an exposure that are rendered and averaged.
         grain: Camera noise, standard deviation in units of full scale.
         lighting: The lights.
+        cut: The haircut, for a look that is not bald.
+        crf: H.264 quality of the written clip; larger is smaller.
     """
 
     look: Look = LOOKS["light"]
@@ -55,10 +63,16 @@ class ClipSettings:
     size: int = 400
     focal_factor: float = 2.3
     distance: float = 0.80
+    place: tuple[float, float] = (0.0, -0.010)
     movement: float = 1.0
+    turn: float | None = None
     supersample: int = 2
+    shutter: float = 0.0
+    exposures: int = 4
     grain: float = 0.005
     lighting: Lighting = STUDIO
+    cut: Haircut = field(default_factory=Haircut)
+    crf: int = 20
 
 
 @dataclass(frozen=True)
@@ -109,27 +123,29 @@ def synthetic_motion(
     betas = np.clip(settings.identity * rng.standard_normal(components), -1.5, 1.5).astype(np.float32)
     phones = babble(seconds, seed=settings.seed) if phones is None else phones
     weights = mouth_weights(phones, time).astype(np.float64)
-    effort = _emphasis(phones, time)
+    effort = emphasis(phones, time)
 
-    neck, root = (settings.movement * part for part in _head_movement(time, effort, rng))
-    gaze = _gaze(time, neck + root, rng)
-    _put(weights, "eyeLookUp", np.clip(-gaze[:, 0], 0, None))
-    _put(weights, "eyeLookDown", np.clip(gaze[:, 0], 0, None))
+    neck, root = (settings.movement * part for part in head_movement(time, effort, rng))
+    if settings.turn is not None:
+        neck[:, 1] *= np.radians(settings.turn) / max(float(np.abs(neck[:, 1]).max()), 1e-6)
+    gaze = eye_movement(time, neck + root, rng)
+    put_action(weights, "eyeLookUp", np.clip(-gaze[:, 0], 0, None))
+    put_action(weights, "eyeLookDown", np.clip(gaze[:, 0], 0, None))
     # A turn to the subject's left moves the left eye outwards and the right eye inwards.
     left, right = np.clip(gaze[:, 1], 0, None), np.clip(-gaze[:, 1], 0, None)
     for name, value in (("OutLeft", left), ("InRight", left), ("InLeft", right), ("OutRight", right)):
-        _put(weights, f"eyeLook{name}", value)
-    _put(weights, "eyeBlink", _blinks(time, rng))
-    mood = 0.5 + 0.5 * _wander(time, 0.12, rng)
-    _put(weights, "browInnerUp", 0.45 * effort * mood)
-    _put(weights, "browOuterUp", 0.30 * effort)
-    _put(weights, "mouthSmile", 0.10 + 0.16 * mood, add=True)
-    _put(weights, "cheekSquint", 0.12 * mood)
-    _put(weights, "eyeWide", 0.12 - 0.08 * mood + 0.15 * effort)
+        put_action(weights, f"eyeLook{name}", value)
+    put_action(weights, "eyeBlink", blinks(time, rng))
+    mood = 0.5 + 0.5 * wander(time, 0.12, rng)
+    put_action(weights, "browInnerUp", 0.45 * effort * mood)
+    put_action(weights, "browOuterUp", 0.30 * effort)
+    put_action(weights, "mouthSmile", 0.10 + 0.16 * mood, add=True)
+    put_action(weights, "cheekSquint", 0.12 * mood)
+    put_action(weights, "eyeWide", 0.12 - 0.08 * mood + 0.15 * effort)
     parts = arkit_to_motion_parts(weights.clip(0, 1).astype(np.float32), head)
 
-    drift = np.stack([_wander(time, rate, rng) for rate in (0.11, 0.17, 0.09)], axis=1)
-    place = settings.movement * drift * [0.010, 0.004, 0.012] + [0.0, -0.010, -settings.distance]
+    drift = np.stack([wander(time, rate, rng) for rate in (0.11, 0.17, 0.09)], axis=1)
+    place = settings.movement * drift * [0.010, 0.004, 0.012] + [*settings.place, -settings.distance]
     return Motion(
         time=time,
         betas=betas,
@@ -180,85 +196,52 @@ class _Painter:
     def __init__(self, head: Head, motion: Motion, settings: ClipSettings) -> None:
         torch.set_num_threads(1)
         self.head, self.motion, self.settings = head, motion, settings
-        self.subject = Subject(head, settings.look, betas=motion.betas, seed=settings.seed)
+        self.subject = Subject(head, settings.look, betas=motion.betas, cut=settings.cut, seed=settings.seed)
         self.background = room(settings.size, settings.size, seed=settings.seed)
         self.camera = clip_camera(settings)
 
     def __call__(self, index: int) -> np.ndarray:
         settings = self.settings
-        posed = posed_vertices(self.head, self.motion[index : index + 1])[0].astype(np.float64)
-        image, _ = render(
-            self.subject.vertices(posed),
-            self.subject.faces,
-            appearance=self.subject.appearance,
-            camera=self.camera,
-            lighting=settings.lighting,
-            supersample=settings.supersample,
-            background=self.background,
-        )
+        if settings.shutter > 0:
+            image = self._exposed(float(self.motion.time[index]))
+        else:
+            image = self._frozen(posed_vertices(self.head, self.motion[index : index + 1])[0], self.camera)
         noise = np.random.default_rng((settings.seed, index)).standard_normal(image.shape)
         return np.clip((image + settings.grain * noise) * 255 + 0.5, 0, 255).astype(np.uint8)
+
+    def _frozen(self, posed: np.ndarray, camera: Camera) -> np.ndarray:
+        """The picture of one pose, sRGB in [0, 1]."""
+        return render(
+            self.subject.vertices(posed.astype(np.float64)),
+            self.subject.faces,
+            appearance=self.subject.appearance,
+            camera=camera,
+            lighting=self.settings.lighting,
+            supersample=self.settings.supersample,
+            background=self.background,
+        )[0]
+
+    def _exposed(self, moment: float) -> np.ndarray:
+        """The mean light of an exposure around a moment in seconds, sRGB in [0, 1].
+
+        The head moves at most about a pixel between two of the rendered moments, as far as `exposures` allows. Each
+        looks through other places of the pixels, so that together they smooth edges as supersampling does.
+        """
+        length = self.settings.shutter / self.settings.fps
+        ends = posed_vertices(self.head, self.motion.resample(np.array([moment - length / 2, moment + length / 2])))
+        pixels = ends[..., :2] / ends[..., 2:] * self.camera.K[0, 0]
+        reach = float(np.linalg.norm(pixels[1] - pixels[0], axis=1).max())
+        count = int(np.clip(np.ceil(reach), 2, max(self.settings.exposures, 2)))
+        parts = (np.arange(count) + 0.5) / count - 0.5
+        light = np.zeros((self.camera.height, self.camera.width, 3))
+        for index, posed in enumerate(posed_vertices(self.head, self.motion.resample(moment + parts * length))):
+            K = self.camera.K.copy()
+            jitter = parts[[index, (2 * index + 1) % (count + 1 - count % 2)]]
+            K[:2, 2] += jitter / self.settings.supersample
+            light += to_linear(self._frozen(posed, replace(self.camera, K=K)))
+        return to_srgb(light / count)
 
 
 def _paint(head: Head, motion: Motion, settings: ClipSettings, indices: np.ndarray) -> list[np.ndarray]:
     painter = _Painter(head, motion, settings)
     return [painter(int(index)) for index in indices]
-
-
-def _head_movement(time: np.ndarray, effort: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Axis-angle (T, 3) of the neck and of the body: slow turns, with nods where the voice presses."""
-    degrees = np.pi / 180
-    yaw = 13 * _wander(time, 0.16, rng) + 2.5 * _wander(time, 0.6, rng)
-    pitch = 4.5 * _wander(time, 0.19, rng) + 1.0 * _wander(time, 0.8, rng) + 3.0 * (effort - effort.mean())
-    roll = 4.0 * _wander(time, 0.14, rng) + 0.12 * yaw
-    body = np.stack([1.2 * _wander(time, 0.10, rng), 3.0 * _wander(time, 0.09, rng), _wander(time, 0.12, rng)], axis=1)
-    return np.stack([pitch, yaw, roll], axis=1) * degrees, body * degrees
-
-
-def _gaze(time: np.ndarray, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaze (T, 2) down and to the left in ARKit's units: mostly at the camera whatever the head does."""
-    target = np.zeros((len(time), 2))
-    moment = 0.8
-    while moment < time[-1]:
-        away = rng.normal(0, [0.22, 0.42]) if rng.random() < 0.55 else rng.normal(0, 0.05, 2)
-        stay = rng.uniform(0.4, 1.1)
-        target[(time >= moment) & (time < moment + stay)] = away
-        moment += stay + rng.uniform(0.4, 1.4)
-    held = -0.75 * turn[:, :2] / np.array([0.18, 0.25])
-    smoothed = np.stack([np.convolve(np.pad(axis, 1, mode="edge"), [0.2, 0.6, 0.2], "valid") for axis in target.T], 1)
-    return np.clip(held + smoothed, -0.9, 0.9)
-
-
-def _blinks(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Closure (T,) of the lids: shut within 80 ms, open again after 160."""
-    closed, moment = np.zeros(len(time)), 0.9
-    while moment < time[-1]:
-        since = time - moment
-        closed = np.maximum(closed, np.clip(np.minimum((since + 0.09) / 0.07, (0.19 - since) / 0.15), 0, 1))
-        moment += rng.uniform(1.4, 3.6)
-    return closed
-
-
-def _emphasis(phones: tuple[Phone, ...], time: np.ndarray) -> np.ndarray:
-    """How much the voice presses (T,), 0 to 1."""
-    effort = np.zeros(len(time))
-    for phone in phones:
-        if phone.stress > 1.1 and phone.symbol:
-            effort = np.maximum(effort, np.exp(-(((time - phone.start) / 0.14) ** 2)))
-    return effort
-
-
-def _wander(time: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth, irregular curve (T,) within -1 to 1 that turns about `rate` times a second."""
-    total = np.zeros(len(time))
-    for factor, strength in ((1.0, 0.62), (1.93, 0.26), (3.1, 0.12)):
-        total += strength * np.sin(2 * np.pi * (rate * factor * time + rng.random()))
-    return total
-
-
-def _put(weights: np.ndarray, name: str, value: np.ndarray, *, add: bool = False) -> None:
-    """Writes one action, both sides of it when `name` has none."""
-    for full in (name, f"{name}Left", f"{name}Right"):
-        if full in ARKIT_NAMES:
-            column = ARKIT_NAMES.index(full)
-            weights[:, column] = value + (weights[:, column] if add else 0)

@@ -33,3 +33,26 @@ def test_benchmarks_write_rows_of_ratios(script, options, ops, tmp_path):
     for row in result["rows"]:
         assert row["ratio"] == pytest.approx(row["baseline_ms"] / row["ms"])
         assert f"{row['ratio']:.2f}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("perception_parts")
+def test_the_tracker_s_benchmark_compares_with_bars(tmp_path):
+    pytest.importorskip("embreex", reason="synthetic pictures need the dev extra")
+    file, clips = tmp_path / "rows.json", tmp_path / "clips"
+    small = ("--seed", "4", "--count", "1", "--seconds", "2.2", "--head-pixels", "110")
+    command = [sys.executable, FOLDER / "bm_tracking.py", *small, "--clips", clips, "--json", file]
+    done = subprocess.run(
+        list(map(str, command)), env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    assert len(list(clips.iterdir())) == 1
+    assert set(result["bars"]) <= set(result["median"]["refined"])
+    for fit in ("landmarks", "refined"):
+        assert result["median"][fit]["face_similarity_mm"] == result["clips"][0][fit]["face_similarity_mm"] < 6
+        assert result["clips"][0][fit]["head_deg"] < 4
+    assert all(
+        ("met" in done.stdout or "MISSED" in done.stdout) and f"{bar:g}" in done.stdout
+        for bar in result["bars"].values()
+    )

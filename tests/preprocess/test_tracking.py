@@ -276,8 +276,23 @@ def test_compared_motions_differ_by_what_was_changed():
     assert error["jaw_deg"] == pytest.approx(0, abs=1e-3)
     assert error["head_raw_deg"] == pytest.approx(0, abs=1e-3)
     assert error["face_mm"] > 0.5
+    assert error["turn_acceleration_ratio"] == pytest.approx(1, abs=1e-3)
+    assert error["place_acceleration_ratio"] == pytest.approx(1, abs=1e-3)
     with pytest.raises(InputError, match="cannot be compared"):
         compare_motion(replace(motion, head_hash="other"), motion, head())
+
+
+def test_a_shaking_head_accelerates_more_than_the_truth():
+    motion, _ = clip(seconds=1.0)
+    shake = np.where(np.arange(len(motion)) % 2, 0.01, -0.01)[:, None].astype(np.float32)
+    turned = compare_motion(replace(motion, neck_pose=motion.neck_pose + shake * np.float32([0, 1, 0])), motion, head())
+    moved = compare_motion(replace(motion, transl=motion.transl + shake * np.float32([1, 0, 0])), motion, head())
+    away = compare_motion(replace(motion, transl=motion.transl - np.float32([0, 0, 0.5])), motion, head())
+    assert turned["turn_acceleration_ratio"] > 2
+    assert moved["turn_acceleration_ratio"] == pytest.approx(1, abs=1e-6)
+    assert moved["place_acceleration_ratio"] > 2
+    assert away["place_acceleration_ratio"] == pytest.approx(1, abs=1e-4)
+    assert "turn_acceleration_ratio" not in compare_motion(motion[:2], motion, head())
 
 
 def test_the_overlay_draws_on_the_head_only():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
 
 # Distance from the surface that costs nothing, metres: hair stands off the scalp, teeth do not off the jaw.
-FREE_DISTANCE = {"skin": 6e-3, "scalp": 2e-2, "mouth": 3e-3, "eyes": 2e-3, "torso": 1e-2, "unseen": 2e-3}
+FREE_DISTANCE = {"skin": 6e-3, "scalp": 2e-2, "mouth": 3e-3, "eyes": 2e-3, "torso": 1e-2, "unseen": 4e-3}
 FREE_SCALE = {"skin": 4e-3, "scalp": 5e-3, "mouth": 3e-3, "eyes": 3e-3, "torso": 8e-3, "unseen": 8e-3}
 FREE_LOG_ASPECT = 2.5
 DISTANCE_WEIGHT, SCALE_WEIGHT, ASPECT_WEIGHT, RESIDUAL_WEIGHT = 3.0, 10.0, 0.05, 2e-3

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
     from avatar.motion import Motion
 
-UNSEEN_DENSITY, LASH_DENSITY = 0.15, 0.3
+UNSEEN_DENSITY, HIDDEN_DENSITY, LASH_DENSITY = 0.25, 0.15, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 LIP_BOX = np.array([0.042, 0.035, 0.05])
@@ -35,7 +35,8 @@ EAR_HEIGHT = 0.03
 NEIGHBOURS = 12
 INITIAL_OVERLAP, UNSEEN_OVERLAP = 0.75, 1.2
 SCALE_RANGE = (3e-4, 4e-3)
-UNSEEN_SCALE_RANGE, UNSEEN_THICKNESS, UNSEEN_DEPTH = (1e-3, 8e-3), 7e-4, 1e-3
+# So deep beneath the surface that no disc of that size peeps out behind the outline of a skull.
+UNSEEN_SCALE_RANGE, UNSEEN_THICKNESS, UNSEEN_DEPTH = (1e-3, 6e-3), 5e-4, 2.5e-3
 INITIAL_OPACITY, UNSEEN_OPACITY = 0.5, 0.95
 TORSO_SCALE_RANGE = (1e-3, 8e-3)
 FLATNESS = 0.35
@@ -91,10 +92,14 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     nape = (seen.facing < NAPE_FACING) & (center[:, 1] < collar + NAPE_HEIGHT)
     weight[skin & (worn | nape | (center[:, 1] < collar))] = 0
     back = skin & (center[:, 2] < marks[list(EARS), 2].min() - 0.01) & (center[:, 1] > marks[LIPS, 1].min())
-    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0) & ~back] *= UNSEEN_DENSITY
+    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0) & ~back] *= HIDDEN_DENSITY
     scalp = back | (skin & (center[:, 1] > marks[FOREHEAD, 1] - 0.005))
     region[scalp] = REGIONS.index("scalp")
-    unseen = skin & (center[:, 2] < marks[list(EARS), 2].min()) & ~seen.shown
+    # An ear is thinner than what is laid beneath an unseen surface.
+    ears = (
+        head.regions["ears"].numpy()[head.faces.numpy()].max(1) > 0 if "ears" in head.regions else np.zeros_like(skin)
+    )
+    unseen = skin & (center[:, 2] < marks[list(EARS), 2].min()) & ~seen.shown & ~ears
     region[unseen] = REGIONS.index("unseen")
     weight[unseen] *= UNSEEN_DENSITY
     # Other head models may lack any of the inner parts.
@@ -179,7 +184,8 @@ def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray
     told = ~np.isnan(colors[:, 0])
     above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
     of_skull = (region == REGIONS.index("scalp")) & (height > above_ears)
-    of_neck = (region == REGIONS.index("skin")) & (height < lips)
+    bare = seen.labels[:, 1] > seen.labels[:, 2]
+    of_neck = (region == REGIONS.index("skin")) & (height < lips) & bare
     unseen = region == REGIONS.index("unseen")
     kinds = [(unseen & (height > lips), of_skull), (unseen & (height <= lips), of_neck)]
     kinds += [(region == kind, region == kind) for kind in np.unique(region[~unseen])]

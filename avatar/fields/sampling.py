@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
     from avatar.motion import Motion
 
-UNSEEN_DENSITY, HIDDEN_DENSITY, LASH_DENSITY = 0.25, 0.15, 0.3
+BACK_DENSITY, HIDDEN_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.25, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 LIP_BOX = np.array([0.042, 0.035, 0.05])
@@ -52,6 +52,7 @@ class Sampling:
         components: Number of linear residual components driven by the motion.
         mouth_density: How many times denser than elsewhere the mouth region is sampled.
         seed: Seed of the sampling.
+        closed: Whether what no frame shows is closed with a guess, for views from the side.
     """
 
     gaussians: int = 15000
@@ -59,6 +60,7 @@ class Sampling:
     components: int = 16
     mouth_density: float = 3.0
     seed: int = 0
+    closed: bool = True
 
 
 def landmark_points(head: Head, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "478 3"]:
@@ -92,7 +94,8 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     nape = (seen.facing < NAPE_FACING) & (center[:, 1] < collar + NAPE_HEIGHT)
     weight[skin & (worn | nape | (center[:, 1] < collar))] = 0
     back = skin & (center[:, 2] < marks[list(EARS), 2].min() - 0.01) & (center[:, 1] > marks[LIPS, 1].min())
-    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0) & ~back] *= HIDDEN_DENSITY
+    weight[back & (seen.labels.sum(1) == 0)] *= BACK_DENSITY
+    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= HIDDEN_DENSITY
     scalp = back | (skin & (center[:, 1] > marks[FOREHEAD, 1] - 0.005))
     region[scalp] = REGIONS.index("scalp")
     # An ear is thinner than what is laid beneath an unseen surface.
@@ -101,7 +104,7 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     )
     unseen = skin & (center[:, 2] < marks[list(EARS), 2].min()) & ~seen.shown & ~ears
     region[unseen] = REGIONS.index("unseen")
-    weight[unseen] *= UNSEEN_DENSITY
+    weight[unseen] = np.where(weight[unseen] > 0, UNSEEN_DENSITY * seen.areas[unseen], 0)
     # Other head models may lack any of the inner parts.
     for name in [name for name in ("eye_l", "eye_r") if name in parts]:
         front = center[:, 2] > np.median(center[parts[name], 2])
@@ -124,6 +127,8 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
 def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: Sampling) -> GaussianHead:
     """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`."""
     seen = survey(take, head, motion, indices)
+    if not config.closed:
+        seen = replace(seen, shown=np.ones_like(seen.shown))
     root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()
     sheet = torso_sheet(take, motion, seen, root, indices)
     weight, region = densities(head, seen, config.mouth_density)
@@ -181,12 +186,13 @@ def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray
     seldom ends there, and the nape is like the neck.
     """
     colors, height = seen.colors.copy(), seen.centroids[:, 1]
-    told = ~np.isnan(colors[:, 0])
+    unseen = region == REGIONS.index("unseen")
+    # What lies behind an ear was read in the ear's colour.
+    told = ~np.isnan(colors[:, 0]) & ~unseen
     above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
     of_skull = (region == REGIONS.index("scalp")) & (height > above_ears)
     bare = seen.labels[:, 1] > seen.labels[:, 2]
     of_neck = (region == REGIONS.index("skin")) & (height < lips) & bare
-    unseen = region == REGIONS.index("unseen")
     kinds = [(unseen & (height > lips), of_skull), (unseen & (height <= lips), of_neck)]
     kinds += [(region == kind, region == kind) for kind in np.unique(region[~unseen])]
     for members, like in kinds:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 FRAMES = 32
 PARTS = 3
-# A triangle's colour is read where the mask is at least so sure of the person, and the cosine of the view so large;
-# it counts as shown from a smaller one on.
-SOLID, FRONTAL = 0.95, 0.3
+# A triangle counts as shown from this cosine of the view on.
 GRAZING = 0.02
 # What is nearer to the camera than a triangle by more than this hides it, metres.
 THICKNESS = 0.01
@@ -41,7 +39,7 @@ class Survey:
         areas: (F,) square metres.
         facing: (F,) z of the unit normal at rest: 1 towards the front, -1 away from it.
         labels: (F, 3) how many times each triangle was seen from the front on background, head and torso.
-        colors: (F, 3) mean sRGB in [0, 1] where well seen; NaN elsewhere.
+        colors: (F, 3) mean sRGB in [0, 1] where seen; NaN elsewhere.
         shown: (F,) whether a frame shows the triangle: it faces the camera and no other hides it.
     """
 
@@ -103,8 +101,7 @@ def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Surve
     normals = triangle_normals(rest, faces)
     doubled = np.linalg.norm(normals, axis=1)
     labels = np.zeros((len(faces), PARTS), np.int64)
-    colors, clarity = np.zeros((len(faces), 3)), np.zeros(len(faces))
-    shown = np.zeros(len(faces), bool)
+    colors, shown = np.zeros((len(faces), 3)), np.zeros(len(faces), bool)
     camera = take_camera(take)
     chosen = indices[np.unique(np.linspace(0, len(indices) - 1, FRAMES).astype(int))]
     for index in chosen:
@@ -117,16 +114,13 @@ def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Surve
         facing = -(outward * centroids).sum(1) / np.maximum(_length(outward) * _length(centroids), 1e-12)
         seen = np.flatnonzero(inside & (facing > 0))
         np.add.at(labels, (seen, take.parts(int(index))[rows[seen], columns[seen]]), 1)
-        # The edge of the person is mixed with what is behind, and an ear's colour is not that of the head behind it.
-        seen = np.flatnonzero(inside & (facing > GRAZING))
-        nearest = _depth_map(vertices, faces[facing > 0], camera)
-        seen = seen[depths[seen] < nearest[rows[seen], columns[seen]] + THICKNESS]
-        shown[seen] = True
         place = rows[seen], columns[seen]
-        clear = facing[seen] * ((facing[seen] > FRONTAL) & (np.asarray(take.mask(int(index)))[place] > SOLID))
-        colors[seen] += clear[:, None] * (take.image(int(index))[place] / 255.0)
-        clarity[seen] += clear
-    colors = np.where(clarity[:, None] > 0, colors / np.maximum(clarity, 1e-12)[:, None], np.nan)
+        nearest = _depth_map(vertices, faces[facing > 0], camera)
+        shown[seen[(facing[seen] > GRAZING) & (depths[seen] < nearest[place] + THICKNESS)]] = True
+        person = seen[take.parts(int(index))[place] > 0]
+        colors[person] += take.image(int(index))[rows[person], columns[person]] / 255.0
+    count = labels[:, 1:].sum(1)
+    colors = np.where(count[:, None] > 0, colors / np.maximum(count, 1)[:, None], np.nan)
     return Survey(
         rest=rest,
         centroids=rest[faces].mean(1),

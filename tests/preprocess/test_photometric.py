@@ -25,7 +25,7 @@ from avatar.preprocess.tracking_config import TrackingConfig
 
 SMALL = RefinementConfig(
     side=96,
-    sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4),
+    sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4, closed=False),
     first_steps=150,
     later_steps=80,
     residual_start=60,

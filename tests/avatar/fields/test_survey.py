@@ -51,9 +51,9 @@ def test_colours_are_those_of_the_frames_and_nan_where_unseen(surveyed: Survey) 
     shirt = surveyed.colors[front & (y < COLLAR - 0.03)]
     assert np.nanmean(skin[:, 0]) > np.nanmean(skin[:, 2]) + 0.1
     assert np.nanmean(shirt[:, 2]) > np.nanmean(shirt[:, 0]) + 0.2
-    told = np.isfinite(surveyed.colors[:, 0])
-    assert not told[~surveyed.shown].any()
-    assert told[front & surveyed.shown].mean() > 0.98
+    unseen = surveyed.labels[:, 1:].sum(1) == 0
+    assert unseen.any()
+    assert np.isnan(surveyed.colors[unseen]).all() and np.isfinite(surveyed.colors[~unseen]).all()
 
 
 def test_what_turns_away_or_lies_behind_something_is_not_shown(surveyed: Survey, open_head: Head) -> None:
@@ -77,7 +77,7 @@ def test_the_unseen_back_starts_closed_thin_and_in_the_colour_of_the_hair(
     assert result.opacity_logits[unseen].sigmoid().min() > 0.9
     assert result.log_scales[unseen, 1].exp().max() < 1e-3 < result.log_scales[unseen, 0].exp().median()
     # The tiny person's hair is dark, the skin is not.
-    assert result.color_logits[skull].sigmoid().mean() < 0.3
+    assert result.color_logits[skull].sigmoid().mean() < 0.36
 
 
 def test_areas_are_those_of_the_mesh(surveyed: Survey, open_head: Head) -> None:

@@ -32,7 +32,7 @@ LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0
 IRISES = (468, 473)
 FOREHEAD, EARS = 10, (234, 454)
 EAR_HEIGHT = 0.03
-NEIGHBOURS = 12
+NEIGHBOURS, FRONTAL = 12, 0.3
 INITIAL_OVERLAP, UNSEEN_OVERLAP = 0.75, 1.2
 SCALE_RANGE = (3e-4, 4e-3)
 # So deep beneath the surface that no disc of that size peeps out behind the outline of a skull.
@@ -190,7 +190,8 @@ def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray
     # What lies behind an ear was read in the ear's colour.
     told = ~np.isnan(colors[:, 0]) & ~unseen
     above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
-    of_skull = (region == REGIONS.index("scalp")) & (height > above_ears)
+    # At the outline, hair is mixed with what is behind it.
+    of_skull = (region == REGIONS.index("scalp")) & (height > above_ears) & (seen.facing > FRONTAL)
     bare = seen.labels[:, 1] > seen.labels[:, 2]
     of_neck = (region == REGIONS.index("skin")) & (height < lips) & bare
     kinds = [(unseen & (height > lips), of_skull), (unseen & (height <= lips), of_neck)]

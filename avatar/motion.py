@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROTATIONS = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
 PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl", "torso")
+OPTIONAL = ("torso", "vertex_offsets")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Motion:
         head_id: Name of the head model the coefficients belong to.
         head_hash: Its content hash.
         torso: (T, 3) metres that the shoulders are away from where the root carries them; zero where it is left out.
+        vertex_offsets: (V, 3) metres in the neutral pose: what of the subject's shape the identity coefficients do not
+            reach, hair included. Like them it is the subject's own and drives no other head. None for plain identities.
     """
 
     time: Float[np.ndarray, " T"]
@@ -53,6 +56,7 @@ class Motion:
     head_id: str
     head_hash: str
     torso: Float[np.ndarray, "T 3"] = None  # type: ignore[assignment]  # zeros of the right length by default
+    vertex_offsets: Float[np.ndarray, "V 3"] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.time)
@@ -66,6 +70,13 @@ class Motion:
                     expected=f"a finite array of {count} rows",
                     found=f"shape {value.shape}" + ("" if np.isfinite(value).all() else " with NaN or inf"),
                 )
+        offsets = self.vertex_offsets
+        if offsets is not None and (offsets.ndim != 2 or offsets.shape[1] != 3 or not np.isfinite(offsets).all()):
+            raise InputError(
+                "The motion's vertex_offsets cannot be used",
+                expected="a finite array of shape (V, 3)",
+                found=f"shape {offsets.shape}" + ("" if np.isfinite(offsets).all() else " with NaN or inf"),
+            )
         if count and not (np.diff(self.time) > 0).all():
             raise InputError("The motion's times cannot be used", expected="strictly increasing seconds")
 
@@ -96,10 +107,14 @@ class Motion:
         changed = {name: value.astype(np.float32) for name, value in changed.items()}
         return replace(self, time=np.asarray(time, np.float64), **changed)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that the motion has, by name, as an npz holds it."""
+        stored: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: np.asarray(value) for name, value in stored.items() if value is not None}
+
     def save(self, path: Path) -> None:
         """Writes the motion as an npz of plain arrays."""
-        values: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        np.savez_compressed(path, **values)
+        np.savez_compressed(path, **self.arrays())  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def load(cls, path: Path) -> Motion:
@@ -107,8 +122,8 @@ class Motion:
         try:
             # Opened here: of a broken archive numpy leaves the file open.
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                # Files of other tools need not know about the shoulders.
-                values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name != "torso"}
+                # Files of other tools need not know about the shoulders and the offsets.
+                values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name not in OPTIONAL}
         except FileNotFoundError:
             raise
         # What numpy reads as something other than an npz fails as a context manager, by type or by attribute.

@@ -150,9 +150,10 @@ class View:
         )
 
     def motion(self, frames: PerFrame) -> Motion:
-        """The unknowns as a motion whose shoulders are where they were."""
+        """The unknowns as a motion whose shoulders are where they were, of the same subject."""
         moved = to_motion(self.shared, frames, self.problem.camera, head=self.head, time=self.before.time)
-        return replace(moved, torso=self.before.torso + self.before.transl - moved.transl)
+        torso = self.before.torso + self.before.transl - moved.transl
+        return replace(moved, torso=torso, vertex_offsets=self.before.vertex_offsets)
 
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
         """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences."""

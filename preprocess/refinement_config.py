@@ -26,7 +26,7 @@ class RefinementConfig:
     """
 
     side: int = 256
-    sampling: Sampling = field(default_factory=lambda: Sampling(gaussians=8000, torso_gaussians=2000))
+    sampling: Sampling = field(default_factory=lambda: Sampling(gaussians=8000, torso_gaussians=2000, closed=False))
     rounds: int = 2
     first_steps: int = 500
     later_steps: int = 250

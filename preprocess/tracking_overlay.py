@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
+from avatar.heads.subject import subject_head
 from avatar.io.video import VideoWriter
 from avatar.preprocess import _mesh_regions as regions
 
@@ -135,8 +136,7 @@ def mesh_edges(head: Head) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "E 2
 def posed(head: Head, motion: Motion) -> Float[np.ndarray, "T V 3"]:
     """Vertices of a head in every moment of a motion, metres."""
     with torch.no_grad():
-        vertices = head(
-            betas=torch.from_numpy(motion.betas)[None],
+        vertices = subject_head(head, motion)(
             expression=torch.from_numpy(motion.expression),
             pose=torch.from_numpy(motion.pose),
             eyelids=torch.from_numpy(motion.eyelids),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
-TRACKING = ("tracking", "shoulders", "refinement", "overlay")
+TRACKING = ("tracking", "shoulders", "detail", "refinement", "overlay")
 PREPROCESSING = ("ingest", "capture", *TRACKING, "features", "verdict")
 TRAINING = ("training", "speech", "evaluation")
 # The stages that a setting reaches: they run again when it changes.

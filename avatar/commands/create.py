@@ -156,6 +156,7 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     Raises:
         InputError: The take is judged a no-go after ingest or after tracking and not forced.
     """
+    from avatar.preprocess.identity_detail import detail_take
     from avatar.preprocess.photometric import refine_take
     from avatar.preprocess.shoulders import track_shoulders
     from avatar.preprocess.tracking import track
@@ -169,6 +170,9 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     if not job.done("shoulders"):
         with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
             track_shoulders(take, progress=progress)
+    if not job.done("detail"):
+        with job.stage(output, "detail"), progress_bar("shape the head") as progress:
+            detail_take(take, head, progress=progress)
     if not job.done("refinement"):
         with job.stage(output, "refinement"), progress_bar("refine the tracking") as progress:
             refine_take(take, head, progress=progress)
@@ -307,16 +311,17 @@ def clip_figures(take: Take) -> dict[str, Any]:
 def tracking_figures(take: Take) -> dict[str, Any]:
     """The figures of the motion as it is used; frames per second count everything from the clip to the motion.
 
-    ``frames_per_second`` is without photometric refinement, ``refined_frames_per_second`` with it.
+    ``frames_per_second`` is without identity detail and photometric refinement; ``refined_frames_per_second`` has both.
     """
     stages = take.info.stages
     if "tracking" not in stages:
         return {"note": "the motion was not made by this tracker"}
-    refined = stages["refinement"].detail if "refinement" in stages else {}
-    figures = stages["tracking"].detail | refined
+    detailed, refined = (stages[name].detail if name in stages else {} for name in ("detail", "refinement"))
+    figures = stages["tracking"].detail | detailed | refined
     seconds = sum(stages[name].seconds for name in ("ingest", "tracking", "shoulders") if name in stages)
     fit = {"fit_frames_per_second": figures.get("frames_per_second")}
     rates = {"frames_per_second": len(take) / seconds if seconds else 0.0}
     if refined:
-        rates["refined_frames_per_second"] = len(take) / (seconds + stages["refinement"].seconds)
+        seconds += sum(stages[name].seconds for name in ("detail", "refinement") if name in stages)
+        rates["refined_frames_per_second"] = len(take) / seconds
     return figures | fit | rates

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 RESIDUAL_UNITS = torch.tensor([1e-3] * 3 + [0.2] * 3 + [0.5] + [0.3] * 3)
 TORSO_POSITION_UNIT = 4e-3
 
-REGIONS = ("skin", "scalp", "mouth", "eyes", "torso")
+# The last is what of skin and scalp no frame shows.
+REGIONS = ("skin", "scalp", "mouth", "eyes", "torso", "unseen")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,11 @@ class GaussianHead(nn.Module):
         triangles: (N,) index of each Gaussian's triangle; the torso's follow the head's.
         barycentric: (N, 3) its anchor within the triangle.
         regions: (N,) index into ``REGIONS``.
+        vertex_offsets: (V, 3) the subject's shape beyond the identity coefficients, metres; zero when None.
     """
 
     betas: Tensor
+    vertex_offsets: Tensor
     torso_vertices: Tensor
     torso_faces: Tensor
     triangles: Tensor
@@ -87,13 +90,15 @@ class GaussianHead(nn.Module):
         triangles: Int[Tensor, " N"],
         barycentric: Float[Tensor, "N 3"],
         regions: Int[Tensor, " N"],
+        vertex_offsets: Float[Tensor, "V 3"] | None = None,
     ) -> None:
         super().__init__()
         self.head = head.requires_grad_(False)
-        self._subject = head.with_identity(betas)
+        self._subject = head.with_identity(betas, vertex_offsets)
         self.condition = condition
         for name, value in (
             ("betas", betas),
+            ("vertex_offsets", torch.zeros_like(head.v_template) if vertex_offsets is None else vertex_offsets),
             ("torso_vertices", torso_vertices),
             ("torso_faces", torso_faces),
             ("triangles", triangles),

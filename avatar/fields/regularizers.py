@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
 
 # Distance from the surface that costs nothing, metres: hair stands off the scalp, teeth do not off the jaw.
-FREE_DISTANCE = {"skin": 6e-3, "scalp": 2e-2, "mouth": 3e-3, "eyes": 2e-3, "torso": 1e-2}
-FREE_SCALE = {"skin": 4e-3, "scalp": 5e-3, "mouth": 3e-3, "eyes": 3e-3, "torso": 8e-3}
+FREE_DISTANCE = {"skin": 6e-3, "scalp": 2e-2, "mouth": 3e-3, "eyes": 2e-3, "torso": 1e-2, "unseen": 4e-3}
+FREE_SCALE = {"skin": 4e-3, "scalp": 5e-3, "mouth": 3e-3, "eyes": 3e-3, "torso": 8e-3, "unseen": 8e-3}
 FREE_LOG_ASPECT = 2.5
 DISTANCE_WEIGHT, SCALE_WEIGHT, ASPECT_WEIGHT, RESIDUAL_WEIGHT = 3.0, 10.0, 0.05, 2e-3
 # A surface seen at a grazing angle only must not wear thin: it would be a hole from the side.
 OPACITY_WEIGHT = 0.02
+# What no frame shows keeps what it started with, against the little that shimmers through or peeps out behind an edge.
+KEPT = {"color_logits": 0.05, "log_scales": 0.05, "quats": 0.05}
 
 
 def region_limits(regions: Tensor, limits: dict[str, float]) -> Float[Tensor, " N"]:
@@ -29,11 +31,13 @@ def region_limits(regions: Tensor, limits: dict[str, float]) -> Float[Tensor, " 
 
 
 class Regularizer:
-    """Penalty on a head's Gaussians; metres become of order one by the weights."""
+    """Penalty on a head's Gaussians as it finds them; metres become of order one by the weights."""
 
     def __init__(self, head: GaussianHead) -> None:
         self.distance = region_limits(head.regions, FREE_DISTANCE)
         self.scale = region_limits(head.regions, FREE_SCALE)
+        self.unseen = (head.regions == REGIONS.index("unseen"))[:, None].float()
+        self.start = {name: getattr(head, name).detach().clone() for name in KEPT}
 
     def __call__(self, head: GaussianHead, residual: Float[Tensor, "N 10"]) -> Float[Tensor, ""]:
         """The penalty; `residual` is what the head adds at the current moment, in residual units."""
@@ -42,5 +46,9 @@ class Regularizer:
         thin = torch.relu(head.log_scales.amax(1) - head.log_scales.amin(1) - FREE_LOG_ASPECT).mean()
         clear = (1 - head.opacity_logits.sigmoid()).mean()
         moved = residual.square().mean()
+        away = sum(
+            (weight * self.unseen * (getattr(head, name) - self.start[name]).square()).mean()
+            for name, weight in KEPT.items()
+        )
         shape = DISTANCE_WEIGHT * far + SCALE_WEIGHT * large + ASPECT_WEIGHT * thin
-        return shape + OPACITY_WEIGHT * clear + RESIDUAL_WEIGHT * moved
+        return shape + OPACITY_WEIGHT * clear + RESIDUAL_WEIGHT * moved + away

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
     from avatar.motion import Motion
 
-BACK_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.3
+BACK_DENSITY, HIDDEN_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.25, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 LIP_BOX = np.array([0.042, 0.035, 0.05])
@@ -31,8 +31,13 @@ EYE_BOX = np.array([0.022, 0.018])
 LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 IRISES = (468, 473)
 FOREHEAD, EARS = 10, (234, 454)
-INITIAL_OVERLAP = 0.75
+EAR_HEIGHT = 0.03
+NEIGHBOURS, FRONTAL = 12, 0.3
+INITIAL_OVERLAP, UNSEEN_OVERLAP = 0.75, 1.2
 SCALE_RANGE = (3e-4, 4e-3)
+# So deep beneath the surface that no disc of that size peeps out behind the outline of a skull.
+UNSEEN_SCALE_RANGE, UNSEEN_THICKNESS, UNSEEN_DEPTH = (1e-3, 6e-3), 5e-4, 2.5e-3
+INITIAL_OPACITY, UNSEEN_OPACITY = 0.5, 0.95
 TORSO_SCALE_RANGE = (1e-3, 8e-3)
 FLATNESS = 0.35
 
@@ -47,6 +52,7 @@ class Sampling:
         components: Number of linear residual components driven by the motion.
         mouth_density: How many times denser than elsewhere the mouth region is sampled.
         seed: Seed of the sampling.
+        closed: Whether what no frame shows is closed with a guess, for views from the side.
     """
 
     gaussians: int = 15000
@@ -54,6 +60,7 @@ class Sampling:
     components: int = 16
     mouth_density: float = 3.0
     seed: int = 0
+    closed: bool = True
 
 
 def landmark_points(head: Head, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "478 3"]:
@@ -88,9 +95,16 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
     weight[skin & (worn | nape | (center[:, 1] < collar))] = 0
     back = skin & (center[:, 2] < marks[list(EARS), 2].min() - 0.01) & (center[:, 1] > marks[LIPS, 1].min())
     weight[back & (seen.labels.sum(1) == 0)] *= BACK_DENSITY
-    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= UNSEEN_DENSITY
+    weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= HIDDEN_DENSITY
     scalp = back | (skin & (center[:, 1] > marks[FOREHEAD, 1] - 0.005))
     region[scalp] = REGIONS.index("scalp")
+    # An ear is thinner than what is laid beneath an unseen surface.
+    ears = (
+        head.regions["ears"].numpy()[head.faces.numpy()].max(1) > 0 if "ears" in head.regions else np.zeros_like(skin)
+    )
+    unseen = skin & (center[:, 2] < marks[list(EARS), 2].min()) & ~seen.shown & ~ears
+    region[unseen] = REGIONS.index("unseen")
+    weight[unseen] = np.where(weight[unseen] > 0, UNSEEN_DENSITY * seen.areas[unseen], 0)
     # Other head models may lack any of the inner parts.
     for name in [name for name in ("eye_l", "eye_r") if name in parts]:
         front = center[:, 2] > np.median(center[parts[name], 2])
@@ -113,6 +127,8 @@ def densities(head: Head, seen: Survey, mouth_density: float) -> tuple[Float[np.
 def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: Sampling) -> GaussianHead:
     """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`."""
     seen = survey(take, head, motion, indices)
+    if not config.closed:
+        seen = replace(seen, shown=np.ones_like(seen.shown))
     root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()
     sheet = torso_sheet(take, motion, seen, root, indices)
     weight, region = densities(head, seen, config.mouth_density)
@@ -121,19 +137,26 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
     # Of n points drawn with density w/a on a triangle, each covers the area (total w / n) a / w.
     thinness = (seen.areas / np.maximum(weight, 1e-12))[on_head]
     spread = INITIAL_OVERLAP * np.sqrt(weight.sum() / config.gaussians * thinness)
-    spread = spread.clip(*SCALE_RANGE)
-    color = _filled(seen.colors, seen.centroids, region)[on_head]
+    # What no frame shows is never closed by training, so it starts without gaps, and thin beneath the outline.
+    unseen = region[on_head] == REGIONS.index("unseen")
+    spread = np.where(
+        unseen, (UNSEEN_OVERLAP / INITIAL_OVERLAP * spread).clip(*UNSEEN_SCALE_RANGE), spread.clip(*SCALE_RANGE)
+    )
+    thickness = np.where(unseen, UNSEEN_THICKNESS, FLATNESS * spread)
+    color = _filled(seen, region, landmark_points(head, seen.rest))[on_head]
     triangles, regions = on_head, region[on_head]
     if len(sheet.faces):
         corners = sheet.vertices[sheet.faces]
         areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
         on_torso = generator.choice(len(areas), config.torso_gaussians, p=areas / areas.sum())
         cover = np.full(len(on_torso), INITIAL_OVERLAP * np.sqrt(areas.sum() / config.torso_gaussians))
-        spread = np.concatenate([spread, cover.clip(*TORSO_SCALE_RANGE)])
+        cover = cover.clip(*TORSO_SCALE_RANGE)
+        spread, thickness = np.concatenate([spread, cover]), np.concatenate([thickness, FLATNESS * cover])
         color = np.concatenate([color, sheet.colors[on_torso]])
         triangles = np.concatenate([triangles, on_torso + len(head.faces)])
         regions = np.concatenate([regions, np.full(len(on_torso), REGIONS.index("torso"))])
-    features = motion_features(motion[indices], head)
+        unseen = np.concatenate([unseen, np.zeros(len(on_torso), bool)])
+    features, offsets = motion_features(motion[indices], head), motion.vertex_offsets
     result = GaussianHead(
         head,
         torch.as_tensor(motion.betas, dtype=torch.float32),
@@ -143,23 +166,40 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         triangles=torch.as_tensor(triangles),
         barycentric=torch.as_tensor(generator.dirichlet([1.5] * 3, len(triangles)), dtype=torch.float32),
         regions=torch.as_tensor(regions),
+        vertex_offsets=None if offsets is None else torch.as_tensor(offsets, dtype=torch.float32),
     )
     with torch.no_grad():
-        flat = torch.tensor([1.0, FLATNESS, 1.0])
-        result.log_scales.copy_((torch.as_tensor(spread, dtype=torch.float32)[:, None] * flat).log())
+        scales = torch.as_tensor(np.stack([spread, thickness, spread], 1), dtype=torch.float32)
+        result.log_scales.copy_(scales.log())
+        # The second axis of a triangle's frame is its normal.
+        result.offsets[:, 1] = torch.as_tensor(-UNSEEN_DEPTH * unseen, dtype=torch.float32)
+        opacity = np.where(unseen, UNSEEN_OPACITY, INITIAL_OPACITY)
+        result.opacity_logits.copy_(torch.logit(torch.as_tensor(opacity, dtype=torch.float32)))
         result.color_logits.copy_(torch.logit(torch.as_tensor(color, dtype=torch.float32).clamp(0.03, 0.97)))
     return result
 
 
-def _filled(colors: np.ndarray, centroids: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Gives triangles that no frame shows the colour of the nearest shown one, of the same region where it has any."""
-    colors = colors.copy()
-    shown = ~np.isnan(colors[:, 0])
-    for kind in np.unique(region):
-        source = shown & (region == kind)
-        source = source if source.any() else shown
-        target = ~shown & (region == kind)
+def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "F 3"]:
+    """The triangles' colours; one that no frame tells is coloured like the nearest that are told, of its own kind.
+
+    The kind is the region. Of what no frame shows, the skull is like what is seen of it above the ears, since hair
+    seldom ends there, and the nape is like the neck.
+    """
+    colors, height = seen.colors.copy(), seen.centroids[:, 1]
+    unseen = region == REGIONS.index("unseen")
+    # What lies behind an ear was read in the ear's colour.
+    told = ~np.isnan(colors[:, 0]) & ~unseen
+    above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
+    # At the outline, hair is mixed with what is behind it.
+    of_skull = (region == REGIONS.index("scalp")) & (height > above_ears) & (seen.facing > FRONTAL)
+    bare = seen.labels[:, 1] > seen.labels[:, 2]
+    of_neck = (region == REGIONS.index("skin")) & (height < lips) & bare
+    kinds = [(unseen & (height > lips), of_skull), (unseen & (height <= lips), of_neck)]
+    kinds += [(region == kind, region == kind) for kind in np.unique(region[~unseen])]
+    for members, like in kinds:
+        source = told & like if (told & like).any() else told
+        target = ~told & members
         if target.any():
-            nearest = KDTree(centroids[source]).query(centroids[target])[1]
-            colors[target] = colors[source][nearest]
+            nearest = KDTree(seen.centroids[source]).query(seen.centroids[target], k=min(NEIGHBOURS, source.sum()))[1]
+            colors[target] = colors[source][nearest].reshape(target.sum(), -1, 3).mean(1)
     return colors

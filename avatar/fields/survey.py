@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 
 from avatar.cameras import Camera
 from avatar.errors import InputError
+from avatar.heads.subject import subject_head
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 FRAMES = 32
 PARTS = 3
+# A triangle counts as shown from this cosine of the view on.
+GRAZING = 0.02
+# What is nearer to the camera than a triangle by more than this hides it, metres.
+THICKNESS = 0.01
+FINEST = 4  # Fractional bits of the drawing coordinates.
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Survey:
         facing: (F,) z of the unit normal at rest: 1 towards the front, -1 away from it.
         labels: (F, 3) how many times each triangle was seen from the front on background, head and torso.
         colors: (F, 3) mean sRGB in [0, 1] where seen; NaN elsewhere.
+        shown: (F,) whether a frame shows the triangle: it faces the camera and no other hides it.
     """
 
     rest: Float[np.ndarray, "V 3"]
@@ -41,6 +49,7 @@ class Survey:
     facing: Float[np.ndarray, " F"]
     labels: Int[np.ndarray, "F 3"]
     colors: Float[np.ndarray, "F 3"]
+    shown: Bool[np.ndarray, " F"]
 
 
 def require_shown(shown: Bool[np.ndarray, " F"]) -> None:
@@ -70,8 +79,7 @@ def posed_vertices(head: Head, motion: Motion, index: int) -> Float[np.ndarray, 
     """The tracked head at one row of the motion, in the camera's space."""
     row = motion[index : index + 1]
     with torch.no_grad():
-        vertices = head(
-            betas=torch.as_tensor(row.betas, dtype=torch.float32)[None],
+        vertices = subject_head(head, row)(
             expression=torch.as_tensor(row.expression, dtype=torch.float32),
             pose=torch.as_tensor(row.pose, dtype=torch.float32),
             eyelids=torch.as_tensor(row.eyelids, dtype=torch.float32),
@@ -89,25 +97,27 @@ def triangle_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, 
 def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Survey:
     """Looks at up to ``FRAMES`` evenly chosen frames among `indices`."""
     faces = head.faces.cpu().numpy()
-    with torch.no_grad():
-        rest = head(betas=torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0].numpy()
+    rest = subject_head(head, motion).v_template.numpy()
     normals = triangle_normals(rest, faces)
     doubled = np.linalg.norm(normals, axis=1)
     labels = np.zeros((len(faces), PARTS), np.int64)
-    colors = np.zeros((len(faces), 3))
+    colors, shown = np.zeros((len(faces), 3)), np.zeros(len(faces), bool)
     camera = take_camera(take)
     chosen = indices[np.unique(np.linspace(0, len(indices) - 1, FRAMES).astype(int))]
     for index in chosen:
         vertices = posed_vertices(head, motion, int(index))
         centroids = vertices[faces].mean(1)
-        pixels, _ = project(centroids, camera)
+        pixels, depths = project(centroids, camera)
         columns, rows = np.floor(pixels).astype(int).T
         inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-        towards = (triangle_normals(vertices, faces) * centroids).sum(1) < 0
-        seen = np.flatnonzero(inside & towards)
-        part = take.parts(int(index))[rows[seen], columns[seen]]
-        np.add.at(labels, (seen, part), 1)
-        person = seen[part > 0]
+        outward = triangle_normals(vertices, faces)
+        facing = -(outward * centroids).sum(1) / np.maximum(_length(outward) * _length(centroids), 1e-12)
+        seen = np.flatnonzero(inside & (facing > 0))
+        np.add.at(labels, (seen, take.parts(int(index))[rows[seen], columns[seen]]), 1)
+        place = rows[seen], columns[seen]
+        nearest = _depth_map(vertices, faces[facing > 0], camera)
+        shown[seen[(facing[seen] > GRAZING) & (depths[seen] < nearest[place] + THICKNESS)]] = True
+        person = seen[take.parts(int(index))[place] > 0]
         colors[person] += take.image(int(index))[rows[person], columns[person]] / 255.0
     count = labels[:, 1:].sum(1)
     colors = np.where(count[:, None] > 0, colors / np.maximum(count, 1)[:, None], np.nan)
@@ -118,4 +128,22 @@ def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Surve
         facing=normals[:, 2] / np.maximum(doubled, 1e-12),
         labels=labels,
         colors=colors,
+        shown=shown,
     )
+
+
+def _length(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
+    return np.linalg.norm(vectors, axis=1)
+
+
+def _depth_map(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera
+) -> Float[np.ndarray, "H W"]:
+    """Depth of the nearest triangle in each pixel, metres; infinite where there is none."""
+    pixels, depths = project(vertices, camera)
+    result = np.full((camera.height, camera.width), np.inf, np.float32)
+    corners = np.round((pixels[faces] - 0.5) * 2**FINEST).astype(np.int32)
+    middle = depths[faces].mean(1)
+    for triangle in np.argsort(-middle):
+        cv2.fillConvexPoly(result, corners[triangle], float(middle[triangle]), cv2.LINE_8, FINEST)
+    return result

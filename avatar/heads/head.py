@@ -193,14 +193,26 @@ class Head(nn.Module):
         """The head restricted to the vertices that carry the 478 landmarks: all that a landmark fit needs."""
         return self.subset(self.faces[self.landmarks.faces].unique())
 
-    def with_identity(self, betas: Float[Tensor, " s"]) -> Head:
+    def with_identity(self, betas: Float[Tensor, " s"], offsets: Float[Tensor, "V 3"] | None = None) -> Head:
         """This head with one identity baked into its template and joints, and no identity directions left.
 
         Args:
             betas: (s,) identity in standard deviations.
+            offsets: (V, 3) what the identity directions do not reach, in the neutral pose, metres. The joints stay.
+
+        Raises:
+            InputError: The offsets are not one for each vertex.
         """
         part = self._copy()
         part.v_template = self.v_template + blend(self.shapedirs, betas[None])[0]
+        if offsets is not None:
+            if offsets.shape != self.v_template.shape:
+                raise InputError(
+                    "The vertex offsets do not fit the head model",
+                    expected=f"shape {tuple(self.v_template.shape)}",
+                    found=f"shape {tuple(offsets.shape)}",
+                )
+            part.v_template = part.v_template + offsets
         part.J_template = self.joints(betas[None])[0]
         part.shapedirs, part.J_shapedirs = self.shapedirs[..., :0], self.J_shapedirs[..., :0]
         return part

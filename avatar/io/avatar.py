@@ -100,6 +100,8 @@ class StoredAvatar:
 def gaussian_tensors(head: GaussianHead) -> dict[str, Tensor]:
     """The tensors of a Gaussian head as stored: half precision, which costs less than the eye or a metric sees."""
     compact = {name: getattr(head, name).detach().half() for name in TRAINED}
+    if head.vertex_offsets.any():
+        compact["vertex_offsets"] = head.vertex_offsets.half()
     return compact | {
         "barycentric": head.barycentric.half(),
         "triangles": head.triangles.int(),
@@ -229,6 +231,9 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "torso_vertices": (None, 3),
         "torso_faces": (None, 3),
     }
+    # Absent where the subject has no offsets.
+    if "vertex_offsets" in tensors:
+        shapes["vertex_offsets"] = (len(head.v_template), 3)
     for name, shape in shapes.items():
         found = tuple(tensors[name].shape) if name in tensors else None
         if (
@@ -265,6 +270,7 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         triangles=tensors["triangles"].long(),
         barycentric=barycentric / total,
         regions=tensors["regions"].long(),
+        vertex_offsets=tensors["vertex_offsets"].float() if "vertex_offsets" in tensors else None,
     )
     with torch.no_grad():
         for name in TRAINED:

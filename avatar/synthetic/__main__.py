@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,8 +99,7 @@ def write_demo(
             if index % 25 == 0:
                 logger.info("%d of %d frames", index, len(motion))
     camera = clip_camera(settings)
-    truth = {field.name: np.asarray(getattr(motion, field.name)) for field in fields(motion)}
-    truth |= {"focal": np.array(camera.K[0, 0]), "size": np.array([camera.width, camera.height])}
+    truth = motion.arrays() | {"focal": np.array(camera.K[0, 0]), "size": np.array([camera.width, camera.height])}
     np.savez_compressed(out / "demo_truth.npz", **truth)  # pyright: ignore[reportArgumentType]
     (out / "demo.LICENSE.txt").write_text(LICENCE)
 

@@ -108,6 +108,19 @@ def test_one_identity_serves_all_poses(head, coefficients):
     torch.testing.assert_close(baked(**without), shared, atol=2e-6, rtol=0)
 
 
+def test_baked_offsets_move_vertices_at_rest_and_no_joint(head, coefficients):
+    offsets = torch.zeros_like(head.v_template)
+    offsets[5] = torch.tensor([0.01, -0.02, 0.03])
+    betas = coefficients["betas"][0]
+    plain, shifted = head.with_identity(betas), head.with_identity(betas, offsets)
+    torch.testing.assert_close(shifted.v_template - plain.v_template, offsets, atol=1e-7, rtol=0)
+    torch.testing.assert_close(shifted.joints(), plain.joints())
+    # A subset has its own vertices' offsets.
+    torch.testing.assert_close(shifted.subset([5, 3])(), shifted()[:, [5, 3]])
+    with pytest.raises(InputError, match="vertex offsets"):
+        head.with_identity(betas, offsets[:-1])
+
+
 def test_one_pose_serves_all_identities(head, coefficients):
     shared = head(**coefficients | {"pose": coefficients["pose"][:1]})
     repeated = head(**coefficients | {"pose": coefficients["pose"][:1].repeat(3, 1, 1)})

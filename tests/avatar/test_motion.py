@@ -1,5 +1,6 @@
 """Motion: checks, resampling, and its file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,28 @@ def test_a_file_gives_the_same_motion_back(tmp_path: Path) -> None:
     assert (back.head_id, back.head_hash) == ("open-1", "ab")
     for name in ("time", "betas", *PER_FRAME):
         assert np.array_equal(getattr(back, name), getattr(motion, name))
+
+
+def test_the_subjects_offsets_are_kept_through_file_slice_and_resampling(tmp_path: Path) -> None:
+    offsets = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
+    motion = replace(make_motion(), vertex_offsets=offsets)
+    motion.save(tmp_path / "motion.npz")
+    for same in (Motion.load(tmp_path / "motion.npz"), motion[2:5], motion.resample(np.array([0.1, 0.2]))):
+        assert same.vertex_offsets is not None and np.array_equal(same.vertex_offsets, offsets)
+
+
+def test_a_file_without_offsets_or_shoulders_is_read_as_before(tmp_path: Path) -> None:
+    motion = make_motion()
+    assert "vertex_offsets" not in motion.arrays()
+    np.savez(tmp_path / "motion.npz", **{k: v for k, v in motion.arrays().items() if k != "torso"})
+    back = Motion.load(tmp_path / "motion.npz")
+    assert back.vertex_offsets is None and not back.torso.any()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((9, 2)), np.full((9, 3), np.inf), np.zeros(9)])
+def test_unusable_offsets_are_named(bad: np.ndarray) -> None:
+    with pytest.raises(InputError, match="vertex_offsets"):
+        replace(make_motion(), vertex_offsets=bad)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from avatar.preprocess.tracking_config import TrackingConfig
 
 SMALL = RefinementConfig(
     side=96,
-    sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4),
+    sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4, closed=False),
     first_steps=150,
     later_steps=80,
     residual_start=60,
@@ -65,6 +65,8 @@ def refined(tiny_take: Take, open_head: Head, tiny_motion: Motion, tmp_path_fact
     """The mistracked motion, and the take after refinement."""
     take = Take.open(shutil.copytree(tiny_take.path, tmp_path_factory.mktemp("refined") / "take"))
     before = mistracked(take, open_head, tiny_motion)
+    before = replace(before, vertex_offsets=np.zeros(open_head.v_template.shape, np.float32))
+    take.write_motion(before, focal=take.info.focal)
     refine_take(take, open_head, config=SMALL)
     return before, take
 
@@ -86,6 +88,7 @@ def test_what_is_recorded(refined):
     assert detail["reprojection_iod_median"] > 0
     assert detail["used_frames"] == take.used.sum()
     assert np.array_equal(take.motion().torso + take.motion().transl, refined[0].torso + refined[0].transl)
+    assert np.array_equal(take.motion().vertex_offsets, refined[0].vertex_offsets)
 
 
 def test_an_untracked_take_is_refused(take_copy: Take, open_head: Head):

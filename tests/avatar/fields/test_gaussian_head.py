@@ -193,3 +193,30 @@ def test_only_the_vertices_that_carry_gaussians_are_posed(gaussians: GaussianHea
     assert len(carriers) == len(corners.unique()) < len(open_head.v_template) / 10
     faces = torch.cat([open_head.faces, gaussians.torso_faces])
     assert torch.allclose(carriers[corners], gaussians.vertices(pose)[faces[gaussians.triangles]], atol=1e-6)
+
+
+def test_a_driver_does_not_bring_its_own_offsets(gaussians: GaussianHead, open_head: Head) -> None:
+    # An identity is the avatar's: what drives it may have been tracked on anybody.
+    driver = replace(still(open_head), vertex_offsets=np.full(open_head.v_template.shape, 0.01, np.float32))
+    poses = [gaussians.poses(motion)[0] for motion in (still(open_head), driver)]
+    assert torch.equal(gaussians.vertices(poses[0]), gaussians.vertices(poses[1]))
+
+
+def test_the_subjects_offsets_carry_the_gaussians(gaussians: GaussianHead, open_head: Head) -> None:
+    shift = torch.zeros_like(open_head.v_template)
+    shift[:, 0] = 0.01
+    moved = GaussianHead(
+        open_head,
+        gaussians.betas,
+        gaussians.torso_vertices,
+        gaussians.torso_faces,
+        gaussians.condition,
+        triangles=gaussians.triangles,
+        barycentric=gaussians.barycentric,
+        regions=gaussians.regions,
+        vertex_offsets=shift,
+    ).requires_grad_(False)
+    pose = gaussians.poses(still(open_head))[0]
+    away = moved.vertices(pose) - gaussians.vertices(pose)
+    wanted = torch.cat([shift, torch.zeros_like(gaussians.torso_vertices)])
+    torch.testing.assert_close(away, wanted, atol=1e-6, rtol=0)

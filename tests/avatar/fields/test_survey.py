@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from avatar.errors import InputError
-from avatar.fields.sampling import densities
+from avatar.fields.gaussian_head import REGIONS
+from avatar.fields.sampling import Sampling, densities, initial_head, triangle_parts
 from avatar.fields.survey import Survey, posed_vertices, project, survey, take_camera
 from avatar.fields.torso import sheet_surface, torso_sheet
 from avatar.heads import Head
@@ -53,6 +54,30 @@ def test_colours_are_those_of_the_frames_and_nan_where_unseen(surveyed: Survey) 
     unseen = surveyed.labels[:, 1:].sum(1) == 0
     assert unseen.any()
     assert np.isnan(surveyed.colors[unseen]).all() and np.isfinite(surveyed.colors[~unseen]).all()
+
+
+def test_what_turns_away_or_lies_behind_something_is_not_shown(surveyed: Survey, open_head: Head) -> None:
+    parts = triangle_parts(open_head)
+    assert surveyed.shown[parts["skin"] & (surveyed.facing > 0.7) & (surveyed.centroids[:, 1] > -0.05)].mean() > 0.7
+    back = parts["skin"] & (surveyed.facing < -0.7) & (surveyed.centroids[:, 2] < 0)
+    assert not surveyed.shown[back].any()
+    # The tongue lies behind the teeth and the lips.
+    assert surveyed.shown[parts["tongue"] & (surveyed.facing > 0.5)].mean() < 0.5
+
+
+def test_the_unseen_back_starts_closed_thin_and_in_the_colour_of_the_hair(
+    tiny_take: Take, open_head: Head, tiny_motion: Motion
+) -> None:
+    config = Sampling(gaussians=4000, torso_gaussians=100)
+    result = initial_head(tiny_take, open_head, tiny_motion, tiny_take.split()["train"], config)
+    unseen = result.regions == REGIONS.index("unseen")
+    place = result(result.poses(tiny_motion[:1])[0]).means - torch.as_tensor(tiny_motion.transl[0])
+    skull = unseen & (place[:, 1] > 0.02)
+    assert skull.sum() > 50
+    assert result.opacity_logits[unseen].sigmoid().min() > 0.9
+    assert result.log_scales[unseen, 1].exp().max() < 1e-3 < result.log_scales[unseen, 0].exp().median()
+    # The tiny person's hair is dark, the skin is not.
+    assert result.color_logits[skull].sigmoid().mean() < 0.36
 
 
 def test_areas_are_those_of_the_mesh(surveyed: Survey, open_head: Head) -> None:

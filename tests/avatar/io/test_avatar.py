@@ -201,6 +201,33 @@ def test_tensors_that_cannot_be_used_are_named(name: str, value: torch.Tensor | 
         load_avatar(folder)
 
 
+def test_the_subjects_offsets_come_back_and_are_checked(
+    tmp_path: Path, write_avatar, tiny_gaussians: GaussianHead
+) -> None:
+    told = torch.randn(tiny_gaussians.head.v_template.shape, generator=torch.Generator().manual_seed(0)) * 0.01
+    shaped = GaussianHead(
+        tiny_gaussians.head,
+        tiny_gaussians.betas,
+        tiny_gaussians.torso_vertices,
+        tiny_gaussians.torso_faces,
+        tiny_gaussians.condition,
+        triangles=tiny_gaussians.triangles,
+        barycentric=tiny_gaussians.barycentric,
+        regions=tiny_gaussians.regions,
+        vertex_offsets=told,
+    )
+    folder = write_avatar(tmp_path / "shaped", shaped)
+    torch.testing.assert_close(load_avatar(folder).gaussians.vertex_offsets, told, rtol=1e-3, atol=1e-6)
+    change_tensors(folder, lambda t: t.update({"gaussians.vertex_offsets": torch.zeros(5, 3)}))
+    with pytest.raises(FormatError, match="vertex_offsets of shape"):
+        load_avatar(folder)
+
+
+def test_an_avatar_without_offsets_stores_none(tiny_avatar: Path) -> None:
+    assert "gaussians.vertex_offsets" not in load_file(tiny_avatar / WEIGHTS)
+    assert not load_avatar(tiny_avatar).gaussians.vertex_offsets.any()
+
+
 def test_too_many_betas_are_refused(folder: Path) -> None:
     change_tensors(folder, lambda t: t.update({"gaussians.betas": torch.zeros(5000)}))
     with pytest.raises(FormatError, match="up to 100 betas"):

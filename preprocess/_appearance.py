@@ -15,7 +15,7 @@ from avatar.cameras import Camera
 from avatar.fields.condition import condition_features
 from avatar.fields.gaussian_head import Pose
 from avatar.fields.regularizers import Regularizer
-from avatar.fields.sampling import initial_head
+from avatar.fields.sampling import EYE_BOX, IRISES, LIP_BOX, LIPS, initial_head, landmark_points
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
@@ -23,7 +23,7 @@ from avatar.render.rigged import rasterize_rigged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead
@@ -112,6 +112,22 @@ class Moment:
         return cls(*(torch.as_tensor(value, dtype=torch.float32) for value in values))
 
 
+def loose_gaussians(gaussians: GaussianHead) -> Bool[Tensor, " N"]:
+    """Those around the mouth and the eyes, whose looks change with the motion in ways that a rig has no names for.
+
+    All others follow their triangles alone: what residuals could explain of a turn of the head would be lost for its
+    correction.
+    """
+    head, rest = gaussians.head, gaussians.head.v_template.numpy()
+    marks = landmark_points(head, rest)
+    centers = rest[head.faces.numpy()].mean(1)
+    loose = (np.abs(centers - marks[LIPS].mean(0)) < LIP_BOX).all(1)
+    for iris in IRISES:
+        loose |= (np.abs(centers[:, :2] - marks[iris, :2]) < EYE_BOX).all(1) & (centers[:, 2] > marks[iris, 2] - 0.03)
+    torso = np.ones(len(gaussians.torso_faces), bool)
+    return torch.from_numpy(np.concatenate([loose, torso]))[gaussians.triangles]
+
+
 class Appearance:
     """Gaussians on the head, fitted to some frames at small size.
 
@@ -136,6 +152,7 @@ class Appearance:
     ) -> None:
         self.frames, self.learnt, self.config = frames, learnt, config
         self.gaussians: GaussianHead = initial_head(take, head, motion, learnt, config.sampling)
+        self._loose = loose_gaussians(self.gaussians).float()[:, None]
         self._regularizer = Regularizer(self.gaussians)
         camera = frames.camera(take)
         self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32)
@@ -164,7 +181,7 @@ class Appearance:
         background = torch.from_numpy(self._generator.random(3, np.float32))
         pose = self._pose(moment)
         learning = self._done >= self.config.residual_start
-        residual = self.gaussians.residual(pose.condition) if learning else torch.zeros(len(self.gaussians), 10)
+        residual = self._residual(pose) if learning else torch.zeros(len(self.gaussians), 10)
         residual = residual.detach().requires_grad_(learning)
         image, alpha = self._picture(pose, residual, background)
         mask = self.frames.mask(index)
@@ -173,7 +190,7 @@ class Appearance:
         loss = l1_dssim(image, target.clamp(0, 1)) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
         (loss + self._regularizer(self.gaussians, residual)).backward()
         if residual.grad is not None:
-            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad, pose.condition)
+            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, pose.condition)
         progress = self._done / self.config.all_steps
         for group in self._optimizer.param_groups:
             group["lr"] = group["first"] * (POSITION_DECAY if group["name"] == "offsets" else DECAY) ** progress
@@ -183,9 +200,12 @@ class Appearance:
     def residual(self, index: int, moment: Moment) -> Float[Tensor, "h w 3"]:
         """Render over the clip's background less the frame, weighted by the root of its region; differentiable."""
         pose = self._pose(moment)
-        image, alpha = self._picture(pose, self.gaussians.residual(pose.condition), None)
+        image, alpha = self._picture(pose, self._residual(pose), None)
         difference = image + (1 - alpha) * self.frames.plate - self.frames.image(index)
         return difference * self.frames.region(index).sqrt()[..., None]
+
+    def _residual(self, pose: Pose) -> Float[Tensor, "N 10"]:
+        return self.gaussians.residual(pose.condition) * self._loose
 
     def _pose(self, moment: Moment) -> Pose:
         features = condition_features(self.gaussians.head, moment.expression, moment.joints, moment.eyelids)

@@ -72,6 +72,7 @@ def refine_take(
         InputError: The take has not been tracked.
     """
     config, tracking = config or RefinementConfig(), tracking or TrackingConfig()
+    tracking = replace(tracking, smoothness=tracking.smoothness.scaled(config.smoothness))
     started = clock.perf_counter()
     observations = Observations.of_take(take)
     shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})

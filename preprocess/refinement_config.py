@@ -22,6 +22,7 @@ class RefinementConfig:
         key_frames: Frames whose pictures give the second derivatives, which all frames share.
         photometric: Weight of the mean squared colour error inside the head's region, against the tracker's terms.
         landmarks: Factor on the landmarks' weight: the pictures know better where they can tell.
+        smoothness: Factor on the weights of the accelerations: the pictures' noise is that of every frame for itself.
         threads: Threads of the rasteriser; None for as many as the machine has cores.
     """
 
@@ -34,7 +35,8 @@ class RefinementConfig:
     sweeps: int = 1
     key_frames: int = 6
     photometric: float = 5e3
-    landmarks: float = 0.3
+    landmarks: float = 0.5
+    smoothness: float = 2.0
     threads: int | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class TrackingSmoothness:
     """Lid closure."""
     actions: float = 0.1
     """ARKit weights or expression coefficients."""
+
+    def scaled(self, factor: float) -> TrackingSmoothness:
+        """All weights times a factor."""
+        return TrackingSmoothness(**{item.name: factor * getattr(self, item.name) for item in fields(self)})
 
 
 @dataclass(frozen=True)

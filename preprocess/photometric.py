@@ -3,9 +3,9 @@
 Landmarks say where lips and lids are to half a pixel, and nothing of cheeks and ears; the pictures say more. Gaussians
 on the tracked head are fitted to the training frames at small size; then the motion of every frame, held out or not,
 is moved to where their render agrees with the frame, by Gauss-Newton over all moments with the tracker's own smoothness
-and priors. The second derivatives of the pictures hardly differ between frames of one clip, so a few key frames give
-them for all, and a frame costs one render and one backward pass a sweep (a quasi-Newton form of direct image alignment:
-Baker and Matthews, "Lucas-Kanade 20 Years On", IJCV 2004).
+and priors. The second derivatives of the pictures hardly differ between frames of one clip or between rounds, so a few
+key frames give them once for all, and a frame costs one render and one backward pass a sweep (a quasi-Newton form of
+direct image alignment: Baker and Matthews, "Lucas-Kanade 20 Years On", IJCV 2004).
 """
 
 from __future__ import annotations
@@ -97,10 +97,12 @@ def refine_take(
             learnt=take.split()["train"],
             config=config,
         )
+        hessian = None
         for round_ in range(config.rounds):
             appearance.fit(motion, config.later_steps if round_ else config.first_steps, progress=step)
             view = View(problem, shared, head, motion, appearance)
-            hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
+            if hessian is None:
+                hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
             for _ in range(config.sweeps):
                 term = view.linearised(frames, used, hessian, weight=config.photometric, progress=step)
                 frames = solve_windows(

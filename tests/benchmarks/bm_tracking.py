@@ -3,7 +3,7 @@
     python tests/benchmarks/bm_tracking.py [--seed 100] [--count 6] [--clips DIR] [--takes DIR] [--json FILE]
 
 Each seed is another person, camera, light and movement (`avatar.synthetic.variety`). The whole pipeline looks at the
-clip: ingest with its own detector, the landmark fit, the shoulders and the photometric refinement. Rendering takes
+clip: ingest with its own detector, landmark fit, shoulders, vertex offsets and photometric refinement. Rendering takes
 minutes a clip; with `--clips` it is done once.
 """
 
@@ -27,6 +27,7 @@ from rich.table import Table
 from avatar.heads import Head, load_head
 from avatar.io.take import Take
 from avatar.preprocess.compare import compare_motion
+from avatar.preprocess.identity_detail import detail_take
 from avatar.preprocess.ingest import ingest
 from avatar.preprocess.photometric import refine_take
 from avatar.preprocess.shoulders import track_shoulders
@@ -94,6 +95,7 @@ def figures_of(clip: WrittenClip, head: Head, folder: Path) -> dict[str, dict[st
     track(take, head)
     found = {"landmarks": errors(take, clip, head) | {"seconds": time.perf_counter() - begun}}
     track_shoulders(take)
+    detail_take(take, head)
     refine_take(take, head)
     found["refined"] = errors(take, clip, head) | {"seconds": time.perf_counter() - begun}
     return found

@@ -13,7 +13,6 @@ import torch
 
 from avatar.cameras import Camera
 from avatar.fields.condition import condition_features
-from avatar.fields.gaussian_head import Pose
 from avatar.fields.regularizers import Regularizer
 from avatar.fields.sampling import EYE_BOX, IRISES, LIP_BOX, LIPS, initial_head, landmark_points
 from avatar.render.losses import l1_dssim
@@ -95,17 +94,17 @@ class SmallFrames:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The moving parts of one frame, each a batch of one, as `avatar.motion.Motion` has them."""
+class Moments:
+    """The moving parts of B frames, as `avatar.motion.Motion` has them."""
 
-    expression: Float[Tensor, "1 E"]
-    joints: Float[Tensor, "1 5 3"]
-    eyelids: Float[Tensor, "1 2"]
-    transl: Float[Tensor, "1 3"]
-    torso: Float[Tensor, "1 3"]
+    expression: Float[Tensor, "B E"]
+    joints: Float[Tensor, "B 5 3"]
+    eyelids: Float[Tensor, "B 2"]
+    transl: Float[Tensor, "B 3"]
+    torso: Float[Tensor, "B 3"]
 
     @classmethod
-    def of(cls, motion: Motion, index: int) -> Moment:
+    def of(cls, motion: Motion, index: int) -> Moments:
         """One row of a motion."""
         row = motion[index : index + 1]
         values = (row.expression, row.pose, row.eyelids, row.transl, row.torso)
@@ -172,52 +171,51 @@ class Appearance:
             if self._done % len(self.learnt) == 0:
                 self._order = self._generator.permutation(self.learnt)
             index = int(self._order[self._done % len(self.learnt)])
-            self._step(index, Moment.of(motion, index))
+            self._step(index, Moments.of(motion, index))
             self._done += 1
             progress()
         self.gaussians.requires_grad_(False)
 
-    def _step(self, index: int, moment: Moment) -> None:
+    def _step(self, index: int, moment: Moments) -> None:
         background = torch.from_numpy(self._generator.random(3, np.float32))
-        pose = self._pose(moment)
+        condition = self._condition(moment)
         learning = self._done >= self.config.residual_start
-        residual = self._residual(pose) if learning else torch.zeros(len(self.gaussians), 10)
+        residual = self._residual(condition)[0] if learning else torch.zeros(len(self.gaussians), 10)
         residual = residual.detach().requires_grad_(learning)
-        image, alpha = self._picture(pose, residual, background)
+        image, alpha = (value[0] for value in self._pictures(moment, residual[None], background))
         mask = self.frames.mask(index)
         # The plate's share of a pixel at the silhouette gives way to the plain background.
         target = self.frames.image(index) + (1 - mask[..., None]) * (background - self.frames.plate)
         loss = l1_dssim(image, target.clamp(0, 1)) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
         (loss + self._regularizer(self.gaussians, residual)).backward()
         if residual.grad is not None:
-            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, pose.condition)
+            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, condition[0])
         progress = self._done / self.config.all_steps
         for group in self._optimizer.param_groups:
             group["lr"] = group["first"] * (POSITION_DECAY if group["name"] == "offsets" else DECAY) ** progress
         self._optimizer.step()
         self._optimizer.zero_grad()
 
-    def residual(self, index: int, moment: Moment) -> Float[Tensor, "h w 3"]:
-        """Render over the clip's background less the frame, weighted by the root of its region; differentiable."""
-        pose = self._pose(moment)
-        image, alpha = self._picture(pose, self._residual(pose), None)
-        difference = image + (1 - alpha) * self.frames.plate - self.frames.image(index)
-        return difference * self.frames.region(index).sqrt()[..., None]
+    def residuals(self, indices: Int[np.ndarray, " B"], moments: Moments) -> Float[Tensor, "B h w 3"]:
+        """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable."""
+        image, alpha = self._pictures(moments, self._residual(self._condition(moments)), None)
+        frames = torch.stack([self.frames.image(int(index)) for index in indices])
+        regions = torch.stack([self.frames.region(int(index)) for index in indices])
+        return (image + (1 - alpha) * self.frames.plate - frames) * regions.sqrt()[..., None]
 
-    def _residual(self, pose: Pose) -> Float[Tensor, "N 10"]:
-        return self.gaussians.residual(pose.condition) * self._loose
+    def _condition(self, moments: Moments) -> Float[Tensor, "B K"]:
+        features = condition_features(self.gaussians.head, moments.expression, moments.joints, moments.eyelids)
+        return self.gaussians.condition(features)
 
-    def _pose(self, moment: Moment) -> Pose:
-        features = condition_features(self.gaussians.head, moment.expression, moment.joints, moment.eyelids)
-        condition = self.gaussians.condition(features)[0]
-        return Pose(moment.expression, moment.joints, moment.eyelids, moment.transl, moment.torso, condition)
+    def _residual(self, condition: Float[Tensor, "B K"]) -> Float[Tensor, "B N 10"]:
+        return torch.stack([self.gaussians.residual(row) for row in condition]) * self._loose
 
-    def _picture(
-        self, pose: Pose, residual: Float[Tensor, "N 10"], background: Float[Tensor, " 3"] | None
-    ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]:
+    def _pictures(
+        self, moments: Moments, residual: Float[Tensor, "B N 10"], background: Float[Tensor, " 3"] | None
+    ) -> tuple[Float[Tensor, "B h w 3"], Float[Tensor, "B h w 1"]]:
         picture = rasterize_rigged(
             self.gaussians.rigged(),
-            self.gaussians.carriers(pose),
+            self.gaussians.batch_carriers(moments),
             self._viewmat,
             self._K,
             width=self.frames.width,

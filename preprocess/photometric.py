@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import tempfile
 import time as clock
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from avatar.preprocess._appearance import Appearance, Moment, SmallFrames
+from avatar.preprocess._appearance import Appearance, Moments, SmallFrames
 from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, pack, unpack
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Photometric, Problem
@@ -33,7 +32,7 @@ from avatar.preprocess.tracking_config import TrackingConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from avatar.heads import Head
@@ -44,6 +43,8 @@ STAGE = "refinement"
 # How far each unknown is moved for a derivative by differences: about what one picture can tell.
 NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2), (LIDS, 3e-2))
 ACTION_NUDGE = 1.5e-2
+# Frames that are drawn at once.
+BATCH = 16
 
 
 def refine_take(
@@ -135,18 +136,17 @@ class View:
     before: Motion
     appearance: Appearance
 
-    def moment(self, state: Float[Tensor, "1 n"], index: int) -> Moment:
-        """The head as the unknowns of one frame have it; differentiable, and linear in the actions."""
+    def moments(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Moments:
+        """The head as the unknowns of some frames have it; differentiable, and linear in the actions."""
         camera, frames = self.problem.camera, unpack(self.problem, self.shared, state)
         left, right = eye_poses(self.shared, frames)
         rotations = camera.rotations(self.shared, frames)
         transl = camera.translation(self.shared, frames, rotations=rotations)
-        row = self.before[index : index + 1]
-        shoulders = torch.from_numpy(row.transl + row.torso)
+        shoulders = torch.from_numpy(self.before.transl[indices] + self.before.torso[indices])
         actions = state[:, FIXED:]
-        return Moment(
+        return Moments(
             expression=actions @ self.head.arkit_to_psi.T if camera.arkit else actions,
-            joints=torch.stack([self.shared.root[None], state[:, NECK], frames.jaw, left, right], 1),
+            joints=torch.stack([self.shared.root.expand(len(state), 3), state[:, NECK], frames.jaw, left, right], 1),
             eyelids=frames.lids,
             transl=transl,
             torso=shoulders - transl,
@@ -167,15 +167,10 @@ class View:
             nudges[columns] = nudge
         with torch.no_grad():
             for index in self.appearance.learnt[keys].tolist():
-                row = torch.from_numpy(state[index : index + 1].astype(np.float32))
-                still = self.appearance.residual(index, self.moment(row, index)).flatten()
-                slopes = torch.stack(
-                    [
-                        (self.appearance.residual(index, self.moment(row + nudge, index)).flatten() - still)
-                        for nudge in nudges.diag()
-                    ]
-                )
-                slopes /= nudges[:, None]
+                row = torch.from_numpy(state[index].astype(np.float32))
+                nudged = torch.cat([row[None], row + nudges.diag()])
+                seen = torch.cat([self._residuals(part, np.full(len(part), index)) for part in nudged.split(BATCH)])
+                slopes = (seen[1:] - seen[0]).flatten(1) / nudges[:, None]
                 total += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
         return total / len(keys)
 
@@ -192,18 +187,20 @@ class View:
         state = pack(self.problem, self.shared, frames)
         gradient, trust = np.zeros_like(state), np.zeros(len(state))
 
-        def look(index: int) -> None:
-            row = torch.from_numpy(state[index : index + 1].astype(np.float32)).requires_grad_()
-            self.appearance.residual(index, self.moment(row, index)).square().sum().backward()
-            assert row.grad is not None
-            gradient[index] = row.grad.double().numpy() / self._size(index)
-            progress()
-
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            list(pool.map(look, used.tolist()))
+        for indices in np.array_split(used, -(-len(used) // BATCH)):
+            rows = torch.from_numpy(state[indices].astype(np.float32)).requires_grad_()
+            self._residuals(rows, indices).square().sum().backward()
+            assert rows.grad is not None
+            sizes = np.array([self._size(int(index)) for index in indices])
+            gradient[indices] = rows.grad.double().numpy() / sizes[:, None]
+            for _ in indices:
+                progress()
         share = weight / len(used)
         trust[used] = share
         return Photometric(state=state, gradient=gradient * share, hessian=hessian, trust=trust)
+
+    def _residuals(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B h w 3"]:
+        return self.appearance.residuals(indices, self.moments(state, indices))
 
     def _size(self, index: int) -> float:
         """Colour values compared in a frame; at least a few, for a frame where no head is to be seen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -49,6 +49,21 @@ class Pose:
     transl: Float[Tensor, "1 3"]
     torso: Float[Tensor, "1 3"]
     condition: Float[Tensor, " K"]
+
+
+class Posable(Protocol):
+    """What moves a mesh at B moments."""
+
+    @property
+    def expression(self) -> Float[Tensor, "B E"]: ...  # noqa: D102
+    @property
+    def joints(self) -> Float[Tensor, "B 5 3"]: ...  # noqa: D102
+    @property
+    def eyelids(self) -> Float[Tensor, "B 2"]: ...  # noqa: D102
+    @property
+    def transl(self) -> Float[Tensor, "B 3"]: ...  # noqa: D102
+    @property
+    def torso(self) -> Float[Tensor, "B 3"]: ...  # noqa: D102
 
 
 class GaussianHead(nn.Module):
@@ -168,17 +183,23 @@ class GaussianHead(nn.Module):
 
     def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
         """The posed head, then the torso sheet, which turns with the root and moves as the shoulders do; metres."""
-        return self._posed(pose, self._subject, self.torso_vertices)
+        return self._posed(pose, self._subject, self.torso_vertices)[0]
 
     def carriers(self, pose: Pose) -> Float[Tensor, "U 3"]:
         """The posed vertices that ``rigged().corners`` refers to: those of a triangle with a Gaussian on it; metres."""
-        return self._posed(pose, self._used_subject, self._used_torso)
+        return self.batch_carriers(pose)[0]
 
-    def _posed(self, pose: Pose, subject: Head, torso: Float[Tensor, "M 3"]) -> Float[Tensor, "V 3"]:
-        head = subject(expression=pose.expression, pose=pose.joints, eyelids=pose.eyelids, transl=pose.transl)[0]
-        root = rotation_matrices(pose.joints[0, 0])
-        shoulders = (torso - self._root) @ root.T + self._root + pose.transl + pose.torso
-        return torch.cat([head, shoulders])
+    def batch_carriers(self, moments: Posable) -> Float[Tensor, "B U 3"]:
+        """`carriers` of several moments at once."""
+        return self._posed(moments, self._used_subject, self._used_torso)
+
+    def _posed(self, moments: Posable, subject: Head, torso: Float[Tensor, "M 3"]) -> Float[Tensor, "B V 3"]:
+        head = subject(
+            expression=moments.expression, pose=moments.joints, eyelids=moments.eyelids, transl=moments.transl
+        )
+        root = rotation_matrices(moments.joints[:, 0])
+        shoulders = (torso - self._root) @ root.mT + self._root + (moments.transl + moments.torso)[:, None]
+        return torch.cat([head, shoulders], 1)
 
     def residual(self, condition: Float[Tensor, " K"]) -> Float[Tensor, "N 10"]:
         """Residuals of all Gaussians for one condition, in units of ``RESIDUAL_UNITS``."""

@@ -1,0 +1,78 @@
+"""The formats an avatar can be exported in."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from avatar.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from avatar.io.avatar import StoredAvatar
+    from avatar.motion import Motion
+
+
+class Writer(Protocol):
+    """Writes an avatar to a place where nothing is yet."""
+
+    def __call__(
+        self, stored: StoredAvatar, target: Path, *, moment: Motion, motion: Motion | None
+    ) -> dict[str, Any] | None:
+        """Writes the file or the folder `target`, which is moved to where the user wants it once it is whole.
+
+        Args:
+            stored: The avatar.
+            target: A file to write, or a folder to make.
+            moment: The one moment that a still export shows.
+            motion: The whole motion, where one was asked for without a moment.
+
+        Returns:
+            Figures to report.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """One format.
+
+    Attributes:
+        summary: What it holds.
+        suffixes: What its files' names may end in, the usual one first; none for a folder.
+        module: The module of this package that writes it, imported on use.
+        function: Its `Writer`.
+    """
+
+    summary: str
+    suffixes: tuple[str, ...]
+    module: str
+    function: str
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is written as a folder."""
+        return not self.suffixes
+
+    def writer(self) -> Writer:
+        """The function that writes it."""
+        return getattr(importlib.import_module(f"avatar.render.export.{self.module}"), self.function)
+
+
+FORMATS: dict[str, ExportFormat] = {
+    "ply": ExportFormat("splats as the 3DGS PLY", (".ply",), "splats", "write_ply_moment"),
+}
+
+
+def find_format(name: str) -> ExportFormat:
+    """The format of a name; raises InputError for an unknown one."""
+    if name not in FORMATS:
+        raise InputError(
+            "The format is not known",
+            expected=f"one of {', '.join(FORMATS)}",
+            found=repr(name),
+            fix="choose another --format",
+        )
+    return FORMATS[name]

@@ -62,7 +62,12 @@ class ExportFormat:
 
 
 FORMATS: dict[str, ExportFormat] = {
-    "ply": ExportFormat("splats as the 3DGS PLY", (".ply",), "splats", "write_ply_moment"),
+    "ply": ExportFormat("splats as the 3DGS PLY", (".ply",), "splats", "export_ply"),
+    "compressed-ply": ExportFormat("splats as compressed PLY", (".ply",), "splats", "export_compressed_ply"),
+    "splat": ExportFormat("splats as .splat", (".splat",), "splats", "export_splat"),
+    "spz": ExportFormat("splats as SPZ version 3", (".spz",), "splats", "export_spz"),
+    "spz4": ExportFormat("splats as SPZ version 4", (".spz",), "splats", "export_spz4"),
+    "gltf": ExportFormat("splats as glTF with KHR_gaussian_splatting", (".glb",), "splats", "export_gltf"),
 }
 
 

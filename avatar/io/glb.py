@@ -18,6 +18,8 @@ KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 # A target that moves fewer vertices than this share is stored as a list of what moves.
 SPARSE_SHARE = 0.5
+# What moves less, in metres, is noise of half-precision directions.
+STILL = 2e-6
 
 
 class GlbBuilder:
@@ -52,8 +54,9 @@ class GlbBuilder:
 
     def moved(self, displacements: Float[np.ndarray, "n 3"]) -> int:
         """Adds the displacements of a morph target, those that are zero left out where that is smaller."""
-        displacements = np.ascontiguousarray(displacements, "<f4")
-        indices = np.flatnonzero(np.abs(displacements).max(axis=1) > 0)
+        far = np.abs(displacements).max(axis=1) > STILL
+        displacements = np.where(far[:, None], displacements, 0).astype("<f4")
+        indices = np.flatnonzero(far)
         if len(indices) > SPARSE_SHARE * len(displacements):
             return self.accessor(displacements, bounds=True, target=ARRAY_BUFFER)
         entry = self._described(displacements, bounds=True)

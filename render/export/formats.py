@@ -68,6 +68,8 @@ FORMATS: dict[str, ExportFormat] = {
     "spz": ExportFormat("splats as SPZ version 3", (".spz",), "splats", "export_spz"),
     "spz4": ExportFormat("splats as SPZ version 4", (".spz",), "splats", "export_spz4"),
     "gltf": ExportFormat("splats as glTF with KHR_gaussian_splatting", (".glb",), "splats", "export_gltf"),
+    "mesh": ExportFormat("the head's mesh as GLB: skin, 52 morph targets", (".glb",), "mesh", "export_mesh"),
+    "obj": ExportFormat("the head's mesh as OBJ", (".obj",), "mesh", "export_obj"),
 }
 
 

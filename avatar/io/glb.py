@@ -29,8 +29,9 @@ class GlbBuilder:
         json: The document; its buffers, views and accessors are kept by the builder.
     """
 
-    def __init__(self, generator: str) -> None:
-        self.json: dict[str, Any] = {"asset": {"version": "2.0", "generator": generator}}
+    def __init__(self, generator: str, *, copyright: str = "") -> None:
+        asset = {"version": "2.0", "generator": generator} | ({"copyright": copyright} if copyright else {})
+        self.json: dict[str, Any] = {"asset": asset}
         self._accessors: list[dict[str, Any]] = []
         self._views: list[dict[str, Any]] = []
         self._bytes = bytearray()

@@ -62,9 +62,9 @@ class Animation:
     weights: Float[np.ndarray, "T A"]
 
 
-def write_mesh_glb(path: Path, mesh: SkinnedMesh, animation: Animation, *, generator: str) -> None:
+def write_mesh_glb(path: Path, mesh: SkinnedMesh, animation: Animation, *, generator: str, copyright: str = "") -> None:
     """Writes the mesh, shown as at the animation's first moment, and played where the animation has more than one."""
-    glb = GlbBuilder(generator)
+    glb = GlbBuilder(generator, copyright=copyright)
     attributes, targets = _vertices(glb, mesh)
     primitives = [
         {

@@ -44,12 +44,16 @@ class ExportFormat:
         suffixes: What its files' names may end in, the usual one first; none for a folder.
         module: The module of this package that writes it, imported on use.
         function: Its `Writer`.
+        poses: Whether it shows one moment.
+        plays: Whether it can hold a motion.
     """
 
     summary: str
     suffixes: tuple[str, ...]
     module: str
     function: str
+    poses: bool = True
+    plays: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -68,8 +72,13 @@ FORMATS: dict[str, ExportFormat] = {
     "spz": ExportFormat("splats as SPZ version 3", (".spz",), "splats", "export_spz"),
     "spz4": ExportFormat("splats as SPZ version 4", (".spz",), "splats", "export_spz4"),
     "gltf": ExportFormat("splats as glTF with KHR_gaussian_splatting", (".glb",), "splats", "export_gltf"),
-    "mesh": ExportFormat("the head's mesh as GLB: skin, 52 morph targets", (".glb",), "mesh", "export_mesh"),
-    "obj": ExportFormat("the head's mesh as OBJ", (".obj",), "mesh", "export_obj"),
+    "mesh": ExportFormat(
+        "the mesh as GLB with skin and 52 morph targets", (".glb",), "mesh", "export_mesh", plays=True
+    ),
+    "obj": ExportFormat("the mesh as OBJ", (".obj",), "mesh", "export_obj"),
+    "usd": ExportFormat("splats and mesh as OpenUSD", (".usdc", ".usda", ".usd"), "mesh", "export_usd", plays=True),
+    "flame": ExportFormat("the head in FLAME's layout", (".npz",), "rig", "export_flame", poses=False),
+    "rig": ExportFormat("the rigged avatar, to be played elsewhere", (), "rig", "export_rig", poses=False, plays=True),
 }
 
 

@@ -9,11 +9,15 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
+from avatar.heads import load_head
+from avatar.heads.library import NAME
+from avatar.heads.retarget import retarget
 from avatar.motion import Motion
 
 if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.gaussians import Gaussians
+    from avatar.heads import Head
     from avatar.io.avatar import StoredAvatar
 
 # Times are typed with few digits; half a millisecond past the last frame is still the last frame.
@@ -69,6 +73,29 @@ def own_motion(avatar: Path) -> Motion:
     return file_motion(path)
 
 
+def fitted(motion: Motion, head: Head) -> tuple[Motion, str | None]:
+    """A motion as one of a head model, carried over through ARKit where it is of another; and a note where it was.
+
+    Raises:
+        InputError: The motion's own head model is not here, or does not speak ARKit.
+    """
+    if motion.head_hash == head.hash:
+        return motion, None
+    try:
+        source = load_head(motion.head_id) if NAME.fullmatch(motion.head_id) else None
+    except InputError:
+        source = None
+    if source is None or source.hash != motion.head_hash:
+        raise InputError(
+            "The motion belongs to another head model",
+            expected=f"{head.id} ({head.hash[:12]}), or a head model that `avatar heads list` names",
+            found=f"{motion.head_id} ({motion.head_hash[:12]})",
+            fix="use a motion of this avatar's head, or import the motion's with: avatar heads import PATH",
+        )
+    note = f"the motion is of {source.id}: its face was carried over through ARKit's 52 actions"
+    return retarget(motion, source, head), note
+
+
 def single_moment(motion: Motion, time: float) -> Motion:
     """One moment of a motion; raises InputError for a time outside it.
 
@@ -88,7 +115,7 @@ def single_moment(motion: Motion, time: float) -> Motion:
 
 
 def posed(stored: StoredAvatar, moment: Motion) -> Gaussians:
-    """The avatar's Gaussians in world space at the only moment of a motion, with float32 and on the CPU."""
+    """The avatar's Gaussians in world space at the only moment of a motion."""
     gaussians = stored.gaussians
     with torch.no_grad():
         return gaussians(gaussians.poses(moment)[0])

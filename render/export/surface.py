@@ -131,6 +131,6 @@ def vertex_colors(
     if not seen.any():
         return np.full_like(rest, 0.5)
     result = mixed / np.maximum(total, 1e-20)[:, None]
-    _, near = KDTree(rest[seen]).query(rest[~seen], k=min(NEIGHBOURS, int(seen.sum())))
-    result[~seen] = result[seen][near.reshape(len(near), -1)].mean(1)
+    near = np.asarray(KDTree(rest[seen]).query(rest[~seen], k=min(NEIGHBOURS, int(seen.sum())))[1])
+    result[~seen] = result[seen][near.reshape(int((~seen).sum()), -1)].mean(1)
     return result.astype(np.float32)

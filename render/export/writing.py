@@ -41,7 +41,8 @@ def export_avatar(
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as place:
             target = Path(place, output.name)
             figures = kind.writer()(stored, target, moment=moment, motion=motion) or {}
-            # The temporary folder is private; what is handed out should be as readable as what the user makes.
+            if kind.is_folder and output.is_dir():
+                output.rmdir()
             target.replace(output)
             whole = True
     except OSError as error:

@@ -194,15 +194,15 @@ def test_the_picture_stays_the_same(
     assert psnr(picture(back), picture(shown)) > least
 
 
-@pytest.mark.parametrize("name", ["compressed-ply", "splat", "spz", "spz4", "gltf"])
+@pytest.mark.parametrize("name", ["compressed-ply", "splat", "spz", "spz4"])
 def test_the_official_tool_reads_what_we_write(
     name: str, stored: StoredAvatar, moment: Motion, shown: Gaussians, tmp_path: Path
 ) -> None:
     tool = shutil.which("splat-transform")
     if tool is None:
         pytest.skip("npm's @playcanvas/splat-transform is not installed")
-    if name == "gltf":
-        pytest.skip("@playcanvas/splat-transform writes glTF and does not read it")
+    if name == "spz4":
+        pytest.importorskip("zstandard")
     path = export(name, stored, moment, tmp_path)
     subprocess.run([tool, "-q", path, tmp_path / "back.ply"], check=True, capture_output=True, timeout=60)
     assert psnr(picture(read_ply(tmp_path / "back.ply")), picture(shown)) > QUANTISED

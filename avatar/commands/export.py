@@ -32,11 +32,9 @@ def run(options: Export) -> None:
     animated = motion if options.time is None and kind.plays else None
     if options.time is not None and not kind.poses:
         notes.append(f"{options.format} holds the rest pose: --time has no effect")
-    elif options.motion is not None and animated is None and options.time is None:
-        held = (
-            "one moment, here the motion's first; choose with --time" if kind.poses else "the rest pose and no motion"
-        )
-        notes.append(f"{options.format} holds {held}")
+    elif motion is not None and options.time is None and not kind.plays:
+        still = "one moment, here the motion's first; choose with --time"
+        notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}")
     written = export_avatar(stored, output, kind, moment=moment, motion=animated)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}.")
     for note in notes:

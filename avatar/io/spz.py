@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from avatar.gaussians import Gaussians
 
 MAGIC = 0x5053474E
-# Steps of 61 micrometres, within 512 m. With the 12 bits of Niantic's own encoder, steps of a quarter of a millimetre
-# cost a head 7 dB; further bits gain 2 dB at most and compress badly.
-FRACTIONAL_BITS = 14
+# Steps of 15 micrometres, within 128 m. The 12 bits of Niantic's encoder, a quarter of a millimetre, cost a head 6 to
+# 12 dB; further bits gain nothing and do not compress.
+FRACTIONAL_BITS = 16
 COLOR_SCALE = 0.15
 SCALE_STEP, SCALE_START = 16.0, 10.0
 

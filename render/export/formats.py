@@ -72,9 +72,7 @@ FORMATS: dict[str, ExportFormat] = {
     "spz": ExportFormat("splats as SPZ version 3", (".spz",), "splats", "export_spz"),
     "spz4": ExportFormat("splats as SPZ version 4", (".spz",), "splats", "export_spz4"),
     "gltf": ExportFormat("splats as glTF with KHR_gaussian_splatting", (".glb",), "splats", "export_gltf"),
-    "mesh": ExportFormat(
-        "the mesh as GLB with skin and 52 morph targets", (".glb",), "mesh", "export_mesh", plays=True
-    ),
+    "mesh": ExportFormat("the mesh as GLB, skin and morph targets", (".glb",), "mesh", "export_mesh", plays=True),
     "obj": ExportFormat("the mesh as OBJ", (".obj",), "mesh", "export_obj"),
     "usd": ExportFormat("splats and mesh as OpenUSD", (".usdc", ".usda", ".usd"), "mesh", "export_usd", plays=True),
     "flame": ExportFormat("the head in FLAME's layout", (".npz",), "rig", "export_flame", poses=False),

@@ -244,7 +244,7 @@ def extremes() -> Gaussians:
     [
         (write_ply, read_ply, 1e-6),
         (write_splat, read_splat, 1e-6),
-        (write_spz, read_spz, 4e-5),
+        (write_spz, read_spz, 2e-5),
         (write_compressed_ply, read_compressed_ply, 0.03),
     ],
 )
@@ -278,7 +278,7 @@ def test_spz_refuses_what_is_too_far(extremes: Gaussians, tmp_path: Path) -> Non
     far = replace(extremes, means=extremes.means + 600.0)
     with pytest.raises(InputError, match="too far from the origin for SPZ") as refused:
         write_spz(tmp_path / "far.spz", far)
-    assert "within 512 m" in str(refused.value) and not list(tmp_path.iterdir())
+    assert "within 128 m" in str(refused.value) and not list(tmp_path.iterdir())
 
 
 def test_a_glb_is_made_of_whole_chunks(stored: StoredAvatar, moment: Motion, tmp_path: Path) -> None:

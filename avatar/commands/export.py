@@ -36,11 +36,12 @@ def run(options: Export) -> None:
         still = "one moment, here the motion's first; choose with --time"
         notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}")
     written = export_avatar(stored, output, kind, moment=moment, motion=animated)
-    say(f"[bold]{output}[/bold] is ready: {kind.summary}.")
+    say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:
         say(f"Note: {note}.")
     pose = "neutral" if motion is None else f"{float(moment.time[0]):.3f} s"
-    show({"format": options.format, **written, "pose": pose, "notes": notes}, as_json=options.json)
+    result = {"format": options.format, **written, "pose": pose}
+    show(result | ({"notes": notes} if options.json else {}), as_json=options.json)
 
 
 def asked_motion(options: Export, stored: StoredAvatar) -> tuple[Motion | None, list[str]]:

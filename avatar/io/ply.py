@@ -16,6 +16,9 @@ from avatar.io._splats import harmonics, little_endian, log_scales, opacity_logi
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jaxtyping import Float
+    from torch import Tensor
+
     from avatar.gaussians import Gaussians
 
 FIELDS = (
@@ -30,8 +33,13 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     turned = turned_about_x(gaussians)
     columns = [turned.means, torch.zeros_like(turned.means), harmonics(turned), opacity_logits(turned)[:, None]]
     table = torch.cat([*columns, log_scales(turned), unit_quats(turned)], dim=1)
-    header = ply_header({"vertex": (len(table), [f"float {name}" for name in FIELDS])})
-    path.write_bytes(header + little_endian(table.numpy(), "<f4"))
+    path.write_bytes(ply_table(table))
+
+
+def ply_table(table: Float[Tensor, "N 17"], *, comment: str = AXES) -> bytes:
+    """A file of rows of `FIELDS`."""
+    header = ply_header({"vertex": (len(table), [f"float {name}" for name in FIELDS])}, comment=comment)
+    return header + little_endian(table.numpy(), "<f4")
 
 
 def ply_header(elements: dict[str, tuple[int, list[str]]], *, comment: str = AXES) -> bytes:

@@ -76,6 +76,7 @@ FORMATS: dict[str, ExportFormat] = {
     "obj": ExportFormat("the mesh as OBJ", (".obj",), "mesh", "export_obj"),
     "usd": ExportFormat("splats and mesh as OpenUSD", (".usdc", ".usda", ".usd"), "mesh", "export_usd", plays=True),
     "flame": ExportFormat("the head in FLAME's layout", (".npz",), "rig", "export_flame", poses=False),
+    "lam": ExportFormat("splats and actions for LAM's web renderer", (".zip",), "lam", "export_lam", poses=False),
     "rig": ExportFormat("the rigged avatar, to be played elsewhere", (), "rig", "export_rig", poses=False, plays=True),
 }
 

@@ -1,6 +1,7 @@
 """The rigged package and the FLAME-layout head, each played by code that knows no more than what is written of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from rig_player import RigPlayer, rotation
 from safetensors.numpy import load_file
 from splat_parity import picture, psnr
 
+from avatar.assets import asset
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.gaussians import Gaussians
+from avatar.heads import Head, read_head
 from avatar.heads.adapters.flame import looks_like_flame, read_flame
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.io.avatar import StoredAvatar
@@ -60,6 +63,41 @@ def test_the_rest_pose_with_the_torso_is_the_neutral_avatar(
     still = player.face({})
     shown = player.splats(*still, np.zeros(3), np.array([0.0, 0.0, 0.0]))
     assert (shown.means - posed(stored, neutral_motion(tiny_gaussians)).means).abs().max() < 2e-5
+
+
+def test_a_head_with_more_expressions_than_actions(stored: StoredAvatar, tiny_motion: Motion, tmp_path: Path) -> None:
+    layout, generator = read_head(asset("open_head.npz")), np.random.default_rng(5)
+    more = layout.exprdirs[..., :9] @ generator.normal(size=(9, 9)) * 0.3
+    layout = replace(
+        layout,
+        exprdirs=np.concatenate([layout.exprdirs, more], axis=2).astype(np.float32),
+        arkit_to_psi=np.concatenate([layout.arkit_to_psi, np.zeros((9, layout.arkit_to_psi.shape[1]))]).astype("f4"),
+    )
+    head, ours = Head(layout), stored.gaussians
+    gaussians = GaussianHead(
+        head,
+        ours.betas,
+        torch.randn(4, 3) * 0.05 - torch.tensor([0, 0.2, 0]),
+        torch.tensor([[0, 1, 2], [1, 2, 3]]) + len(head.v_template),
+        ours.condition,
+        triangles=torch.cat([ours.triangles[2:], len(head.faces) + torch.arange(2)]),
+        barycentric=ours.barycentric,
+        regions=ours.regions,
+    ).requires_grad_(False)
+    gaussians.residuals.normal_(generator=torch.Generator().manual_seed(1))
+    extra = generator.normal(size=(len(tiny_motion), 9)).astype(np.float32)
+    motion = replace(
+        tiny_motion,
+        expression=np.concatenate([tiny_motion.expression, extra], axis=1),
+        torso=generator.normal(size=(len(tiny_motion), 3)).astype(np.float32) * 0.01,
+        head_hash=head.hash,
+    )
+    export_avatar(replace(stored, gaussians=gaussians), tmp_path / "rig", FORMATS["rig"], moment=motion, motion=motion)
+    player, track = RigPlayer(tmp_path / "rig"), load_file(tmp_path / "rig" / "track.safetensors")
+    theirs = player.splats(*(track[name][7] for name in ("expression", "pose", "eyelids", "transl", "torso")))
+    world = gaussians(gaussians.poses(motion)[7])
+    assert (theirs.means - world.means).abs().max() < 5e-5
+    assert (theirs.colors - world.colors).abs().max() < 2e-3 and (theirs.scales / world.scales - 1).abs().max() < 5e-3
 
 
 def test_the_manifest_says_whose_data_it_is(package: Path, stored: StoredAvatar) -> None:

@@ -155,8 +155,8 @@ class Render:
 class Export:
     """Write an avatar in a format that other programs read (docs/exports.md).
 
-    Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam (zip).
-    The head's mesh: mesh (GLB), obj, flame (npz), usd.
+    Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam
+    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd.
 
     Attributes:
         avatar: The avatar's folder or .avatar file.

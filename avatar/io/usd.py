@@ -93,9 +93,6 @@ def _splats(stage: Any, gaussians: Gaussians) -> None:
             types.Float3Array,
             Vt.Vec3fArray.FromNumpy(_rows(harmonics(gaussians).numpy())),
         ),
-        ("radiance:sphericalHarmonicsDegree", types.Int, 0),
-        ("projectionModeHint", types.Token, "perspective"),
-        ("sortingModeHint", types.Token, "cameraDistance"),
         (
             "extent",
             types.Float3Array,
@@ -103,6 +100,12 @@ def _splats(stage: Any, gaussians: Gaussians) -> None:
         ),
     ):
         prim.CreateAttribute(name, kind, False).Set(value)
+    for name, kind, value in (
+        ("radiance:sphericalHarmonicsDegree", types.Int, 0),
+        ("projectionModeHint", types.Token, "perspective"),
+        ("sortingModeHint", types.Token, "zDepth"),
+    ):
+        prim.CreateAttribute(name, kind, False, Sdf.VariabilityUniform).Set(value)
 
 
 def _mesh(stage: Any, mesh: SkinnedMesh, animation: Animation) -> None:

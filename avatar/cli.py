@@ -152,6 +152,31 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write an avatar in a format that other programs read (docs/exports.md).
+
+    Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam
+    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        format: One of the names above.
+        output: The file, or the folder for `rig`; the avatar's name with the format's suffix where it is left out.
+        motion: A motion file (npz) whose moment to take, or that an animation plays; the neutral pose where both this
+            and --time are left out.
+        time: The moment, seconds in the motion's own time; in the avatar's own recording where no --motion is given.
+        json: Print what was written as JSON.
+    """
+
+    avatar: Positional[Path]
+    format: str = "ply"
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    motion: Path | None = None
+    time: float | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class Eval:
     """State an avatar's held-out figures again, from the files alone.
 
@@ -235,6 +260,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
+    "export": (Export, "export", "run"),
     "eval": (Eval, "evaluate", "run"),
     "heads": (Heads, "heads", "run"),
     "models": (Models, "models", "run"),

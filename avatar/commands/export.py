@@ -1,0 +1,55 @@
+"""``avatar export``: an avatar in a format that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avatar.commands._console import say, show
+from avatar.io.avatar import load_avatar
+from avatar.render.export.formats import find_format
+from avatar.render.export.moments import file_motion, fitted, neutral_motion, own_motion, single_moment
+from avatar.render.export.writing import check_output, export_avatar
+
+if TYPE_CHECKING:
+    from avatar.cli import Export
+    from avatar.io.avatar import StoredAvatar
+    from avatar.motion import Motion
+
+
+def run(options: Export) -> None:
+    """Writes what the options ask for and says what was written."""
+    kind = find_format(options.format)
+    name = options.avatar.absolute().stem
+    output = options.output or Path(f"{name}-{options.format}" if kind.is_folder else name + kind.suffixes[0])
+    check_output(output, kind)
+    stored = load_avatar(options.avatar)
+    motion, notes = asked_motion(options, stored)
+    if motion is None:
+        moment = neutral_motion(stored.gaussians)
+    else:
+        moment = single_moment(motion, float(motion.time[0]) if options.time is None else options.time)
+    animated = motion if options.time is None and kind.plays else None
+    if options.time is not None and not kind.poses:
+        notes.append(f"{options.format} holds the rest pose: --time has no effect")
+    elif motion is not None and options.time is None and not kind.plays:
+        still = "one moment, here the motion's first; choose with --time"
+        notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}")
+    written = export_avatar(stored, output, kind, moment=moment, motion=animated)
+    say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
+    for note in notes:
+        say(f"Note: {note}.")
+    pose = "neutral" if motion is None else f"{float(moment.time[0]):.3f} s"
+    result = {"format": options.format, **written, "pose": pose}
+    show(result | ({"notes": notes} if options.json else {}), as_json=options.json)
+
+
+def asked_motion(options: Export, stored: StoredAvatar) -> tuple[Motion | None, list[str]]:
+    """The motion that the options ask for, as one of the avatar's head; and what has to be said about it."""
+    if options.motion is not None:
+        motion, note = fitted(file_motion(options.motion), stored.gaussians.head)
+    elif options.time is not None:
+        motion, note = fitted(own_motion(options.avatar), stored.gaussians.head)
+    else:
+        return None, []
+    return motion, [note] if note else []

@@ -1,0 +1,181 @@
+"""The report pages of the commands: what is drawn for them, and opening one in the browser."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import webbrowser
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from avatar.commands._console import progress_bar, say
+from avatar.io._files import write_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from avatar.io.avatar import StoredAvatar
+    from avatar.io.take import Take
+    from avatar.train.evaluation import FrameFigures
+
+PAGE, EVALUATION_PAGE, CONTACT = "report.html", "evaluation.html", "contact.png"
+VIEWS = (-30.0, -18.0, 0.0, 18.0, 30.0)
+# What lies beside the page and is worth a look.
+BESIDE = (
+    ("the report on the recording", "take/report.html"),
+    ("the recording with the tracked head", "take/tracking.mp4"),
+    ("all pictures on one sheet", CONTACT),
+    ("every figure as JSON", "report.json"),
+)
+
+
+def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str, Any]) -> None:
+    """Writes the page about a new avatar and its contact sheet.
+
+    Args:
+        take: The take it was trained on.
+        stored: The avatar as loaded from its files.
+        output: Its folder.
+        report: What ``report.json`` holds.
+    """
+    from avatar.commands.render import head_center
+    from avatar.train import showcase
+    from avatar.train.contact_sheet import contact_sheet
+    from avatar.train.evaluation import FrameFigures
+    from avatar.train.report import Shown, comparison_sheet, orbit_sheet, sampled_frames, write_report
+    from avatar.train.shown_frames import shown_frames
+
+    figures = msgspec.convert(report["held_out_frames"], FrameFigures)
+    motion, calm = take.motion(), showcase.calm_moment(take)
+    held_out = motion[take.split()["test"]]
+    with progress_bar("draw the report") as progress:
+        center = head_center(stored, held_out)
+        films = [(showcase.turning(stored, held_out, center), "It turns: the camera swings around the head")]
+        progress(1, 5)
+        talk = showcase.talking(stored, take)
+        if talk is not None:
+            films.append((talk, "It talks: mouth, blinks and head driven by the sound alone (unmute to hear it)"))
+        else:
+            films.append((showcase.moving(stored, held_out), "It moves as the end of the recording did"))
+        progress(2, 5)
+        beside = showcase.beside(stored, take, showcase.excerpt(take, _worst_moment(figures)))
+        progress(3, 5)
+        frames = shown_frames(take, stored.gaussians, figures)
+        faces = showcase.faces(stored, calm)
+        sheets = {
+            "Held-out frames: truth, render, error times 5 inside the head's mask": comparison_sheet(
+                take, stored.gaussians
+            ),
+            "Views nobody filmed: the last frame from 30 degrees on either side": orbit_sheet(
+                take, stored.gaussians, center
+            ),
+        }
+        progress(4, 5)
+        views = showcase.views(stored, calm, head_center(stored, calm), turns=VIEWS)
+        title = f"{report['source']}: {report['held_out']['video_driven']['psnr']:.1f} dB on held-out frames"
+        write_png(
+            output / CONTACT, contact_sheet(title, views, faces, sampled_frames(take, stored.gaussians, len(VIEWS)))
+        )
+        shown = Shown(
+            films=films,
+            beside=(beside, "Recording and avatar, around the worst frame"),
+            frames=frames,
+            figures=figures,
+            faces=faces,
+            commands=next_commands(output, driven=bool(report["speech"].get("driven"))),
+            links=[(what, to) for what, to in BESIDE if (output / to).is_file()],
+        )
+        write_report(output / PAGE, report, sheets, shown=shown)
+        progress(5, 5)
+
+
+def draw_evaluation(
+    take: Take,
+    stored: StoredAvatar,
+    name: str,
+    held_out: dict[str, dict[str, float]],
+    figures: FrameFigures,
+    path: Path,
+) -> None:
+    """Writes the page about held-out frames.
+
+    Args:
+        take: The take they are from.
+        stored: The avatar.
+        name: Its path as the user gave it.
+        held_out: The figures.
+        figures: Those of every frame.
+        path: The page.
+
+    Raises:
+        InputError: The page cannot be written.
+    """
+    from avatar.train import showcase
+    from avatar.train.report import Shown, write_evaluation
+    from avatar.train.shown_frames import shown_frames
+
+    with progress_bar("draw the report") as progress:
+        beside = showcase.beside(stored, take, showcase.excerpt(take, _worst_moment(figures)))
+        progress(1, 2)
+        shown = Shown(
+            beside=(beside, "Recording and avatar, around the worst frame"),
+            frames=shown_frames(take, stored.gaussians, figures),
+            figures=figures,
+            commands=[
+                (
+                    "Truth, render and mask of every held-out frame as pictures",
+                    f"avatar eval {shlex.quote(name)} --frames frames",
+                )
+            ],
+        )
+        write_evaluation(path, {"source": take.info.source_name, "avatar": name, "held_out": held_out}, shown)
+        progress(2, 2)
+
+
+def next_commands(output: Path, *, driven: bool) -> list[tuple[str, str]]:
+    """What a person would run after making an avatar: what for, and the command."""
+    from avatar.cli import COMMANDS
+
+    me = shlex.quote(str(output))
+    motion = shlex.quote(str(output / "take" / "motion.npz"))
+    driver = "--audio SPEECH.wav" if driven else f"--motion {motion}"
+    rows = [
+        (
+            "Let it say something: any audio or video file with speech" if driven else "Let it move as you did",
+            f"avatar render {me} {driver} -o talk.mp4",
+        ),
+        ("The same with a moving camera", f"avatar render {me} {driver} --camera orbit -o orbit.mp4"),
+    ]
+    if "view" in COMMANDS:
+        rows.append(("Play with it live in the browser", f"avatar view {me}"))
+    return [
+        *rows,
+        ("Take it to another program (avatar export --help lists the formats)", f"avatar export {me} --format ply"),
+        ("State the held-out figures again, with their own page", f"avatar eval {me} --open"),
+    ]
+
+
+def open_page(path: Path) -> None:
+    """Opens a page in the browser; says where it is where none can be opened."""
+    if not (_may_open() and _opened(path)):
+        say(f"No browser can be opened here. The page is {path.resolve()}")
+
+
+def _may_open() -> bool:
+    """Whether a browser would have a screen; without one, Python falls back to those that take the terminal over."""
+    if os.environ.get("BROWSER") or sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _opened(path: Path) -> bool:
+    try:
+        return webbrowser.open(path.resolve().as_uri())
+    except (webbrowser.Error, OSError):
+        return False
+
+
+def _worst_moment(figures: FrameFigures) -> float:
+    return figures.time[figures.psnr.index(min(figures.psnr))]

@@ -1,0 +1,76 @@
+"""One picture that says what an avatar is like: from around, with several faces, and beside its recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import UInt8
+
+    from avatar.train.evaluation import HeldOutFrame
+
+TILE, GAP, STRIP = 216, 6, 26
+GROUND, INK = (24, 26, 30), (226, 228, 232)
+
+
+def contact_sheet(
+    title: str,
+    views: Mapping[str, UInt8[np.ndarray, "H W 3"]],
+    faces: Mapping[str, UInt8[np.ndarray, "H W 3"]],
+    held_out: Sequence[HeldOutFrame],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Rows of named pictures under a title; rows without pictures are left out.
+
+    Args:
+        title: The line above everything.
+        views: Pictures from around the head.
+        faces: Pictures of faces.
+        held_out: Frames for two rows: the recording, and the avatar below it.
+    """
+    rows = [
+        ("from around", views),
+        ("faces", faces),
+        ("recording", {str(frame.index): frame.truth for frame in held_out}),
+        ("avatar", {str(frame.index): frame.render for frame in held_out}),
+    ]
+    rows = [(name, pictures) for name, pictures in rows if pictures]
+    across = max(len(pictures) for _, pictures in rows)
+    width = across * (TILE + GAP) + GAP
+    parts = [_line(title, width, size=0.6)]
+    for name, pictures in rows:
+        row = np.full((TILE, width, 3), GROUND, np.uint8)
+        labels = _line(name, width, size=0.45)
+        for place, (label, picture) in enumerate(pictures.items()):
+            left = GAP + place * (TILE + GAP)
+            row[:, left : left + TILE] = cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
+            _write(row, label, (left + 6, TILE - 8), size=0.42)
+        parts += [labels, row]
+    parts.append(np.full((GAP, width, 3), GROUND, np.uint8))
+    return np.concatenate(parts)
+
+
+def strip(pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> UInt8[np.ndarray, "H W 3"]:
+    """Pictures of one size side by side."""
+    return np.concatenate(list(pictures.values()), axis=1)
+
+
+def _line(text: str, width: int, *, size: float) -> UInt8[np.ndarray, "H W 3"]:
+    line = np.full((STRIP, width, 3), GROUND, np.uint8)
+    cv2.putText(line, _plain(text), (GAP, STRIP - 8), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
+    return line
+
+
+def _write(image: np.ndarray, text: str, place: tuple[int, int], *, size: float) -> None:
+    """Light text with a dark rim, to be read on any ground."""
+    for color, thickness in ((GROUND, 3), (INK, 1)):
+        cv2.putText(image, _plain(text), place, cv2.FONT_HERSHEY_SIMPLEX, size, color, thickness, cv2.LINE_AA)
+
+
+def _plain(text: str) -> str:
+    """OpenCV's drawn letters are ASCII."""
+    return text.encode("ascii", "replace").decode()

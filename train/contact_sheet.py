@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from jaxtyping import UInt8
 
@@ -22,7 +22,7 @@ def contact_sheet(
     title: str,
     views: Mapping[str, UInt8[np.ndarray, "H W 3"]],
     faces: Mapping[str, UInt8[np.ndarray, "H W 3"]],
-    held_out: Sequence[HeldOutFrame],
+    held_out: Mapping[str, HeldOutFrame],
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Rows of named pictures under a title; rows without pictures are left out.
 
@@ -30,13 +30,13 @@ def contact_sheet(
         title: The line above everything.
         views: Pictures from around the head.
         faces: Pictures of faces.
-        held_out: Frames for two rows: the recording, and the avatar below it.
+        held_out: Frames, by name, for two rows: the recording, and the avatar below it.
     """
     rows = [
         ("from around", views),
         ("faces", faces),
-        ("recording", {str(frame.index): frame.truth for frame in held_out}),
-        ("avatar", {str(frame.index): frame.render for frame in held_out}),
+        ("recording", {name: frame.truth for name, frame in held_out.items()}),
+        ("avatar", {name: frame.render for name, frame in held_out.items()}),
     ]
     rows = [(name, pictures) for name, pictures in rows if pictures]
     across = max(len(pictures) for _, pictures in rows)
@@ -52,11 +52,6 @@ def contact_sheet(
         parts += [labels, row]
     parts.append(np.full((GAP, width, 3), GROUND, np.uint8))
     return np.concatenate(parts)
-
-
-def strip(pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Pictures of one size side by side."""
-    return np.concatenate(list(pictures.values()), axis=1)
 
 
 def _line(text: str, width: int, *, size: float) -> UInt8[np.ndarray, "H W 3"]:

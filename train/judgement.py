@@ -45,7 +45,7 @@ def overall(found: list[Judgement], likeness: float) -> tuple[str, str, str]:
     if _large(likeness, PSNR) == WEAK:
         return WEAK, "A weak likeness", "Expect visible flaws everywhere. A better recording helps most."
     if weak:
-        return FAIR, "A usable avatar, with weak points", f"Look at: {', '.join(weak)}."
+        return FAIR, "A usable avatar, with weak points", f"Weak points: {', '.join(weak)}. Each is explained below."
     return GOOD, "A good avatar", "No figure speaks against using it."
 
 
@@ -141,7 +141,7 @@ def _views(report: dict[str, Any]) -> Iterator[Judgement]:
     if "yaw" in limits:
         low, high = limits["yaw"]
         kind = _large(high - low, YAW)
-        text = f"The recording shows the head from {low:+.0f}° to {high:+.0f}° of turn; what lies beyond is guessed."
+        text = f"The recording shows the head turned from {low:+.0f}° to {high:+.0f}°; what lies beyond is guessed."
         yield Judgement(
             kind,
             "Views from the side",

@@ -33,6 +33,7 @@ from avatar.reporting import (
 )
 from avatar.train.evaluation import FrameFigures, held_out_frames
 from avatar.train.judgement import clock, grade, judgements, overall
+from avatar.train.showcase import calm_moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.take import Take
-    from avatar.train.evaluation import HeldOutFrame
     from avatar.train.showcase import Film
     from avatar.train.shown_frames import ShownFrame
 
@@ -61,7 +61,7 @@ STAGES = {
     "verdict": "judge the tracking",
     "training": "train the avatar",
     "speech": "learn to speak",
-    "evaluation": "compare kept-back frames",
+    "evaluation": "compare held-out frames",
 }
 
 
@@ -90,24 +90,19 @@ class Shown:
 
 def comparison_sheet(take: Take, gaussians: GaussianHead) -> UInt8[np.ndarray, "H W 3"]:
     """Rows of held-out truth, render and amplified error (inside the head's mask), one column a frame."""
+    held_out = take.split()["test"]
+    chosen = held_out[np.unique(np.linspace(0, len(held_out) - 1, COLUMNS).astype(int))]
     columns = []
-    for frame in sampled_frames(take, gaussians, COLUMNS):
+    for frame in held_out_frames(take, gaussians, indices=chosen):
         error = np.abs(frame.truth.astype(int) - frame.render).mean(-1, keepdims=True) * ERROR_GAIN
         shown = (error.clip(0, 255) * frame.region[..., None]).astype(np.uint8).repeat(3, -1)
         columns.append(np.concatenate([frame.truth, frame.render, shown]))
     return np.concatenate(columns, axis=1)
 
 
-def sampled_frames(take: Take, gaussians: GaussianHead, count: int) -> list[HeldOutFrame]:
-    """At most `count` held-out frames at even distances."""
-    held_out = take.split()["test"]
-    chosen = held_out[np.unique(np.linspace(0, len(held_out) - 1, count).astype(int))]
-    return list(held_out_frames(take, gaussians, indices=chosen))
-
-
 def orbit_sheet(take: Take, gaussians: GaussianHead, center: Float[np.ndarray, " 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The last frame's pose from five sides, over grey."""
-    pose = gaussians.poses(take.motion()[-1:])[0]
+    """A calm moment from five sides, over grey."""
+    pose = gaussians.poses(calm_moment(take))[0]
     times = np.linspace(-1.5, 1.5, ORBIT_QUARTERS)
     gray = np.full((1, 1, 3), 0.8, np.float32)
     views = orbit(take_camera(take), center, times)
@@ -218,7 +213,7 @@ def _beside(shown: Shown) -> str:
         )
     ]
     if shown.beside:
-        blocks.append(films([_film(*shown.beside, playing=True)]))
+        blocks.append(f"<div class=beside>{_film(*shown.beside, playing=True)}</div>")
     if shown.frames:
         blocks.append(
             pictures(
@@ -269,7 +264,7 @@ def _curves(figures: FrameFigures) -> list[str]:
             label=f"{name}, {unit}" if unit else name,
             title=f"{name} of every held-out frame, {values.min():.4g} to {values.max():.4g} {unit}".strip(),
             floor=max(float(values.min()) - 0.2 * span, 1e-6),
-            marks=marks if name == "PSNR" else (),
+            marks=marks,
         )
         charts.append(f"<div>{chart}</div>")
     words = "Every held-out frame over the recording's time: PSNR and SSIM within the head; more is better in both."

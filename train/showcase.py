@@ -16,7 +16,7 @@ from avatar.cameras import Camera
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.io.video import VideoWriter
 from avatar.motion import PER_FRAME
-from avatar.render.playback import background_image, render_motion, render_over
+from avatar.render.playback import background_image, render_motion
 from avatar.render.trajectories import ORBIT_SECONDS, orbit, resized
 from avatar.speech.drive import motion_from_audio
 from avatar.speech.life import LifeModel
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from avatar.motion import Motion
 
 # Long enough to judge by, short enough that drawing them costs seconds and the page can be mailed.
-SECONDS, TALK_SECONDS = 4.0, 5.0
-SIDE, BESIDE_SIDE, CRF = 384, 320, 27
+SECONDS = 4.0
+SIDE, BESIDE_SIDE, CRF, PRESET = 384, 320, 23, "veryfast"
 FASTEST = 30
 SPEECH_RATE, LEAST_SOUND = 16000, 1.0
+AT_REST = "at rest"
 # Faces that every person makes, as ARKit weights.
 FACES: dict[str, dict[str, float]] = {
-    "at rest": {},
+    AT_REST: {},
     "open mouth": {"jawOpen": 0.7},
     "smile": {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8},
     "pursed lips": {"mouthPucker": 0.9},
@@ -95,7 +96,7 @@ def talking(stored: StoredAvatar, take: Take) -> Film | None:
 def moving(stored: StoredAvatar, motion: Motion) -> Film:
     """The avatar does the first seconds of a motion before its own background."""
     rate = _rate(stored)
-    seconds = min(float(np.ptp(motion.time)), TALK_SECONDS)
+    seconds = min(float(np.ptp(motion.time)), SECONDS)
     count = max(1, round(seconds * rate))
     shown = motion.resample(motion.time[0] + np.arange(count) / float(rate))
     return _before_plate(stored, shown, rate, sound=None)
@@ -157,20 +158,6 @@ def faces(stored: StoredAvatar, motion: Motion) -> dict[str, UInt8[np.ndarray, "
     return dict(zip(FACES, pictures, strict=True))
 
 
-def views(
-    stored: StoredAvatar, motion: Motion, center: Float[np.ndarray, " 3"], *, turns: Iterable[float]
-) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
-    """Pictures of one moment from around the head, over grey, by the turn to the side in degrees."""
-    pose = stored.gaussians.poses(motion)[0]
-    gray = np.full((1, 1, 3), 0.8, np.float32)
-    result = {}
-    for turn in turns:
-        # A quarter of the swing is its largest turn to one side.
-        camera = orbit(_camera(stored, BESIDE_SIDE), center, np.array([ORBIT_SECONDS / 4]), yaw=turn)[0]
-        result[f"{turn:+.0f} deg" if turn else "front"] = render_over(stored.gaussians, pose, camera, background=gray)
-    return result
-
-
 def calm_moment(take: Take) -> Motion:
     """The moment of the training frames in which the head looks ahead with open eyes and a closed mouth."""
     motion = take.motion()[take.split()["train"]]
@@ -181,13 +168,13 @@ def calm_moment(take: Take) -> Motion:
 
 
 def _liveliest(sound: Float[np.ndarray, " N"]) -> Float[np.ndarray, " n"]:
-    """The stretch of `TALK_SECONDS` with the most speech in it."""
+    """The stretch of `SECONDS` with the most speech in it."""
     activity = np.concatenate([[0.0], np.cumsum(speech_activity(loudness(sound)))])
-    window = round(100 * TALK_SECONDS)
+    window = round(100 * SECONDS)
     if len(activity) <= window + 1:
         return sound
     start = int(np.argmax(activity[window:] - activity[:-window])) * SPEECH_RATE // 100
-    return sound[start : start + round(TALK_SECONDS * SPEECH_RATE)]
+    return sound[start : start + round(SECONDS * SPEECH_RATE)]
 
 
 def _before_plate(
@@ -229,7 +216,7 @@ def _film(
         source = iter(pictures)
         first = next(source)
         height, width = first.shape[:2]
-        with VideoWriter(path, fps=rate, width=width, height=height, audio=sound, crf=CRF) as writer:
+        with VideoWriter(path, fps=rate, width=width, height=height, audio=sound, crf=CRF, preset=PRESET) as writer:
             writer.write(first)
             for picture in source:
                 if writer.frames == poster:

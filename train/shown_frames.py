@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
     from avatar.train.evaluation import FrameFigures, HeldOutFrame
 
-COLUMN, GAP = 340, 6
+COLUMN, GAP, BORDER = 340, 6, 128
 # Landmarks around a part (MediaPipe's face mesh), its share of the crop's width, and the crop's height over its width.
 EYES = ((33, 263), 0.72, 0.4)
 MOUTH = ((61, 291), 0.6, 0.5)
@@ -29,14 +29,14 @@ class ShownFrame(NamedTuple):
     """A held-out frame of the report.
 
     Attributes:
-        index: Row of the take.
+        frame: The recording and the avatar.
         names: Why it is shown, in words.
         time: Seconds.
         psnr: Its PSNR within the head, dB.
         picture: (H, W, 3) recording beside avatar: the face, the eyes, the mouth.
     """
 
-    index: int
+    frame: HeldOutFrame
     names: list[str]
     time: float
     psnr: float
@@ -72,7 +72,7 @@ def shown_frames(take: Take, gaussians: GaussianHead, figures: FrameFigures) -> 
     at = {index: place for place, index in enumerate(figures.index)}
     drawn = {
         frame.index: ShownFrame(
-            frame.index,
+            frame,
             chosen[frame.index],
             figures.time[at[frame.index]],
             figures.psnr[at[frame.index]],
@@ -92,10 +92,10 @@ def side_by_side(frame: HeldOutFrame, landmarks: Float[np.ndarray, "478 3"]) -> 
             corners = landmarks[list(points), :2]
             if np.isfinite(corners).all():
                 rows.append(_crop(picture, corners, share, aspect))
-        gap = np.full((GAP, COLUMN, 3), 255, np.uint8)
+        gap = np.full((GAP, COLUMN, 3), BORDER, np.uint8)
         stacked = [part for row in rows for part in (row, gap)][:-1]
         columns.append(np.concatenate(stacked))
-    bar = np.full((len(columns[0]), GAP, 3), 255, np.uint8)
+    bar = np.full((len(columns[0]), GAP, 3), BORDER, np.uint8)
     return np.concatenate([columns[0], bar, columns[1]], axis=1)
 
 

@@ -9,6 +9,7 @@ import webbrowser
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from avatar.commands._console import progress_bar, say
 from avatar.io._files import write_png
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from avatar.train.evaluation import FrameFigures
 
 PAGE, EVALUATION_PAGE, CONTACT = "report.html", "evaluation.html", "contact.png"
-VIEWS = (-30.0, -18.0, 0.0, 18.0, 30.0)
+# The pictures of `orbit_sheet`.
+VIEWS: tuple[str, ...] = ("-30 deg", "-21 deg", "front", "+21 deg", "+30 deg")
 # What lies beside the page and is worth a look.
 BESIDE = (
     ("the report on the recording", "take/report.html"),
@@ -44,15 +46,15 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
     from avatar.train import showcase
     from avatar.train.contact_sheet import contact_sheet
     from avatar.train.evaluation import FrameFigures
-    from avatar.train.report import Shown, comparison_sheet, orbit_sheet, sampled_frames, write_report
+    from avatar.train.report import Shown, comparison_sheet, orbit_sheet, write_report
     from avatar.train.shown_frames import shown_frames
 
     figures = msgspec.convert(report["held_out_frames"], FrameFigures)
     motion, calm = take.motion(), showcase.calm_moment(take)
     held_out = motion[take.split()["test"]]
     with progress_bar("draw the report") as progress:
-        center = head_center(stored, held_out)
-        films = [(showcase.turning(stored, held_out, center), "It turns: the camera swings around the head")]
+        turn = showcase.turning(stored, held_out, head_center(stored, held_out))
+        films = [(turn, "It turns: the camera swings around the head")]
         progress(1, 5)
         talk = showcase.talking(stored, take)
         if talk is not None:
@@ -64,20 +66,19 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
         progress(3, 5)
         frames = shown_frames(take, stored.gaussians, figures)
         faces = showcase.faces(stored, calm)
+        around = orbit_sheet(take, stored.gaussians, head_center(stored, calm))
         sheets = {
             "Held-out frames: truth, render, error times 5 inside the head's mask": comparison_sheet(
                 take, stored.gaussians
             ),
-            "Views nobody filmed: the last frame from 30 degrees on either side": orbit_sheet(
-                take, stored.gaussians, center
-            ),
+            "Views nobody filmed: a calm moment from 30 degrees on either side": around,
         }
         progress(4, 5)
-        views = showcase.views(stored, calm, head_center(stored, calm), turns=VIEWS)
+        views = dict(zip(VIEWS, np.split(around, len(VIEWS), axis=1), strict=True))
         title = f"{report['source']}: {report['held_out']['video_driven']['psnr']:.1f} dB on held-out frames"
-        write_png(
-            output / CONTACT, contact_sheet(title, views, faces, sampled_frames(take, stored.gaussians, len(VIEWS)))
-        )
+        beside_render = {one.names[0]: one.frame for one in frames[: len(VIEWS)]}
+        moved = {name: picture for name, picture in faces.items() if name != showcase.AT_REST}
+        write_png(output / CONTACT, contact_sheet(title, views, moved, beside_render))
         shown = Shown(
             films=films,
             beside=(beside, "Recording and avatar, around the worst frame"),

@@ -48,6 +48,7 @@ class VideoWriter:
         audio: Samples (N,) or (N, C) in [-1, 1] with C 1 or 2, and their rate in Hz; heard from the first picture on.
         crf: H.264 or VP9 quality, lower is better; 18 is visually lossless for H.264.
         alpha: Pictures are RGBA with straight alpha.
+        preset: x264's name of a speed; a slower one makes smaller files.
 
     Raises:
         InputError: The suffix, the size, the rate, the sound or the folder cannot be used.
@@ -67,6 +68,7 @@ class VideoWriter:
         | None = None,
         crf: int = 18,
         alpha: bool = False,
+        preset: str = "medium",
     ) -> None:
         self.path = Path(path)
         suffixes = _TRANSPARENT if alpha else _OPAQUE
@@ -101,12 +103,12 @@ class VideoWriter:
                 found=error.strerror or str(error),
                 fix="choose another output path",
             ) from error
-        self._video = self._add_video(kind, crf)
+        self._video = self._add_video(kind, crf, preset)
         self._audio = self._add_audio(kind) if self._sound is not None else None
 
-    def _add_video(self, kind: str, crf: int) -> av.VideoStream:
+    def _add_video(self, kind: str, crf: int, preset: str) -> av.VideoStream:
         if self._channels == 3:
-            codec, pixels, options = "libx264", "yuv420p", {"crf": str(crf), "preset": "medium"}
+            codec, pixels, options = "libx264", "yuv420p", {"crf": str(crf), "preset": preset}
         elif kind == "webm":
             codec, pixels = "libvpx-vp9", "yuva420p"
             options = {"crf": str(crf), "b": "0", "deadline": "good", "cpu-used": "4", "auto-alt-ref": "0"}

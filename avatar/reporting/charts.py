@@ -107,7 +107,7 @@ def timeline(
         marks: Moments in seconds and a short text above each.
     """
     marks = list(marks)
-    wide, high, left, top = 640.0, 150.0, 58.0, 22.0 if marks else 8.0
+    wide, high, left, top = 640.0, 150.0, 66.0, 22.0 if marks else 8.0
     finite = [values[np.isfinite(values)] for values in (np.asarray(s.values, float) for s in series)]
     largest = max([float(values.max()) for values in finite if len(values)] + [limit or 0.0, 1e-9])
     steps = _ticks(floor, max(largest, floor + 1e-9))
@@ -129,10 +129,10 @@ def timeline(
         parts.append(f'<path d="M{left} {up(step):.1f}h{wide}" stroke="var(--line)"/>')
         parts.append(f'<text x="{left - 6}" y="{up(step) + 4:.1f}" text-anchor="end">{step:g}</text>')
     parts += [
-        f'<text x="{across(moment):.1f}" y="{bottom + 16}" text-anchor="middle">{moment:g}</text>'
+        f'<text x="{across(moment):.1f}" y="{bottom + 19}" text-anchor="middle">{moment:g}</text>'
         for moment in _ticks(float(time[0]), float(time[-1]), inside=True)
     ]
-    parts.append(_centred("seconds", left + wide / 2, bottom + 32))
+    parts.append(_centred("seconds", left + wide / 2, bottom + 37))
     parts.append(_turned(label, 14, top + high / 2))
     if limit is not None:
         parts.append(f'<path d="M{left} {up(limit):.1f}h{wide}" stroke="var(--bad)" stroke-dasharray="6 4"/>')
@@ -154,7 +154,7 @@ def timeline(
             f'<path d="{"".join(path)}" fill="none" stroke="var(--{line.color})" stroke-width="1.6" '
             'stroke-linejoin="round" stroke-linecap="round"/>'
         )
-    chart = _svg(left + wide + 16, bottom + 38, title=title, parts=parts)
+    chart = _svg(left + wide + 16, bottom + 43, title=title, parts=parts)
     return chart if len(series) == 1 else chart + _legend(series)
 
 
@@ -212,8 +212,8 @@ def bars(rows: Sequence[tuple[str, float, str]], *, title: str) -> str:
 
 def _svg(width: float, height: float, *, title: str, parts: Iterable[str]) -> str:
     words = html.escape(title, quote=True)
-    # A telephone shows these at half their size: the style sheet makes their text larger there.
-    kind = ' class="wide"' if width > 500 else ""
+    # A telephone shows these at half or two thirds of their size: the style sheet makes their text larger there.
+    kind = ' class="wide"' if width > 600 else ' class="broad"' if width > 500 else ""
     return (
         f'<svg{kind} viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="{words}">'
         f"<title>{words}</title>{''.join(parts)}</svg>"

@@ -35,7 +35,7 @@ thead th, thead th:first-child, .text thead th { font-weight: 600; }
 img, video { max-width: 100%; border-radius: 4px; } figure { margin: 1rem 0; }
 svg { max-width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--faint); } svg .ink { fill: var(--ink); }
-@media (max-width: 40rem) { svg.wide { font-size: 18px; } }
+@media (max-width: 40rem) { svg.wide { font-size: 18px; } svg.broad { font-size: 15px; } }
 figcaption, .note { color: var(--faint); font-size: .9rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem;
   margin-top: 1.2rem; }
@@ -49,13 +49,14 @@ figcaption, .note { color: var(--faint); font-size: .9rem; }
 .verdict p { margin: .3rem 0 0; }
 .films { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem 1.5rem; }
 .films figure { margin: .5rem 0; } .films img, .films video { width: 100%; display: block; background: var(--panel); }
+.beside figure { max-width: 45rem; } .beside video { width: 100%; display: block; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; margin: 1.2rem 0; }
 .tile { background: var(--panel); border-radius: 4px; padding: .6rem .9rem;
   border-top: .25rem solid var(--mark, var(--line)); }
 .tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; color: var(--ink); }
 .tile span { color: var(--faint); font-size: .9rem; }
-pre { background: var(--panel); border-radius: 4px; padding: .7rem .9rem; margin: .3rem 0 1rem; overflow-x: auto;
-  font: .9rem/1.5 ui-monospace, monospace; user-select: all; }
+pre { background: var(--panel); border-radius: 4px; padding: .7rem .9rem; margin: .3rem 0 1rem;
+  font: .9rem/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
 summary { cursor: pointer; color: var(--accent); }
 """
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"

@@ -159,7 +159,10 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     }
     assert report["avatar"]["gaussians"] == 480
     assert json.loads((output / "report.json").read_text()) == report
-    assert "Held-out frames" in (output / "report.html").read_text()
+    page = (output / "report.html").read_text()
+    assert "Held-out frames" in page and page.count("<video ") == 3 and "avatar render" in page
+    assert len(report["held_out_frames"]["psnr"]) == 3 and "frames" not in report["stages"]["evaluation"]
+    assert cv2.imread(str(output / "contact.png")) is not None
     assert not (output / create.CHECKPOINT).exists() and not list(output.glob("*partial*"))
     stored = load_avatar(output)
     assert stored.info.consent == "I am made of numbers"

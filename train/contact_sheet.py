@@ -68,4 +68,4 @@ def _write(image: np.ndarray, text: str, place: tuple[int, int], *, size: float)
 
 def _plain(text: str) -> str:
     """OpenCV's drawn letters are ASCII."""
-    return text.encode("ascii", "replace").decode()
+    return text.replace("°", " deg").encode("ascii", "replace").decode()

@@ -39,14 +39,22 @@ def judgements(report: dict[str, Any], frames: FrameFigures | None = None) -> li
     return sorted(found, key=lambda one: (WEAK, FAIR, GOOD).index(one.kind))
 
 
-def overall(found: list[Judgement], likeness: float) -> tuple[str, str, str]:
-    """Kind, title and sentence of the whole; `likeness` is the held-out PSNR, dB."""
+def overall(found: list[Judgement], psnr: float) -> tuple[str, str, str]:
+    """Kind, title and sentence of the whole; `psnr` that of the held-out frames, dB."""
     weak = [one.title.lower() for one in found if one.kind != GOOD]
-    if _large(likeness, PSNR) == WEAK:
+    if _large(psnr, PSNR) == WEAK:
         return WEAK, "A weak likeness", "Expect visible flaws everywhere. A better recording helps most."
     if weak:
         return FAIR, "A usable avatar, with weak points", f"Weak points: {', '.join(weak)}. Each is explained below."
     return GOOD, "A good avatar", "No figure speaks against using it."
+
+
+def likeness(found: list[Judgement]) -> tuple[str, str, str]:
+    """Kind, title and sentence where held-out frames are all that was judged."""
+    kind, title, text = found[0]
+    if title == "Uneven":
+        return kind, "An uneven likeness", text
+    return kind, {GOOD: "A good likeness", FAIR: "A fair likeness", WEAK: "A weak likeness"}[kind], text
 
 
 def grade(report: dict[str, Any]) -> dict[str, str]:

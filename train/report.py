@@ -32,7 +32,7 @@ from avatar.reporting import (
     video,
 )
 from avatar.train.evaluation import FrameFigures, held_out_frames
-from avatar.train.judgement import clock, grade, judgements, overall
+from avatar.train.judgement import clock, grade, judgements, likeness, overall
 from avatar.train.showcase import calm_moment
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ STAGES = {
     "verdict": "judge the tracking",
     "training": "train the avatar",
     "speech": "learn to speak",
-    "evaluation": "compare held-out frames",
+    "evaluation": "compare frames",
 }
 
 
@@ -156,7 +156,7 @@ def write_evaluation(path: Path, report: dict[str, Any], shown: Shown) -> None:
     blocks = [
         f"<h1>Held-out evaluation</h1><p class=note>{html.escape(report['avatar'])}, made from "
         f"{html.escape(report['source'])}</p>",
-        verdict(*overall(found, own)),
+        verdict(*likeness(found)),
         tiles(
             [
                 (grade(report)["psnr"], f"{own:.2f} dB", "PSNR within the head"),
@@ -165,7 +165,7 @@ def write_evaluation(path: Path, report: dict[str, Any], shown: Shown) -> None:
                 ("", f"{report['held_out']['frames']['count']:.0f}", "frames compared"),
             ]
         ),
-        *(finding(*one) for one in found),
+        *(finding(*one) for one in found[1:]),
         _beside(shown),
         _held_out(report["held_out"], shown.figures, {}),
         section("To see more", commands(shown.commands)) if shown.commands else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 
 from avatar.cameras import Camera
+from avatar.errors import PartError
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.io.video import VideoWriter
 from avatar.motion import PER_FRAME
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
     from avatar.io.take import Take
     from avatar.motion import Motion
+
+log = logging.getLogger(__name__)
 
 # Long enough to judge by, short enough that drawing them costs seconds and the page can be mailed.
 SECONDS = 4.0
@@ -82,14 +86,21 @@ def turning(stored: StoredAvatar, motion: Motion, center: Float[np.ndarray, " 3"
 
 
 def talking(stored: StoredAvatar, take: Take) -> Film | None:
-    """The avatar says the liveliest seconds of its own recording from the sound alone; None where it cannot speak."""
+    """The avatar says the liveliest seconds of its own recording from the sound alone.
+
+    None where it cannot: it was made without sound, or the network that listens is not here (`avatar models`).
+    """
     sound = take.speech()
     if stored.info.speech is None or sound is None or len(sound) < LEAST_SOUND * SPEECH_RATE:
         return None
     samples = _liveliest(sound)
     speech, life = SpeechModel.from_tensors(stored.speech, stored.info.speech), LifeModel.from_tensors(stored.life)
     rate = _rate(stored)
-    motion = motion_from_audio(speech, life, samples=samples, fps=float(rate), seed=1)
+    try:
+        motion = motion_from_audio(speech, life, samples=samples, fps=float(rate), seed=1)
+    except PartError as error:
+        log.warning("The report does not show the avatar talking: %s", error)
+        return None
     return _before_plate(stored, motion, rate, sound=(samples, SPEECH_RATE))
 
 
@@ -126,7 +137,8 @@ def excerpt(take: Take, around: float) -> Int[np.ndarray, " n"]:
     held_out = take.split()["test"]
     times = take.times[held_out]
     start = np.clip(around - SECONDS / 2, times[0], max(times[-1] - SECONDS, times[0]))
-    return held_out[(times >= start) & (times < start + SECONDS)]
+    step = max(1, math.ceil(Fraction(*take.info.fps) / FASTEST))
+    return held_out[(times >= start) & (times < start + SECONDS)][::step]
 
 
 def faces(stored: StoredAvatar, motion: Motion) -> dict[str, UInt8[np.ndarray, "H W 3"]]:

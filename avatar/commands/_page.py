@@ -17,11 +17,13 @@ from avatar.io._files import write_png
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from avatar.cli import Eval
     from avatar.io.avatar import StoredAvatar
     from avatar.io.take import Take
     from avatar.train.evaluation import FrameFigures
 
 PAGE, EVALUATION_PAGE, CONTACT = "report.html", "evaluation.html", "contact.png"
+BESIDE_CAPTION = "Recording and avatar, around the worst frame"
 # The pictures of `orbit_sheet`.
 VIEWS: tuple[str, ...] = ("-30 deg", "-21 deg", "front", "+21 deg", "+30 deg")
 # What lies beside the page and is worth a look.
@@ -81,7 +83,7 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
         write_png(output / CONTACT, contact_sheet(title, views, moved, beside_render))
         shown = Shown(
             films=films,
-            beside=(beside, "Recording and avatar, around the worst frame"),
+            beside=(beside, BESIDE_CAPTION),
             frames=frames,
             figures=figures,
             faces=faces,
@@ -95,9 +97,9 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
 def draw_evaluation(
     take: Take,
     stored: StoredAvatar,
-    name: str,
     held_out: dict[str, dict[str, float]],
     figures: FrameFigures,
+    options: Eval,
     path: Path,
 ) -> None:
     """Writes the page about held-out frames.
@@ -105,9 +107,9 @@ def draw_evaluation(
     Args:
         take: The take they are from.
         stored: The avatar.
-        name: Its path as the user gave it.
         held_out: The figures.
         figures: Those of every frame.
+        options: What was asked for.
         path: The page.
 
     Raises:
@@ -117,19 +119,16 @@ def draw_evaluation(
     from avatar.train.report import Shown, write_evaluation
     from avatar.train.shown_frames import shown_frames
 
+    name = str(options.avatar)
+    again = ["avatar", "eval", name, *(["--take", str(options.take)] if options.take else []), "--frames", "frames"]
     with progress_bar("draw the report") as progress:
         beside = showcase.beside(stored, take, showcase.excerpt(take, _worst_moment(figures)))
         progress(1, 2)
         shown = Shown(
-            beside=(beside, "Recording and avatar, around the worst frame"),
+            beside=(beside, BESIDE_CAPTION),
             frames=shown_frames(take, stored.gaussians, figures),
             figures=figures,
-            commands=[
-                (
-                    "Truth, render and mask of every held-out frame as pictures",
-                    f"avatar eval {shlex.quote(name)} --frames frames",
-                )
-            ],
+            commands=[("Truth, render and mask of every held-out frame as pictures", shlex.join(again))],
         )
         write_evaluation(path, {"source": take.info.source_name, "avatar": name, "held_out": held_out}, shown)
         progress(2, 2)

@@ -295,6 +295,8 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
             "limits": msgspec.to_builtins(stored.info.limits),
         },
     }
+    # Its absence tells a run after an interruption that the page is still to be drawn.
+    (output / PAGE).unlink(missing_ok=True)
     write_json(output / REPORT, report)
     draw_report(take, stored, output, report)
     return report

@@ -34,7 +34,7 @@ def run(options: Eval) -> None:
     with progress_bar("held-out frames") as progress:
         figures, frames = evaluate_frames(take, stored.gaussians, frames_folder=options.frames, progress=progress)
     if page:
-        draw_evaluation(take, stored, str(options.avatar), figures, frames, page)
+        draw_evaluation(take, stored, figures, frames, options, page)
         say(f"The page about them is {page}")
     show({"held_out": figures}, as_json=options.json)
     if page and options.open:
@@ -56,7 +56,7 @@ def page_path(options: Eval) -> Path | None:
         found = "a folder"
     elif not page.parent.is_dir():
         found = "no such folder"
-    elif not os.access(page if page.exists() else page.parent, os.W_OK):
+    elif not os.access(page.parent, os.W_OK):
         found = "no permission"
     if found is None:
         return page

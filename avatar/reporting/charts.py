@@ -137,10 +137,10 @@ def timeline(
     if limit is not None:
         parts.append(f'<path d="M{left} {up(limit):.1f}h{wide}" stroke="var(--bad)" stroke-dasharray="6 4"/>')
     for moment, text in marks:
-        parts.append(f'<path d="M{across(moment):.1f} {top}V{bottom}" stroke="var(--faint)" stroke-dasharray="2 3"/>')
-        parts.append(
-            f'<text class=ink x="{across(moment):.1f}" y="{top - 8}" text-anchor="middle">{html.escape(text)}</text>'
-        )
+        x = across(moment)
+        anchor = "start" if x < left + 40 else "end" if x > left + wide - 40 else "middle"
+        parts.append(f'<path d="M{x:.1f} {top}V{bottom}" stroke="var(--faint)" stroke-dasharray="2 3"/>')
+        parts.append(f'<text class=ink x="{x:.1f}" y="{top - 8}" text-anchor="{anchor}">{html.escape(text)}</text>')
     for line in series:
         moments, values = _thinned(np.asarray(time, float), np.asarray(line.values, float), smallest=floor != 0)
         path, pen = [], "M"

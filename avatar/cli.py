@@ -182,7 +182,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Eval:
-    """State an avatar's held-out figures again, from the files alone.
+    """State an avatar's held-out figures again, from the files alone, and draw a page about them.
 
     Attributes:
         avatar: The avatar's folder.

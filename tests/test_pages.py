@@ -188,8 +188,13 @@ def test_the_end_of_a_job_shows_the_avatar_and_opens_its_page(
     assert json.loads(capsys.readouterr().out) == report
 
 
-def test_commands_to_run_next_exist_and_fit_the_avatar() -> None:
+def test_commands_to_run_next_exist_and_fit_the_avatar(avatar: Path, tiny_take: Take) -> None:
     for driven in (True, False):
-        rows = _page.next_commands(Path("me"), driven=driven)
+        rows = _page.next_commands(avatar, driven=driven)
         assert all(line.split()[0] == "avatar" and line.split()[1] in cli.COMMANDS for _, line in rows)
-        assert ("--audio" in rows[0][1]) == driven and ("--motion me/take/motion.npz" in rows[0][1]) != driven
+        assert ("--audio" in rows[0][1]) == driven and (f"--motion {avatar}/take/motion.npz" in rows[0][1]) != driven
+        assert "--take" not in rows[-1][1]
+    elsewhere = _page.next_commands(avatar, driven=False, take=tiny_take.path)
+    assert f"--motion {tiny_take.path}/motion.npz" in elsewhere[0][1]
+    assert f"--take {tiny_take.path} --open" in elsewhere[-1][1]
+    assert "--motion MOTION.npz" in _page.next_commands(Path("no-such-folder"), driven=False)[0][1]

@@ -87,7 +87,7 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
             frames=frames,
             figures=figures,
             faces=faces,
-            commands=next_commands(output, driven=bool(report["speech"].get("driven"))),
+            commands=next_commands(output, driven=bool(report["speech"].get("driven")), take=take.path),
             links=[(what, to) for what, to in BESIDE if (output / to).is_file()],
         )
         write_report(output / PAGE, report, sheets, shown=shown)
@@ -134,13 +134,22 @@ def draw_evaluation(
         progress(2, 2)
 
 
-def next_commands(output: Path, *, driven: bool) -> list[tuple[str, str]]:
-    """What a person would run after making an avatar: what for, and the command."""
+def next_commands(output: Path, *, driven: bool, take: Path | None = None) -> list[tuple[str, str]]:
+    """What a person would run after making an avatar: what for, and the command.
+
+    Args:
+        output: The avatar's folder.
+        driven: Whether it can speak.
+        take: The take's folder where it is not the one inside the avatar's.
+    """
     from avatar.cli import COMMANDS
 
-    me = shlex.quote(str(output))
-    motion = shlex.quote(str(output / "take" / "motion.npz"))
-    driver = "--audio SPEECH.wav" if driven else f"--motion {motion}"
+    me, inside = shlex.quote(str(output)), output / "take"
+    motion = (take or inside) / "motion.npz"
+    driver = "--audio SPEECH.wav"
+    if not driven:
+        driver = f"--motion {shlex.quote(str(motion)) if motion.is_file() else 'MOTION.npz'}"
+    judged = f" --take {shlex.quote(str(take))}" if take not in (None, inside) else ""
     rows = [
         (
             "Let it say something: any audio or video file with speech" if driven else "Let it move as you did",
@@ -153,7 +162,7 @@ def next_commands(output: Path, *, driven: bool) -> list[tuple[str, str]]:
     return [
         *rows,
         ("Take it to another program (avatar export --help lists the formats)", f"avatar export {me} --format ply"),
-        ("State the held-out figures again, with their own page", f"avatar eval {me} --open"),
+        ("State the held-out figures again, with their own page", f"avatar eval {me}{judged} --open"),
     ]
 
 

@@ -97,11 +97,11 @@ def run_train(options: Train) -> None:
 
 def finish(output: Path, report: dict[str, Any], *, as_json: bool, in_browser: bool) -> None:
     """Shows the result, and says where it is and what to run next."""
+    show(report, as_json=as_json)
     if not as_json:
         show_preview(output)
     say(f"[bold]{output}[/bold] is ready; its report is {output / PAGE}")
     say(f"Next: {next_commands(output, driven=report['speech']['driven'])[0][1]}")
-    show(report, as_json=as_json)
     if in_browser:
         open_page(output / PAGE)
 

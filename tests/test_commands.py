@@ -174,6 +174,18 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     assert run(capsys, *command)["held_out"] == report["held_out"]
     assert (output / "weights.safetensors").stat().st_mtime_ns == before
 
+    # A page that was not finished, or is an earlier version's, is drawn again without training.
+    (output / "report.html").unlink()
+    run(capsys, *command)
+    assert "<video " in (output / "report.html").read_text()
+    job = json.loads((output / "job.json").read_text())
+    del job["stages"]["evaluation"]["frames"]
+    (output / "job.json").write_text(json.dumps(job))
+    (output / "report.html").write_text("old")
+    assert run(capsys, *command)["held_out"] == report["held_out"]
+    assert "<video " in (output / "report.html").read_text()
+    assert (output / "weights.safetensors").stat().st_mtime_ns == before
+
 
 def test_other_settings_train_again_and_keep_the_take(tmp_path: Path) -> None:
     first = Job.open(tmp_path, "a.mp4", "ab", {"size": 512, "train": {"steps": 1}})

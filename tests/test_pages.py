@@ -122,7 +122,7 @@ def test_a_browser_that_does_not_open_is_no_error(
         monkeypatch.setenv("DISPLAY", ":0")
     opened = Mock(**(failure or {"return_value": True}))
     monkeypatch.setattr(webbrowser, "open", opened)
-    page = tmp_path / "a page.html"
+    page = tmp_path / "a [red]page.html"
     _page.open_page(page)
     assert f"No browser can be opened here. The page is {page}" in capsys.readouterr().err.replace("\n", "")
     # Without a screen, a browser would take the terminal over.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say
 from avatar.io._files import write_png
@@ -169,7 +170,7 @@ def next_commands(output: Path, *, driven: bool, take: Path | None = None) -> li
 def open_page(path: Path) -> None:
     """Opens a page in the browser; says where it is where none can be opened."""
     if not (_may_open() and _opened(path)):
-        say(f"No browser can be opened here. The page is {path.resolve()}")
+        say(f"No browser can be opened here. The page is {escape(str(path.resolve()))}")
 
 
 def _may_open() -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._job import PREPROCESSING, Job
@@ -100,8 +101,8 @@ def finish(output: Path, report: dict[str, Any], *, as_json: bool, in_browser: b
     show(report, as_json=as_json)
     if not as_json:
         show_preview(output)
-    say(f"[bold]{output}[/bold] is ready; its report is {output / PAGE}")
-    say(f"Next: {next_commands(output, driven=report['speech']['driven'])[0][1]}")
+    say(f"[bold]{escape(str(output))}[/bold] is ready; its report is {escape(str(output / PAGE))}")
+    say(f"Next: {escape(next_commands(output, driven=report['speech']['driven'])[0][1])}")
     if in_browser:
         open_page(output / PAGE)
 
@@ -197,12 +198,15 @@ def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str
     from avatar.train.config import PRESETS
 
     job.apply(output, {"take": take_key(take)})
+    if "frames" not in job.stages.get("evaluation", {}):
+        # An earlier version did not keep what the page's curves show.
+        job.forget("evaluation")
     before = set(job.stages)
     if not (job.done("training") and job.done("speech")):
         train(take, output, job, PRESETS[preset], consent=consent)
     if consent is not None:
         set_consent(output, consent)
-    if "frames" not in job.stages.get("evaluation", {}):
+    if not job.done("evaluation"):
         evaluate(take, output, job)
     if before == set(job.stages) and all((output / name).is_file() for name in (REPORT, PAGE)):
         return read_json(output / REPORT, dict)
@@ -281,7 +285,7 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
         "source": job.source,
         "clip": clip_figures(take),
         "held_out": figures["evaluation"],
-        "held_out_frames": msgspec.to_builtins(job.stages["evaluation"].get("frames", {})),
+        "held_out_frames": msgspec.to_builtins(job.stages["evaluation"]["frames"]),
         "tracking": tracking_figures(take),
         "speech": figures["speech"],
         "stages": {

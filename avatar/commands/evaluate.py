@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._page import EVALUATION_PAGE, draw_evaluation, open_page
 from avatar.errors import InputError
@@ -35,7 +37,7 @@ def run(options: Eval) -> None:
         figures, frames = evaluate_frames(take, stored.gaussians, frames_folder=options.frames, progress=progress)
     if page:
         draw_evaluation(take, stored, figures, frames, options, page)
-        say(f"The page about them is {page}")
+        say(f"The page about them is {escape(str(page))}")
     show({"held_out": figures}, as_json=options.json)
     if page and options.open:
         open_page(page)

@@ -23,6 +23,7 @@ PACKAGES = {
     "avatar.assets": "assets",
     "avatar.preprocess": "preprocess",
     "avatar.render": "render",
+    "avatar.render.export": "render/export",
     "avatar.train": "train",
 }
 

@@ -1,0 +1,1 @@
+"""An avatar in the formats that other programs read."""

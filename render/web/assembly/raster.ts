@@ -1,0 +1,226 @@
+// Draws Gaussians on the processor: tiles of 16 x 16 pixels, front to back, four pixels at a time.
+import { exp2coarse, log2 } from "./mathematics";
+import { WORLD_BYTES } from "./deform";
+
+const TILE: i32 = 16;
+const HALF_LOG2E: f32 = 0.7213475204444817;
+const BLUR: f32 = 0.3;
+const NEAR: f32 = 0.01;
+const LARGEST_ALPHA: f32 = 0.999;
+const MARGIN: f32 = 0.15;
+// What lies behind a pixel this dark changes no byte.
+const OPAQUE: f32 = 0.002;
+// A splat on the screen: centre, exponent's coefficients (xx, xy, yy), log2 of opacity, reach, colour; tiles.
+const SPLAT_BYTES: usize = 48;
+
+const pixels = memory.data(4 * 4 * 256, 16);
+
+/**
+ * Projects Gaussians and lists them by tile. The camera is the rows right, down and forward of its rotation, its
+ * translation, and its focal lengths and principal point in pixels: 16 floats. Returns the length of the lists, or what
+ * it would be where that exceeds `room`.
+ */
+export function project(
+  count: i32, world: usize, order: usize, camera: usize, width: i32, height: i32, splats: usize, counts: usize,
+  lists: usize, room: i32,
+): i32 {
+  const r0 = load<f32>(camera), r1 = load<f32>(camera, 4), r2 = load<f32>(camera, 8);
+  const d0 = load<f32>(camera, 12), d1 = load<f32>(camera, 16), d2 = load<f32>(camera, 20);
+  const f0 = load<f32>(camera, 24), f1 = load<f32>(camera, 28), f2 = load<f32>(camera, 32);
+  const tx = load<f32>(camera, 36), ty = load<f32>(camera, 40), tz = load<f32>(camera, 44);
+  const fx = load<f32>(camera, 48), fy = load<f32>(camera, 52), cx = load<f32>(camera, 56), cy = load<f32>(camera, 60);
+  const w = <f32>width, h = <f32>height;
+  // The Jacobian is taken at most 15 % of the picture beyond its border, as in training.
+  const left = -(cx + MARGIN * w) / fx, right = (w - cx + MARGIN * w) / fx;
+  const top = -(cy + MARGIN * h) / fy, bottom = (h - cy + MARGIN * h) / fy;
+  const across = (width + TILE - 1) / TILE, down = (height + TILE - 1) / TILE;
+  memory.fill(counts, 0, <usize>(across * down + 1) << 2);
+
+  let used: i32 = 0;
+  for (let i = 0; i < count; i++) {
+    const at = world + <usize>load<u32>(order + (<usize>i << 2)) * WORLD_BYTES;
+    const x = load<f32>(at), y = load<f32>(at, 4), z = load<f32>(at, 8);
+    const depth = f0 * x + f1 * y + f2 * z + tz;
+    const color = load<u32>(at, 12);
+    const opacity: f32 = <f32>(color >> 24) * (1.0 / 255.0);
+    if (!(depth > NEAR) || color >> 24 == 0) continue;
+    const inverse: f32 = 1 / depth;
+    const sx = (r0 * x + r1 * y + r2 * z + tx) * inverse, sy = (d0 * x + d1 * y + d2 * z + ty) * inverse;
+    const jx = fx * inverse, jy = fy * inverse;
+    const bx = min<f32>(max<f32>(sx, left), right), by = min<f32>(max<f32>(sy, top), bottom);
+    const a0 = jx * (r0 - bx * f0), a1 = jx * (r1 - bx * f1), a2 = jx * (r2 - bx * f2);
+    const b0 = jy * (d0 - by * f0), b1 = jy * (d1 - by * f1), b2 = jy * (d2 - by * f2);
+    const sxx = load<f32>(at, 16), sxy = load<f32>(at, 20), sxz = load<f32>(at, 24);
+    const syy = load<f32>(at, 28), syz = load<f32>(at, 32), szz = load<f32>(at, 36);
+    const p0 = sxx * a0 + sxy * a1 + sxz * a2, p1 = sxy * a0 + syy * a1 + syz * a2, p2 = sxz * a0 + syz * a1 + szz * a2;
+    const q0 = sxx * b0 + sxy * b1 + sxz * b2, q1 = sxy * b0 + syy * b1 + syz * b2, q2 = sxz * b0 + syz * b1 + szz * b2;
+    const xx = a0 * p0 + a1 * p1 + a2 * p2 + BLUR, xy = b0 * p0 + b1 * p1 + b2 * p2;
+    const yy = b0 * q0 + b1 * q1 + b2 * q2 + BLUR;
+    const determinant = xx * yy - xy * xy;
+    if (!(determinant > 1e-9)) continue;
+    const strength = log2(opacity);
+    // Where alpha falls to 1/255.
+    const reach: f32 = strength + 7.994353436858858;
+    if (!(reach > 0)) continue;
+    const extent = reach / HALF_LOG2E;
+    const ex = sqrt<f32>(extent * xx), ey = sqrt<f32>(extent * yy);
+    const u = fx * sx + cx, v = fy * sy + cy;
+    if (!(u + ex > 0.5 && v + ey > 0.5 && u - ex < w - 0.5 && v - ey < h - 0.5)) continue;
+    const x0 = <i32>max<f32>(u - ex, 0) / TILE, x1 = min<i32>(<i32>(u + ex) / TILE, across - 1);
+    const y0 = <i32>max<f32>(v - ey, 0) / TILE, y1 = min<i32>(<i32>(v + ey) / TILE, down - 1);
+    const conic = HALF_LOG2E / determinant;
+    const splat = splats + <usize>used * SPLAT_BYTES;
+    store<f32>(splat, u);
+    store<f32>(splat, v, 4);
+    store<f32>(splat, yy * conic, 8);
+    store<f32>(splat, -2 * xy * conic, 12);
+    store<f32>(splat, xx * conic, 16);
+    store<f32>(splat, strength, 20);
+    store<f32>(splat, reach, 24);
+    store<f32>(splat, <f32>(color & 255), 28);
+    store<f32>(splat, <f32>((color >> 8) & 255), 32);
+    store<f32>(splat, <f32>((color >> 16) & 255), 36);
+    store<u32>(splat, x0 | (x1 << 16), 40);
+    store<u32>(splat, y0 | (y1 << 16), 44);
+    used++;
+    for (let ty = y0; ty <= y1; ty++) {
+      for (let tx = x0; tx <= x1; tx++) {
+        const tile = counts + (<usize>(ty * across + tx) << 2);
+        store<u32>(tile, load<u32>(tile, 4) + 1, 4);
+      }
+    }
+  }
+
+  const tiles = across * down;
+  for (let tile = 1; tile <= tiles; tile++) {
+    const at = counts + (<usize>tile << 2);
+    store<u32>(at, load<u32>(at) + load<u32>(at - 4));
+  }
+  const total = load<i32>(counts + (<usize>tiles << 2));
+  if (total > room) return total;
+  // Filling moves each tile's start to its end, which is the next one's start.
+  for (let i = 0; i < used; i++) {
+    const splat = splats + <usize>i * SPLAT_BYTES;
+    const x0 = <i32>load<u16>(splat, 40), x1 = <i32>load<u16>(splat, 42);
+    const y0 = <i32>load<u16>(splat, 44), y1 = <i32>load<u16>(splat, 46);
+    for (let ty = y0; ty <= y1; ty++) {
+      for (let tx = x0; tx <= x1; tx++) {
+        const tile = counts + (<usize>(ty * across + tx) << 2);
+        const place = load<u32>(tile);
+        store<u32>(tile, place + 1);
+        store<u32>(lists + (<usize>place << 2), i);
+      }
+    }
+  }
+  return total;
+}
+
+/** Draws the lists of `project` as RGBA with straight alpha; `stride` is the picture's width rounded up to tiles. */
+export function raster(
+  width: i32, height: i32, splats: usize, counts: usize, lists: usize, picture: usize,
+): void {
+  const across = (width + TILE - 1) / TILE, down = (height + TILE - 1) / TILE;
+  let start: u32 = 0;
+  for (let tile = 0; tile < across * down; tile++) {
+    const end = load<u32>(counts + (<usize>tile << 2));
+    const left = (tile % across) * TILE, top = (tile / across) * TILE;
+    if (start == end) clear(left, top, width, height, picture);
+    else {
+      blend(left, top, splats, lists + (<usize>start << 2), lists + (<usize>end << 2));
+      write(left, top, width, height, picture);
+    }
+    start = end;
+  }
+}
+
+// Accumulators of a tile: for each group of four pixels, transmittance, red, green and blue.
+function blend(left: i32, top: i32, splats: usize, from: usize, to: usize): void {
+  const zero = f32x4.splat(0), one = f32x4.splat(1);
+  for (let at = pixels; at < pixels + 4096; at += 64) {
+    v128.store(at, one);
+    v128.store(at, zero, 16);
+    v128.store(at, zero, 32);
+    v128.store(at, zero, 48);
+  }
+  const centers = f32x4(<f32>left + 0.5, <f32>left + 1.5, <f32>left + 2.5, <f32>left + 3.5);
+  const least = f32x4.splat(-7.994353436858858), most = f32x4.splat(LARGEST_ALPHA);
+  let live: u32 = 0xffff;
+  let seen: i32 = 0;
+  for (let entry = from; entry < to && live != 0; entry += 4) {
+    const splat = splats + <usize>load<u32>(entry) * SPLAT_BYTES;
+    const u = load<f32>(splat), v = load<f32>(splat, 4);
+    const xx = load<f32>(splat, 8), xy = load<f32>(splat, 12), yy = load<f32>(splat, 16);
+    const reach = load<f32>(splat, 24);
+    const strength = v128.load32_splat(splat + 20);
+    const red = v128.load32_splat(splat + 28), green = v128.load32_splat(splat + 32), blue = v128.load32_splat(splat + 36);
+    const vxx = f32x4.splat(-xx);
+    const offset = f32x4.sub(centers, f32x4.splat(u));
+    const half: f32 = 0.5 / xx;
+    const place = u - <f32>left;
+    for (let row = 0; row < TILE; row++) {
+      if (!((live >> row) & 1)) continue;
+      const dy = <f32>(top + row) + 0.5 - v;
+      const slope = xy * dy, level = yy * dy * dy;
+      const inside = slope * slope - 4 * xx * (level - reach);
+      if (!(inside > 0)) continue;
+      const middle = place - slope * half, reached = sqrt<f32>(inside) * half;
+      const first = max<i32>(<i32>floor<f32>(middle - reached - 0.5), 0) >> 2;
+      const last = <i32>min<f32>(middle + reached - 0.5, 15);
+      if (middle + reached < 0.5) continue;
+      const base = f32x4.sub(strength, f32x4.splat(level)), tilt = f32x4.splat(-slope);
+      for (let group = first; group <= last >> 2; group++) {
+        const dx = f32x4.add(offset, f32x4.splat(<f32>(group << 2)));
+        const power = f32x4.add(base, f32x4.mul(dx, f32x4.add(f32x4.mul(vxx, dx), tilt)));
+        const visible = f32x4.ge(power, least);
+        const alpha = v128.and(f32x4.min(exp2coarse(f32x4.max(power, least)), most), visible);
+        const at = pixels + (<usize>((row << 2) | group) << 6);
+        const through = v128.load(at);
+        const weight = f32x4.mul(alpha, through);
+        v128.store(at, f32x4.sub(through, weight));
+        v128.store(at, f32x4.add(v128.load(at, 16), f32x4.mul(weight, red)), 16);
+        v128.store(at, f32x4.add(v128.load(at, 32), f32x4.mul(weight, green)), 32);
+        v128.store(at, f32x4.add(v128.load(at, 48), f32x4.mul(weight, blue)), 48);
+      }
+    }
+    if ((++seen & 7) == 0) {
+      for (let row = 0; row < TILE; row++) {
+        if (!((live >> row) & 1)) continue;
+        const at = pixels + (<usize>row << 8);
+        const clearest = f32x4.max(
+          f32x4.max(v128.load(at), v128.load(at, 64)), f32x4.max(v128.load(at, 128), v128.load(at, 192)));
+        if (!v128.any_true(f32x4.gt(clearest, f32x4.splat(OPAQUE)))) live &= ~(<u32>1 << row);
+      }
+    }
+  }
+}
+
+@inline
+function bytes(value: v128, scale: v128): v128 {
+  return i32x4.trunc_sat_f32x4_u(
+    f32x4.add(f32x4.splat(0.5), f32x4.min(f32x4.mul(value, scale), f32x4.splat(255))));
+}
+
+function write(left: i32, top: i32, width: i32, height: i32, picture: usize): void {
+  const stride = <usize>((width + TILE - 1) / TILE * TILE) << 2;
+  const rows = min<i32>(TILE, height - top);
+  for (let row = 0; row < rows; row++) {
+    for (let group = 0; group < 4; group++) {
+      const at = pixels + (<usize>((row << 2) | group) << 6);
+      const alpha = f32x4.sub(f32x4.splat(1), v128.load(at));
+      const scale = f32x4.div(f32x4.splat(1), f32x4.max(alpha, f32x4.splat(0.0001)));
+      const value = v128.or(
+        v128.or(bytes(v128.load(at, 16), scale), i32x4.shl(bytes(v128.load(at, 32), scale), 8)),
+        v128.or(i32x4.shl(bytes(v128.load(at, 48), scale), 16), i32x4.shl(bytes(alpha, f32x4.splat(255)), 24)),
+      );
+      v128.store(picture + <usize>(top + row) * stride + (<usize>(left + (group << 2)) << 2), value);
+    }
+  }
+}
+
+function clear(left: i32, top: i32, width: i32, height: i32, picture: usize): void {
+  const stride = <usize>((width + TILE - 1) / TILE * TILE) << 2;
+  const rows = min<i32>(TILE, height - top);
+  for (let row = 0; row < rows; row++) {
+    memory.fill(picture + <usize>(top + row) * stride + (<usize>left << 2), 0, 64);
+  }
+}

@@ -1,0 +1,333 @@
+// The avatar in a page: what an application loads, drives and draws.
+import { type Camera, type Orbit, orbitCamera, orbitEye, openglMatrices, type Vector } from "./camera";
+import { COEFFICIENTS, loadPackage, type Manifest, manifestUrl, POSE } from "./manifest";
+import { gazeTurns } from "./gaze";
+import { LiveInput } from "./live";
+import { loadTrack, Playback, Track } from "./track";
+import { hasGraphicsCard, WebglRenderer } from "./webgl";
+import { Deformer, type Frame } from "./worker";
+
+export interface AvatarOptions {
+  /** Draw on the graphics card or on the processor; "auto" looks for a graphics card. */
+  renderer?: "auto" | "webgl" | "software";
+  /** Where this file lies, for its worker; known by itself unless a bundler moved it. */
+  workerUrl?: string;
+}
+
+/** Differences from the subject's pose at ease: axis-angles in radians, shifts in metres. */
+export interface Pose {
+  root?: ArrayLike<number>;
+  neck?: ArrayLike<number>;
+  jaw?: ArrayLike<number>;
+  leftEye?: ArrayLike<number>;
+  rightEye?: ArrayLike<number>;
+  translation?: ArrayLike<number>;
+  torso?: ArrayLike<number>;
+}
+
+const POSE_NAMES = ["root", "neck", "jaw", "leftEye", "rightEye", "translation", "torso"] as const;
+const EYES = COEFFICIENTS + 9;
+// On a processor, pixels are traded for frames a second.
+const FEWEST_PIXELS = 256 * 256;
+const FIRST_PIXELS = 512 * 512;
+const SLOW = 55, FAST = 28;
+
+export type Coefficients = ArrayLike<number> | Record<string, number>;
+
+export class Avatar {
+  /** Where it is looked at from; change it, and the next frame shows it. */
+  readonly orbit: Orbit;
+  /** Whether the eyes follow the camera. */
+  eyeContact = false;
+  /** Called after each frame that was drawn. */
+  onFrame: ((frame: Frame) => void) | null = null;
+  /** Called when drawing or live input fails. */
+  onError: ((error: Error) => void) | null = null;
+  /** The track that was exported with it. */
+  track: Track | null = null;
+  playback: Playback | null = null;
+
+  private canvas: HTMLCanvasElement | null = null;
+  private webgl: WebglRenderer | null = null;
+  private flat: CanvasRenderingContext2D | null = null;
+  private fixed: [number, number] | null = null;
+  private pixels = FIRST_PIXELS;
+  private readonly row: Float32Array;
+  private readonly offsets = new Float32Array(COEFFICIENTS + POSE);
+  private readonly sent: Float32Array;
+  private sentCamera = "";
+  private stale = true;
+  private busy = false;
+  private spare: ArrayBuffer | null = null;
+  private animation = 0;
+  private input: LiveInput | null = null;
+  private soundFile: ArrayBuffer | null = null;
+  private disposed = false;
+
+  private constructor(
+    readonly manifest: Manifest, private readonly deformer: Deformer, readonly renderer: "webgl" | "software",
+  ) {
+    this.row = Float32Array.from(manifest.neutral);
+    this.sent = new Float32Array(this.row.length);
+    const { focal, width, height } = manifest.camera;
+    const center = manifest.center;
+    this.orbit = {
+      // A little below the eyes lies the middle of a face.
+      center: [center[0], center[1] - 0.035, center[2] - 0.03],
+      distance: Math.hypot(...center), yaw: 0, pitch: 0, focal: (0.92 * focal) / Math.min(width, height), shift: [0, 0.02],
+    };
+  }
+
+  /**
+   * Loads an avatar that `avatar export --format web` wrote.
+   *
+   * @param url Its folder, or its avatar.json.
+   */
+  static async load(url: string, options: AvatarOptions = {}): Promise<Avatar> {
+    const source = await loadPackage(url);
+    const chosen = options.renderer ?? "auto";
+    const renderer = chosen === "auto" ? (hasGraphicsCard() ? "webgl" : "software") : chosen;
+    const deformer = new Deformer(options.workerUrl ?? import.meta.url);
+    const avatar = new Avatar(source.manifest, deformer, renderer);
+    const [, loaded] = await Promise.all([deformer.load(source), loadTrack(source.manifest, manifestUrl(url))]);
+    avatar.track = loaded?.track ?? null;
+    avatar.soundFile = loaded?.sound ?? null;
+    return avatar;
+  }
+
+  /** Whether the exported track has a sound. */
+  get hasSound(): boolean {
+    return this.soundFile !== null;
+  }
+
+  /** Draws into a canvas from now on, as large as it is on the page, or as large as said here. */
+  attach(canvas: HTMLCanvasElement, size?: { width: number; height: number }): void {
+    this.canvas = canvas;
+    this.fixed = size ? [size.width, size.height] : null;
+    if (this.renderer === "webgl") this.attachWebgl(canvas);
+    else this.flat = canvas.getContext("2d");
+    this.stale = true;
+    cancelAnimationFrame(this.animation);
+    const tick = () => {
+      this.animation = requestAnimationFrame(tick);
+      this.pump();
+    };
+    tick();
+  }
+
+  /**
+   * Shows a face: 52 ARKit coefficients in the order of `manifest.coefficients`, or some of them by name, and a pose.
+   * What plays is stopped.
+   *
+   * @param pose Differences from the subject's pose at ease, by name or as 21 numbers.
+   */
+  setCoefficients(coefficients: Coefficients, pose?: Pose | ArrayLike<number>): void {
+    this.stop();
+    this.row.set(this.rowOf(coefficients, pose));
+  }
+
+  /** Adds to coefficients and pose, whether they play or were set. */
+  setOffsets(coefficients: Coefficients, pose?: Pose | ArrayLike<number>): void {
+    this.offsets.set(this.values(coefficients));
+    this.offsets.set(flatPose(pose), COEFFICIENTS);
+  }
+
+  /** Coefficients and pose of each moment as a track to play. */
+  makeTrack(
+    moments: { coefficients: Coefficients; pose?: Pose | ArrayLike<number> }[], fps: number, sound?: AudioBuffer,
+  ): Track {
+    const columns = this.row.length;
+    const rows = new Float32Array(columns * moments.length);
+    moments.forEach(({ coefficients, pose }, i) => rows.set(this.rowOf(coefficients, pose), i * columns));
+    return new Track(rows, columns, fps, sound ?? null);
+  }
+
+  /**
+   * Plays a track, its own where none is given, in time with its sound.
+   *
+   * Browsers let sound begin only on a person's click, and so the context should be made in one.
+   */
+  async play(track?: Track | null, context?: AudioContext | null): Promise<Playback> {
+    let chosen = track ?? this.track;
+    if (!chosen) throw new Error("This avatar came without a track: give one to play.");
+    if (chosen === this.track && this.soundFile && context) {
+      const sound = await context.decodeAudioData(this.soundFile.slice(0));
+      this.track = chosen = new Track(chosen.rows, chosen.columns, chosen.fps, sound);
+      this.soundFile = null;
+    }
+    this.stop();
+    this.playback = new Playback(chosen, context ?? null);
+    this.playback.play();
+    return this.playback;
+  }
+
+  /** Ends what plays; the face stays as it is. */
+  stop(): void {
+    this.playback?.dispose();
+    this.playback = null;
+  }
+
+  /** Follows coefficients that a WebSocket sends (docs/web.md says how they look). */
+  listen(url: string): LiveInput {
+    this.input?.close();
+    this.input = new LiveInput(url, (coefficients, pose) => this.setCoefficients(coefficients, pose), (error) => this.onError?.(error));
+    return this.input;
+  }
+
+  /** Coefficients and pose as they are shown now. */
+  currentRow(eye: Vector = orbitEye(this.orbit)): Float32Array {
+    const row = this.playback ? this.playback.track.at(this.playback.time) : Float32Array.from(this.row);
+    if (this.playback) this.row.set(row);
+    for (let i = 0; i < this.offsets.length; i++) row[i] += this.offsets[i];
+    if (this.eyeContact) {
+      this.manifest.coefficients.forEach((name, i) => {
+        if (name.startsWith("eyeLook")) row[i] = 0;
+      });
+      const [pitch, yaw] = gazeTurns(row, this.manifest, eye);
+      row.set([pitch, yaw, 0, pitch, yaw, 0], EYES);
+    }
+    return row;
+  }
+
+  /** Deforms and sorts for a direction of view without drawing: for XR and other renderers. */
+  splats(forward: Vector, eye?: Vector, buffer: ArrayBuffer | null = null): Promise<Frame> {
+    const view = [1, 0, 0, 0, 0, 1, 0, 0, ...forward, 0, 0, 0, 0, 1];
+    const camera = { view, fx: 1, fy: 1, cx: 0, cy: 0, width: 1, height: 1 };
+    this.stale = true;
+    return this.deformer.frame({ row: this.currentRow(eye), camera, draw: false, buffer });
+  }
+
+  /** Draws the moment as it is now, and waits for it. */
+  async draw(camera?: Camera): Promise<void> {
+    while (this.busy) await new Promise((done) => setTimeout(done, 1));
+    await this.request(this.currentRow(), camera ?? this.camera());
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    cancelAnimationFrame(this.animation);
+    this.stop();
+    this.input?.close();
+    this.deformer.dispose();
+    this.webgl?.dispose();
+  }
+
+  /** Stops and resumes drawing into the canvas, for as long as something else draws. */
+  set paused(value: boolean) {
+    this.busy = value;
+    this.stale = true;
+  }
+
+  private attachWebgl(canvas: HTMLCanvasElement): void {
+    const attributes = { alpha: true, antialias: false, premultipliedAlpha: true, xrCompatible: "xr" in navigator };
+    const gl = canvas.getContext("webgl2", attributes) as WebGL2RenderingContext | null;
+    if (!gl) throw new Error("This canvas cannot be drawn to with WebGL2.");
+    this.webgl = new WebglRenderer(gl, this.manifest.gaussians);
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.webgl = new WebglRenderer(gl, this.manifest.gaussians);
+      this.stale = true;
+    });
+  }
+
+  private rowOf(coefficients: Coefficients, pose?: Pose | ArrayLike<number>): Float32Array {
+    const row = Float32Array.from(this.manifest.neutral);
+    row.fill(0, COEFFICIENTS + POSE);
+    row.set(this.values(coefficients));
+    const moved = flatPose(pose);
+    for (let i = 0; i < POSE; i++) row[COEFFICIENTS + i] += moved[i];
+    return row;
+  }
+
+  private values(coefficients: Coefficients): Float32Array {
+    const { coefficients: names } = this.manifest;
+    const isList = typeof (coefficients as ArrayLike<number>).length === "number";
+    if (isList && (coefficients as ArrayLike<number>).length !== COEFFICIENTS) {
+      throw new RangeError(`Expected ${COEFFICIENTS} coefficients, found ${(coefficients as ArrayLike<number>).length}.`);
+    }
+    const unknown = isList ? [] : Object.keys(coefficients).filter((name) => !names.includes(name));
+    if (unknown.length) throw new RangeError(`There is no coefficient called ${unknown[0]}.`);
+    const values = isList
+      ? Float32Array.from(coefficients as ArrayLike<number>)
+      : Float32Array.from(names, (name) => (coefficients as Record<string, number>)[name] ?? 0);
+    if (!values.every(Number.isFinite)) throw new RangeError("Coefficients must be finite numbers.");
+    return values;
+  }
+
+  private camera(): Camera {
+    const [width, height] = this.size();
+    return orbitCamera(this.orbit, width, height);
+  }
+
+  private size(): [number, number] {
+    if (this.fixed) return this.fixed;
+    const { clientWidth, clientHeight } = this.canvas!;
+    let scale = Math.min(devicePixelRatio || 1, 2);
+    if (this.renderer === "software") scale = Math.min(scale, Math.sqrt(this.pixels / Math.max(clientWidth * clientHeight, 1)));
+    return [Math.max(1, Math.round(clientWidth * scale)), Math.max(1, Math.round(clientHeight * scale))];
+  }
+
+  /** Asks for the next frame where there is something new to see. */
+  private pump(): void {
+    if (this.busy || this.disposed || !this.canvas?.clientWidth) return;
+    const row = this.currentRow(), camera = this.camera();
+    if (!this.stale && row.every((value, i) => value === this.sent[i]) && this.sentCamera === JSON.stringify(camera)) return;
+    this.request(row, camera).catch((error) => {
+      if (!this.disposed) this.onError?.(error);
+    });
+  }
+
+  private async request(row: Float32Array, camera: Camera): Promise<void> {
+    this.busy = true;
+    const moved = this.stale || row.some((value, i) => value !== this.sent[i]);
+    this.stale = false;
+    this.sent.set(row);
+    this.sentCamera = JSON.stringify(camera);
+    const buffer = this.spare;
+    this.spare = null;
+    try {
+      const frame = await this.deformer.frame({ row: moved ? row : null, camera, draw: this.renderer === "software", buffer });
+      this.present(frame, camera);
+      this.onFrame?.(frame);
+    } finally {
+      this.busy = false;
+    }
+    if (this.renderer === "software") setTimeout(() => this.pump());
+  }
+
+  private present(frame: Frame, camera: Camera): void {
+    const { canvas } = this;
+    if (!canvas) return;
+    const { width, height } = frame;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    if (this.webgl) {
+      this.webgl.update(new Float32Array(frame.content));
+      this.webgl.gl.bindFramebuffer(this.webgl.gl.FRAMEBUFFER, null);
+      this.webgl.draw([{ ...openglMatrices(camera), viewport: { x: 0, y: 0, width, height } }]);
+      this.spare = frame.content;
+    } else if (this.flat) {
+      const picture = new ImageData(new Uint8ClampedArray(frame.content), frame.stride, height);
+      this.flat.putImageData(picture, 0, 0, 0, 0, width, height);
+      this.spare = frame.content;
+      this.adapt(frame.took);
+    }
+  }
+
+  private adapt(took: number): void {
+    if (took > SLOW) this.pixels = Math.max(FEWEST_PIXELS, this.pixels * 0.85);
+    else if (took < FAST) this.pixels = Math.min(4 * FIRST_PIXELS, this.pixels * 1.02);
+  }
+}
+
+function flatPose(pose?: Pose | ArrayLike<number>): Float32Array {
+  const result = new Float32Array(POSE);
+  if (!pose) return result;
+  if (typeof (pose as ArrayLike<number>).length === "number") {
+    if ((pose as ArrayLike<number>).length !== POSE) throw new RangeError(`Expected ${POSE} numbers of pose.`);
+    result.set(pose as ArrayLike<number>);
+  } else {
+    POSE_NAMES.forEach((name, i) => result.set((pose as Pose)[name] ?? [0, 0, 0], 3 * i));
+  }
+  if (!result.every(Number.isFinite)) throw new RangeError("The pose must be finite numbers.");
+  return result;
+}

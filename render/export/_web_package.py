@@ -16,6 +16,7 @@ from avatar.fields.condition import JOINT_GAIN, LIMIT, NECK_GAIN
 from avatar.fields.gaussian_head import RESIDUAL_UNITS
 from avatar.fields.rig import STRETCH_RANGE
 from avatar.heads.layout import PARENTS
+from avatar.render.export._web_track import is_spanned
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -115,7 +116,7 @@ def _add_rig(block: Block, head: GaussianHead) -> dict[str, Any]:
     block.add("weights", np.rint(subject.weights.numpy() * 255).astype(np.uint8))
     block.add("joints", subject.joints()[0].numpy())
     # Where the basis is spanned by ARKit's actions, these move fewer vertices each than the basis' own directions.
-    spanned = model.arkit_to_psi.numel() > 0 and model.arkit_to_psi.shape[0] == model.arkit_to_psi.shape[1]
+    spanned = is_spanned(model)
     directions = subject.exprdirs @ model.arkit_to_psi if spanned else subject.exprdirs
     if not spanned and model.arkit_to_psi.numel():
         block.add("actions_to_directions", model.arkit_to_psi.numpy())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from avatar.heads.arkit import ARKIT_NAMES
-from avatar.motion import Motion
+from avatar.heads.lbs import joint_transforms, rotation_matrices
+from avatar.motion import PER_FRAME, Motion
 from avatar.speech.life import LifeModel, natural_motion
 from avatar.speech.model import SpeechModel
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from avatar.heads import Head
     from avatar.io.avatar import StoredAvatar
+    from avatar.speech.life import LifeMotion
 
 # After the coefficients: what they do not say, as joints' axis-angles (radians) and shifts (metres). Jaw and eyes are
 # turned by this on top of what the coefficients ask for.
@@ -56,38 +58,41 @@ def track_rows(motion: Motion, head: Head) -> Float[np.ndarray, "T C"]:
 
 def neutral_pose(stored: StoredAvatar) -> Motion:
     """One moment of the subject at ease: head and gaze at their means, the mouth closed."""
-    head = stored.gaussians.head
     life = natural_motion(LifeModel.from_tensors(stored.life), np.zeros(1), pose="still")
-    expression, jaw = life.upper, np.zeros((1, 3), np.float32)
+    mouth, jaw = np.zeros_like(life.upper), np.zeros((1, 3), np.float32)
     if stored.info.speech is not None:
         speech = SpeechModel.from_tensors(stored.speech, stored.info.speech)
         rest = speech.rest(np.zeros(1))
-        expression, jaw = rest.expression - speech.upper.astype(np.float32) + life.upper, rest.jaw_pose
-    return _living(stored, life, np.zeros(1), expression, jaw, head)
+        mouth, jaw = rest.expression - speech.upper.astype(np.float32), rest.jaw_pose
+    return _living(stored, life, expression=mouth + life.upper, jaw=jaw)
 
 
 def idle_motion(stored: StoredAvatar, *, fps: float, seed: int = 0) -> Motion:
     """The subject who listens: blinks, gaze and head motion over a closed mouth, ending as it begins."""
+    model, neutral = LifeModel.from_tensors(stored.life), neutral_pose(stored)
     time = np.arange(round((IDLE_SECONDS + SEAM_SECONDS) * fps)) / fps
-    neutral = neutral_pose(stored)
-    life = natural_motion(LifeModel.from_tensors(stored.life), time, seed=seed, speech_energy=np.zeros(len(time)))
-    upper = natural_motion(LifeModel.from_tensors(stored.life), np.zeros(1), pose="still").upper
-    expression = neutral.expression - upper + life.upper
-    jaw = np.repeat(neutral.jaw_pose, len(time), axis=0)
-    motion = _living(stored, life, time, expression.astype(np.float32), jaw, stored.gaussians.head)
+    life = natural_motion(model, time, seed=seed, speech_energy=np.zeros(len(time)))
+    mouth = neutral.expression - natural_motion(model, np.zeros(1), pose="still").upper
+    motion = _living(stored, life, expression=mouth + life.upper, jaw=np.repeat(neutral.jaw_pose, len(time), axis=0))
     return _looped(motion, round(SEAM_SECONDS * fps))
 
 
-def _living(stored: StoredAvatar, life: object, time, expression, jaw, head: Head) -> Motion:  # noqa: ANN001
-    names = ("global_orient", "neck_pose", "leye_pose", "reye_pose", "eyelids", "transl", "torso")
+def _living(stored: StoredAvatar, life: LifeMotion, *, expression: np.ndarray, jaw: np.ndarray) -> Motion:
+    head = stored.gaussians.head
     return Motion(
-        time=time,
+        time=life.time,
         betas=stored.gaussians.betas.numpy(),
-        expression=expression,
+        expression=expression.astype(np.float32),
+        global_orient=life.global_orient,
+        neck_pose=life.neck_pose,
         jaw_pose=jaw,
+        leye_pose=life.leye_pose,
+        reye_pose=life.reye_pose,
+        eyelids=life.eyelids,
+        transl=life.transl,
+        torso=life.torso,
         head_id=head.id,
         head_hash=head.hash,
-        **{name: getattr(life, name) for name in names},
     )
 
 
@@ -95,25 +100,19 @@ def _looped(motion: Motion, seam: int) -> Motion:
     """A motion that ends where it begins: what follows its end is blended into its start."""
     count = len(motion) - seam
     share = (0.5 - 0.5 * np.cos(np.pi * (np.arange(seam) + 0.5) / seam))[:, None]
-    kept = motion[:count]
-    changed = {}
-    for name in ("expression", "global_orient", "neck_pose", "leye_pose", "reye_pose", "eyelids", "transl", "torso"):
+    kept, changed = motion[:count], {}
+    for name in PER_FRAME:
         value = getattr(kept, name).copy()
         value[:seam] = share * value[:seam] + (1 - share) * getattr(motion, name)[count:]
-        changed[name] = value.astype(np.float32)
-  
-
+        changed[name] = value
     return replace(kept, **changed)
 
 
-def head_center(stored: StoredAvatar, moment: Motion) -> Float[np.ndarray, " 3"]:
-    """The point between the eyes of the first moment, metres."""
+def between_the_eyes(stored: StoredAvatar, moment: Motion) -> Float[np.ndarray, " 3"]:
+    """The point between the eyes' centres at the first moment, metres."""
     gaussians = stored.gaussians
     pose = gaussians.poses(moment[:1])[0]
-    joints = gaussians._subject.joints()
-    with torch.no_grad():
-        from avatar.heads.lbs import joint_transforms, rotation_matrices
-
-        turns, shifts = joint_transforms(rotation_matrices(pose.joints), joints)
-        eyes = (turns[0, 3:] @ joints[0, 3:, :, None])[..., 0] + shifts[0, 3:] + pose.transl
+    joints = gaussians.head.joints(gaussians.betas[None])
+    turns, shifts = joint_transforms(rotation_matrices(pose.joints), joints)
+    eyes = (turns[0, 3:] @ joints[0, 3:, :, None])[..., 0] + shifts[0, 3:] + pose.transl
     return eyes.mean(0).numpy()

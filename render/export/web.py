@@ -17,7 +17,7 @@ import soxr
 from avatar.errors import InputError
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.render.export._web_package import SCHEMA, pack_gaussians
-from avatar.render.export._web_track import COLUMNS, POSE_COLUMNS, head_center, idle_motion, neutral_pose, track_rows
+from avatar.render.export._web_track import POSE_COLUMNS, between_the_eyes, idle_motion, neutral_pose, track_rows
 from avatar.speech.drive import motion_from_audio
 from avatar.speech.life import LifeModel
 from avatar.speech.model import SpeechModel
@@ -96,7 +96,7 @@ def _default_motion(stored: StoredAvatar, sound: tuple[np.ndarray, int] | None, 
     fps = stored.info.fps[0] / stored.info.fps[1]
     if sound is None:
         return idle_motion(stored, fps=fps, seed=seed)
-    speech = stored.info.speech and SpeechModel.from_tensors(stored.speech, stored.info.speech)
+    speech = SpeechModel.from_tensors(stored.speech, stored.info.speech) if stored.info.speech else None
     samples = _mono(*sound, SPEECH_RATE)
     return motion_from_audio(speech, LifeModel.from_tensors(stored.life), samples=samples, fps=fps, seed=seed)
 
@@ -116,7 +116,7 @@ def _files(stored: StoredAvatar, motion: Motion, sound: tuple[np.ndarray, int] |
         **entries,
         "data": {"file": DATA, "bytes": len(data)},
         "camera": {"focal": info.focal, "width": info.width, "height": info.height},
-        "center": head_center(stored, neutral).tolist(),
+        "center": between_the_eyes(stored, neutral).tolist(),
         "limits": info.limits,
         "consent": info.consent,
         "coefficients": list(ARKIT_NAMES),

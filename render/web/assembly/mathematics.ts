@@ -17,19 +17,6 @@ export function exp2x4(x: v128): v128 {
   return f32x4.mul(series, power);
 }
 
-// For alpha alone: x in [-8, 0.1], to 1e-4 of the result, which a byte does not see.
-@inline
-export function exp2coarse(x: v128): v128 {
-  const whole = f32x4.floor(x);
-  const rest = f32x4.sub(x, whole);
-  let series = f32x4.splat(0.0781455737);
-  series = f32x4.add(f32x4.mul(series, rest), f32x4.splat(0.2260671559));
-  series = f32x4.add(f32x4.mul(series, rest), f32x4.splat(0.6956876353));
-  series = f32x4.add(f32x4.mul(series, rest), f32x4.splat(0.9999));
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(whole), i32x4.splat(127)), 23);
-  return f32x4.mul(series, power);
-}
-
 @inline
 export function expx4(x: v128): v128 {
   return exp2x4(f32x4.mul(x, f32x4.splat(LOG2E)));

@@ -1,19 +1,25 @@
 // Draws Gaussians on the processor: tiles of 16 x 16 pixels, front to back, four pixels at a time.
-import { exp2coarse, log2 } from "./mathematics";
+import { log2 } from "./mathematics";
 import { WORLD_BYTES } from "./deform";
 
 const TILE: i32 = 16;
 const HALF_LOG2E: f32 = 0.7213475204444817;
 const BLUR: f32 = 0.3;
 const NEAR: f32 = 0.01;
-const LARGEST_ALPHA: f32 = 0.999;
 const MARGIN: f32 = 0.15;
-// What lies behind a pixel this dark changes no byte.
-const OPAQUE: f32 = 0.002;
-// A splat on the screen: centre, exponent's coefficients (xx, xy, yy), log2 of opacity, reach, colour; tiles.
-const SPLAT_BYTES: usize = 48;
+// A splat on the screen, in this order: centre u, v; the exponent's coefficients xx, xy, yy; log2 of opacity; what a
+// row's half-width follows from: bend, span, half; reach in y; colour; first and last tile across and down.
+export const SPLAT_BYTES: usize = 64;
 
 const pixels = memory.data(4 * 4 * 256, 16);
+// What the innermost loop multiplies and compares with. As constants in the code they would be built again and again;
+// from memory they are loaded once. First the series of 2^x for x in [-0.5, 0.5], to 1e-4.
+const numbers = memory.data<f32>([
+  0.0550293, 0.0550293, 0.0550293, 0.0550293, 0.2422570, 0.2422570, 0.2422570, 0.2422570,
+  0.6932531, 0.6932531, 0.6932531, 0.6932531, 0.9999513, 0.9999513, 0.9999513, 0.9999513,
+  12582912, 12582912, 12582912, 12582912, -7.9943534, -7.9943534, -7.9943534, -7.9943534,
+  0.999, 0.999, 0.999, 0.999, 0.004, 0.004, 0.004, 0.004,
+], 16);
 
 /**
  * Projects Gaussians and lists them by tile. The camera is the rows right, down and forward of its rotation, its
@@ -70,18 +76,23 @@ export function project(
     const y0 = <i32>max<f32>(v - ey, 0) / TILE, y1 = min<i32>(<i32>(v + ey) / TILE, down - 1);
     const conic = HALF_LOG2E / determinant;
     const splat = splats + <usize>used * SPLAT_BYTES;
+    const cxx = yy * conic, cxy: f32 = -2 * xy * conic, cyy = xx * conic;
+    const four: f32 = 4;
     store<f32>(splat, u);
     store<f32>(splat, v, 4);
-    store<f32>(splat, yy * conic, 8);
-    store<f32>(splat, -2 * xy * conic, 12);
-    store<f32>(splat, xx * conic, 16);
+    store<f32>(splat, cxx, 8);
+    store<f32>(splat, cxy, 12);
+    store<f32>(splat, cyy, 16);
     store<f32>(splat, strength, 20);
-    store<f32>(splat, reach, 24);
-    store<f32>(splat, <f32>(color & 255), 28);
-    store<f32>(splat, <f32>((color >> 8) & 255), 32);
-    store<f32>(splat, <f32>((color >> 16) & 255), 36);
-    store<u32>(splat, x0 | (x1 << 16), 40);
-    store<u32>(splat, y0 | (y1 << 16), 44);
+    store<f32>(splat, cxy * cxy - four * cxx * cyy, 24);
+    store<f32>(splat, four * cxx * reach, 28);
+    store<f32>(splat, <f32>0.5 / cxx, 32);
+    store<f32>(splat, ey, 36);
+    store<f32>(splat, <f32>(color & 255), 40);
+    store<f32>(splat, <f32>((color >> 8) & 255), 44);
+    store<f32>(splat, <f32>((color >> 16) & 255), 48);
+    store<u32>(splat, x0 | (x1 << 16), 52);
+    store<u32>(splat, y0 | (y1 << 16), 56);
     used++;
     for (let ty = y0; ty <= y1; ty++) {
       for (let tx = x0; tx <= x1; tx++) {
@@ -101,8 +112,8 @@ export function project(
   // Filling moves each tile's start to its end, which is the next one's start.
   for (let i = 0; i < used; i++) {
     const splat = splats + <usize>i * SPLAT_BYTES;
-    const x0 = <i32>load<u16>(splat, 40), x1 = <i32>load<u16>(splat, 42);
-    const y0 = <i32>load<u16>(splat, 44), y1 = <i32>load<u16>(splat, 46);
+    const x0 = <i32>load<u16>(splat, 52), x1 = <i32>load<u16>(splat, 54);
+    const y0 = <i32>load<u16>(splat, 56), y1 = <i32>load<u16>(splat, 58);
     for (let ty = y0; ty <= y1; ty++) {
       for (let tx = x0; tx <= x1; tx++) {
         const tile = counts + (<usize>(ty * across + tx) << 2);
@@ -115,7 +126,7 @@ export function project(
   return total;
 }
 
-/** Draws the lists of `project` as RGBA with straight alpha; `stride` is the picture's width rounded up to tiles. */
+/** Draws the lists of `project` as RGBA with straight alpha; rows are as long as the width rounded up to tiles. */
 export function raster(
   width: i32, height: i32, splats: usize, counts: usize, lists: usize, picture: usize,
 ): void {
@@ -143,38 +154,49 @@ function blend(left: i32, top: i32, splats: usize, from: usize, to: usize): void
     v128.store(at, zero, 48);
   }
   const centers = f32x4(<f32>left + 0.5, <f32>left + 1.5, <f32>left + 2.5, <f32>left + 3.5);
-  const least = f32x4.splat(-7.994353436858858), most = f32x4.splat(LARGEST_ALPHA);
+  const series3 = v128.load(numbers), series2 = v128.load(numbers, 16), series1 = v128.load(numbers, 32);
+  const series0 = v128.load(numbers, 48), shifter = v128.load(numbers, 64), least = v128.load(numbers, 80);
+  const most = v128.load(numbers, 96), opaque = v128.load(numbers, 112);
   let live: u32 = 0xffff;
   let seen: i32 = 0;
   for (let entry = from; entry < to && live != 0; entry += 4) {
     const splat = splats + <usize>load<u32>(entry) * SPLAT_BYTES;
     const u = load<f32>(splat), v = load<f32>(splat, 4);
     const xx = load<f32>(splat, 8), xy = load<f32>(splat, 12), yy = load<f32>(splat, 16);
-    const reach = load<f32>(splat, 24);
+    const bend = load<f32>(splat, 24), span = load<f32>(splat, 28), half = load<f32>(splat, 32);
+    const extent = load<f32>(splat, 36);
     const strength = v128.load32_splat(splat + 20);
-    const red = v128.load32_splat(splat + 28), green = v128.load32_splat(splat + 32), blue = v128.load32_splat(splat + 36);
+    const red = v128.load32_splat(splat + 40), green = v128.load32_splat(splat + 44), blue = v128.load32_splat(splat + 48);
     const vxx = f32x4.splat(-xx);
     const offset = f32x4.sub(centers, f32x4.splat(u));
-    const half: f32 = 0.5 / xx;
-    const place = u - <f32>left;
-    for (let row = 0; row < TILE; row++) {
+    // In pixels from the middle of the tile's first.
+    const across = u - <f32>left - 0.5, down = v - <f32>top - 0.5;
+    const lastRow = <i32>min<f32>(down + extent, 15);
+    for (let row = <i32>max<f32>(ceil<f32>(down - extent), 0); row <= lastRow; row++) {
       if (!((live >> row) & 1)) continue;
-      const dy = <f32>(top + row) + 0.5 - v;
-      const slope = xy * dy, level = yy * dy * dy;
-      const inside = slope * slope - 4 * xx * (level - reach);
+      const dy = <f32>row - down;
+      const inside = span + bend * dy * dy;
       if (!(inside > 0)) continue;
-      const middle = place - slope * half, reached = sqrt<f32>(inside) * half;
-      const first = max<i32>(<i32>floor<f32>(middle - reached - 0.5), 0) >> 2;
-      const last = <i32>min<f32>(middle + reached - 0.5, 15);
-      if (middle + reached < 0.5) continue;
+      const slope = xy * dy, level = yy * dy * dy;
+      const middle = across - slope * half, reached = sqrt<f32>(inside) * half;
+      const end = middle + reached;
+      if (end < 0) continue;
+      const first = <i32>max<f32>(middle - reached, 0) >> 2;
+      const last = <i32>min<f32>(end, 15);
       const base = f32x4.sub(strength, f32x4.splat(level)), tilt = f32x4.splat(-slope);
       for (let group = first; group <= last >> 2; group++) {
-        const dx = f32x4.add(offset, f32x4.splat(<f32>(group << 2)));
-        const power = f32x4.add(base, f32x4.mul(dx, f32x4.add(f32x4.mul(vxx, dx), tilt)));
-        const visible = f32x4.ge(power, least);
-        const alpha = v128.and(f32x4.min(exp2coarse(f32x4.max(power, least)), most), visible);
         const at = pixels + (<usize>((row << 2) | group) << 6);
+        const dx = f32x4.add(offset, f32x4.splat(<f32>(group << 2)));
         const through = v128.load(at);
+        if (!v128.any_true(f32x4.gt(through, opaque))) continue;
+        const power = f32x4.add(base, f32x4.mul(dx, f32x4.add(f32x4.mul(vxx, dx), tilt)));
+        // Added to 1.5 * 2^23, a float keeps its whole part in its last bits, from where it goes to the exponent.
+        const shifted = f32x4.add(power, shifter);
+        const part = f32x4.sub(power, f32x4.sub(shifted, shifter));
+        const raised = f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(
+          series3, part), series2), part), series1), part), series0);
+        const whole = i32x4.add(raised, i32x4.shl(shifted, 23));
+        const alpha = v128.and(f32x4.pmin(most, whole), f32x4.ge(power, least));
         const weight = f32x4.mul(alpha, through);
         v128.store(at, f32x4.sub(through, weight));
         v128.store(at, f32x4.add(v128.load(at, 16), f32x4.mul(weight, red)), 16);
@@ -188,7 +210,7 @@ function blend(left: i32, top: i32, splats: usize, from: usize, to: usize): void
         const at = pixels + (<usize>row << 8);
         const clearest = f32x4.max(
           f32x4.max(v128.load(at), v128.load(at, 64)), f32x4.max(v128.load(at, 128), v128.load(at, 192)));
-        if (!v128.any_true(f32x4.gt(clearest, f32x4.splat(OPAQUE)))) live &= ~(<u32>1 << row);
+        if (!v128.any_true(f32x4.gt(clearest, opaque))) live &= ~(<u32>1 << row);
       }
     }
   }

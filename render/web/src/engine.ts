@@ -4,8 +4,8 @@ import { type Camera } from "./camera";
 import { PlayerError } from "./errors";
 import { Arrays, damaged, type Package } from "./manifest";
 import { Rig } from "./rig";
+import { WORLD_FLOATS } from "./shaders";
 
-export const WORLD_FLOATS = 12;
 const CHANNELS = 10;
 const TILE = 16;
 const FIRST_ROOM = 1 << 18;
@@ -146,7 +146,7 @@ export class Engine {
     at.keys = this.reserve(4 * padded);
     at.bins = this.reserve(4 * 65538);
     at.camera = this.reserve(64);
-    at.splats = this.reserve(48 * padded);
+    at.splats = this.reserve(64 * padded);
     this.pictureStart = this.end;
   }
 

@@ -1,8 +1,9 @@
 // What runs beside the page: deforms, sorts, and draws where there is no graphics card.
 import { type Camera } from "./camera";
-import { Engine, pictureWidth, WORLD_FLOATS } from "./engine";
+import { Engine, pictureWidth } from "./engine";
 import { PlayerError } from "./errors";
 import { type Package } from "./manifest";
+import { WORLD_FLOATS } from "./shaders";
 
 export interface FrameRequest {
   /** Coefficients and pose; null to keep those of the frame before. */

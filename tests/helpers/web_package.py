@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from avatar.cameras import Camera
 from avatar.fields.rig import RiggedGaussians, place_gaussians, triangle_frames
 from avatar.gaussians import Gaussians
 from avatar.heads import rotation_matrices
 from avatar.heads.lbs import joint_transforms, skin
+from avatar.io.avatar import StoredAvatar
 
 TYPES = {"u8": "u1", "i8": "i1", "u16": "<u2", "i16": "<i2", "f32": "<f4"}
 LEVELS = {"u8": 255.0, "u16": 65535.0}
@@ -70,9 +72,7 @@ class WebPackage:
     def _moves(self) -> torch.Tensor:
         counts = [int(count) for count in self.arrays["move_counts"]]
         moves = torch.zeros(self.manifest["head_vertices"], 3, len(counts))
-        parts = zip(
-            self.arrays["move_vertices"].long().split(counts), self.arrays["moves"].split(counts), strict=True
-        )
+        parts = zip(self.arrays["move_vertices"].long().split(counts), self.arrays["moves"].split(counts), strict=True)
         for direction, (vertices, values) in enumerate(parts):
             moves[vertices, :, direction] = values * self.arrays["move_scales"][direction]
         return moves
@@ -105,3 +105,24 @@ class WebPackage:
             color_logits=torch.logit(colors),
             units=arrays["units"][arrays["unit_kinds"].long()],
         )
+
+
+def camera_of(stored: StoredAvatar, size: int) -> Camera:
+    return Camera.front(stored.info.focal * size / stored.info.width, size, size)
+
+
+def camera_entry(camera: Camera) -> dict[str, Any]:
+    """The same camera as the player's scripts take it."""
+    K = camera.K
+    lens = {"fx": K[0, 0], "fy": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
+    return {"view": camera.viewmat.ravel().tolist(), **lens, "width": camera.width, "height": camera.height}
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean((a - b) ** 2)))
+
+
+def premultiplied(pixels: np.ndarray) -> np.ndarray:
+    """Colours of RGBA bytes with straight alpha."""
+    values = pixels.astype(np.float32) / 255
+    return values[..., :3] * values[..., 3:]

@@ -146,10 +146,7 @@ export async function fetched(url: string): Promise<Response> {
   try {
     response = await fetch(url);
   } catch {
-    throw new PlayerError(
-      globalThis.location?.protocol === "file:"
-        ? "A browser shows this page only from a web server: run `python -m http.server` in its folder."
-        : `${name} could not be loaded: the server does not answer.`);
+    throw new PlayerError(`${name} could not be loaded: the server does not answer.`);
   }
   if (!response.ok) throw new PlayerError(`${name} could not be loaded (${response.status}): is the folder complete?`);
   return response;

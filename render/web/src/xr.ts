@@ -37,7 +37,7 @@ export async function enterXR(avatar: Avatar, mode: Mode): Promise<XRSession> {
   avatar.eyeContact = true;
   avatar.paused = true;
   let standing: Standing | null = null;
-  let waiting = false, ready = false;
+  let waiting = false, ready = false, over = false;
   let spare: ArrayBuffer | null = null;
 
   session.addEventListener("select", (event) => {
@@ -46,12 +46,14 @@ export async function enterXR(avatar: Avatar, mode: Mode): Promise<XRSession> {
     if (ray && viewer) standing = standingBefore(viewer.transform, ray.transform);
   });
   session.addEventListener("end", () => {
+    over = true;
     renderer.dispose();
     avatar.eyeContact = eyeContact;
     avatar.paused = false;
   });
 
   const onFrame = (_: number, frame: XRFrame) => {
+    if (over) return;
     session.requestAnimationFrame(onFrame);
     const viewer = frame.getViewerPose(space);
     if (!viewer) return;
@@ -62,6 +64,7 @@ export async function enterXR(avatar: Avatar, mode: Mode): Promise<XRSession> {
       // Sorted once from the middle of the eyes: they are too close together to see things in another order.
       const { forward, eye } = inModel(model, viewer.transform);
       avatar.splats(forward, eye, spare).then((made) => {
+        if (over) return;
         renderer.update(new Float32Array(made.content));
         spare = made.content;
         ready = true;

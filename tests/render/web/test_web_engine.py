@@ -10,36 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from web_package import WebPackage
+from web_package import WebPackage, camera_entry, camera_of, premultiplied, psnr
 
-from avatar.cameras import Camera
 from avatar.io.avatar import StoredAvatar
 from avatar.motion import Motion
 from avatar.render.playback import render_pose
 
 FRAMES, SIZE = (3, 11, 26), 320
 Node = Callable[..., dict[str, Any]]
-
-
-def camera_of(stored: StoredAvatar, size: int) -> Camera:
-    return Camera.front(stored.info.focal * size / stored.info.width, size, size)
-
-
-def camera_entry(camera: Camera) -> dict[str, Any]:
-    """The same camera as the player's scripts take it."""
-    K = camera.K
-    lens = {"fx": K[0, 0], "fy": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
-    return {"view": camera.viewmat.ravel().tolist(), **lens, "width": camera.width, "height": camera.height}
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10 * np.log10(np.mean((a - b) ** 2)))
-
-
-def premultiplied(pixels: np.ndarray) -> np.ndarray:
-    """Colours of RGBA bytes with straight alpha."""
-    values = pixels.astype(np.float32) / 255
-    return values[..., :3] * values[..., 3:]
 
 
 @pytest.fixture(scope="module")

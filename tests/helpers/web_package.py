@@ -1,4 +1,4 @@
-"""An independent reader of the web player's package, by the Python package's own rig: what the browser must agree with."""
+"""An independent reader of the web player's package by the Python package's own rig: what a browser must agree with."""
 
 import gzip
 import json

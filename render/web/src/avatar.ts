@@ -1,6 +1,7 @@
 // The avatar in a page: what an application loads, drives and draws.
 import { type Camera, type Orbit, orbitCamera, orbitEye, openglMatrices, type Vector } from "./camera";
 import { COEFFICIENTS, loadPackage, type Manifest, manifestUrl, POSE } from "./manifest";
+import { PlayerError } from "./errors";
 import { gazeTurns } from "./gaze";
 import { LiveInput } from "./live";
 import { loadTrack, Playback, Track } from "./track";
@@ -151,7 +152,8 @@ export class Avatar {
     let chosen = track ?? this.track;
     if (!chosen) throw new Error("This avatar came without a track: give one to play.");
     if (chosen === this.track && this.soundFile && context) {
-      const sound = await context.decodeAudioData(this.soundFile.slice(0));
+      const sound = await context.decodeAudioData(this.soundFile).catch(() => null);
+      if (!sound) this.onError?.(new PlayerError("This browser cannot play the avatar's sound."));
       this.track = chosen = new Track(chosen.rows, chosen.columns, chosen.fps, sound);
       this.soundFile = null;
     }

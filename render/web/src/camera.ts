@@ -13,6 +13,9 @@ export interface Camera {
 
 export type Vector = [number, number, number];
 
+const TALL_ZOOM = 1.3;
+const SHOULDERS = 0.44;
+
 /** A camera on a sphere around a point; yaw to the subject's left and pitch upwards, radians. */
 export interface Orbit {
   center: Vector;
@@ -26,11 +29,13 @@ export interface Orbit {
 }
 
 export function orbitCamera(orbit: Orbit, width: number, height: number): Camera {
-  const side = Math.min(width, height);
-  const f = orbit.focal * side;
+  // A tall picture is filled with more of the face, and shoulders reach down to its edge.
+  const zoom = Math.min(Math.sqrt(Math.max(height / width, 1)), TALL_ZOOM);
+  const side = Math.min(width, height) * zoom;
+  const f = orbit.focal * side, lower = Math.max(0, height / 2 - SHOULDERS * side);
   return {
     view: orbitView(orbit), fx: f, fy: f, width, height,
-    cx: width / 2 + orbit.shift[0] * side, cy: height / 2 + orbit.shift[1] * side,
+    cx: width / 2 + orbit.shift[0] * side, cy: height / 2 + orbit.shift[1] * side + lower,
   };
 }
 

@@ -200,7 +200,7 @@ def test_live_coefficients(scenario: Scenario) -> None:
 def test_the_interface_and_the_adapter_for_three(browsed: dict[str, Any], scenario: Scenario, web_folder: Path) -> None:
     result = scenario("three")
     package = WebPackage(web_folder)
-    eye = np.array(package.manifest["center"]) + [0, 0, 0.9]
+    eye = np.add(package.manifest["center"], [0, 0, 0.9])
     camera = Camera(look_at(eye, eye - [0, 0, 1]), intrinsics(160 / np.tan(np.radians(15)), 320, 320), 320, 320)
     image, alpha = drawn(package, result["row"], camera)
     found = pixels(browsed, "three.bin")[::-1]

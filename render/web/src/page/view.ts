@@ -1,7 +1,9 @@
 // Looking around: mouse, touch, wheel and arrow keys turn and move the camera of an avatar.
 import { type Avatar } from "../index";
 
-const FARTHEST_YAW = 1.2, FARTHEST_PITCH = 0.6;
+// Radians beyond what the recording showed, and what is always allowed.
+const BEYOND = 0.35;
+const YAW_RANGE = [0.5, 1.2], PITCH_RANGE = [0.3, 0.6];
 const CLOSEST = 0.55, FARTHEST = 2.2;
 const STEP = 0.06;
 
@@ -11,9 +13,10 @@ export function lookAround(avatar: Avatar, canvas: HTMLCanvasElement): () => voi
   const home = { distance: orbit.distance, shift: [...orbit.shift] as [number, number] };
   const touches = new Map<number, { x: number; y: number }>();
 
+  const yaw = reach(avatar.manifest.limits.yaw, YAW_RANGE), pitch = reach(avatar.manifest.limits.pitch, PITCH_RANGE);
   const turn = (x: number, y: number) => {
-    orbit.yaw = clamped(orbit.yaw - x, -FARTHEST_YAW, FARTHEST_YAW);
-    orbit.pitch = clamped(orbit.pitch + y, -FARTHEST_PITCH, FARTHEST_PITCH);
+    orbit.yaw = clamped(orbit.yaw - x, -yaw, yaw);
+    orbit.pitch = clamped(orbit.pitch + y, -pitch, pitch);
   };
   const approach = (factor: number) => {
     orbit.distance = clamped(orbit.distance * factor, CLOSEST * home.distance, FARTHEST * home.distance);
@@ -55,6 +58,12 @@ export function lookAround(avatar: Avatar, canvas: HTMLCanvasElement): () => voi
     steps[event.key]();
   });
   return reset;
+}
+
+/** How far to turn an avatar that was seen within these degrees. */
+function reach(seen: [number, number] | undefined, [least, most]: number[]): number {
+  const degrees = seen ? Math.max(Math.abs(seen[0]), Math.abs(seen[1])) : 0;
+  return clamped((degrees * Math.PI) / 180 + BEYOND, least, most);
 }
 
 function apart(a: { x: number; y: number }, b: { x: number; y: number }): number {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
 
-PLAYER_FILES = ("index.html", "style.css", "page.js", "player.js", "three-adapter.js")
+PLAYER_FILES = ("index.html", "style.css", "local.js", "page.js", "player.js", "three-adapter.js")
 MANIFEST, DATA, TRACK, SOUND = "avatar.json", "avatar.bin", "track.bin", "sound.mp3"
 SPEECH_RATE, SOUND_RATE = 16000, 48000
 
@@ -79,6 +79,19 @@ def write_web(
     seconds = float(motion.time[-1] - motion.time[0])
     sizes = {name: len(content) for name, content in entries.items()}
     return {"gaussians": len(stored.gaussians), "frames": len(motion), "seconds": seconds, "files": sizes}
+
+
+def export_web(
+    stored: StoredAvatar,
+    target: Path,
+    *,
+    moment: Motion | None = None,
+    motion: Motion | None = None,
+    sound: tuple[np.ndarray, int] | None = None,
+) -> dict[str, Any]:
+    """`write_web` as ``avatar export`` calls its formats; a page always moves, and so the `moment` is not looked at."""
+    del moment
+    return write_web(stored, target, motion=motion, sound=sound)
 
 
 def _check_free(folder: Path) -> None:

@@ -28,5 +28,5 @@ await build({
 });
 await build({ ...common, entryPoints: ["src/page/page.ts"], outfile: join(folder, "page.js"), plugins: [playerOutside] });
 await build({ ...common, entryPoints: ["src/three-adapter.ts"], outfile: join(folder, "three-adapter.js") });
-for (const name of ["index.html", "style.css"]) await copyFile(join("src/page", name), join(folder, name));
+for (const name of ["index.html", "style.css", "local.js"]) await copyFile(join("src/page", name), join(folder, name));
 await rm(scratch, { recursive: true });

@@ -132,6 +132,9 @@ async function decompressed(stored: ArrayBuffer): Promise<ArrayBuffer> {
   const first = new Uint8Array(stored, 0, Math.min(2, stored.byteLength));
   // A server that says what the compression is has had it undone on the way.
   if (first[0] !== 0x1f || first[1] !== 0x8b) return stored;
+  if (!("DecompressionStream" in globalThis)) {
+    throw new PlayerError("This browser is too old for the avatar: it cannot decompress what it loads.");
+  }
   try {
     const stream = new Blob([stored]).stream().pipeThrough(new DecompressionStream("gzip"));
     return await new Response(stream).arrayBuffer();

@@ -28,6 +28,26 @@ if (job.rows) {
   result.same = Buffer.compare(Buffer.from(again), await readFile(join(job.output, `picture-${job.rows.length - 1}.bin`))) === 0;
 }
 
+if (job.rounds) {
+  const engine = await load(job.folder);
+  const row = Float32Array.from(job.rows[0]);
+  const quickest = (work) => {
+    const took = [];
+    for (let i = 0; i < job.rounds; i++) {
+      const start = performance.now();
+      work();
+      took.push(performance.now() - start);
+    }
+    return Math.min(...took);
+  };
+  result.milliseconds = { deform: quickest(() => engine.deform(row)), sort: quickest(() => engine.sorted([0, 0, -1])) };
+  const { camera } = job;
+  for (const scale of [1, 2]) {
+    const lens = Object.fromEntries(["fx", "fy", "cx", "cy", "width", "height"].map((key) => [key, scale * camera[key]]));
+    result.milliseconds[`draw ${lens.width}`] = quickest(() => engine.draw({ ...camera, ...lens }));
+  }
+}
+
 result.refused = [];
 for (const folder of job.broken ?? []) {
   try {

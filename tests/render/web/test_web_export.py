@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,3 +161,12 @@ def test_the_shipped_player_is_what_its_source_builds(tmp_path: Path) -> None:
     subprocess.run([node, "build.mjs", tmp_path], cwd=PLAYER, check=True, capture_output=True, timeout=120)
     for name in PLAYER_FILES:
         assert (tmp_path / name).read_bytes() == (PLAYER / "dist" / name).read_bytes(), f"{name}: npm run build"
+
+
+def test_the_wheel_ships_the_player_and_not_its_tools(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    root = PLAYER.parents[1]
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=120)
+    shipped = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "avatar" / "render" / "web").rglob("*.*")}
+    assert shipped == {f"avatar/render/web/dist/{name}" for name in PLAYER_FILES}

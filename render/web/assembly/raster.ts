@@ -23,12 +23,13 @@ const numbers = memory.data<f32>([
 
 /**
  * Projects Gaussians and lists them by tile. The camera is the rows right, down and forward of its rotation, its
- * translation, and its focal lengths and principal point in pixels: 16 floats. Returns the length of the lists, or what
- * it would be where that exceeds `room`.
+ * translation, and its focal lengths and principal point in pixels: 16 floats. Of the rows of tiles only every
+ * `parts`-th is listed, from `part` on, so that several workers can share a picture. Returns the length of the lists, or
+ * what it would be where that exceeds `room`.
  */
 export function project(
-  count: i32, world: usize, order: usize, camera: usize, width: i32, height: i32, splats: usize, counts: usize,
-  lists: usize, room: i32,
+  count: i32, world: usize, order: usize, camera: usize, width: i32, height: i32, part: i32, parts: i32,
+  splats: usize, counts: usize, lists: usize, room: i32,
 ): i32 {
   const r0 = load<f32>(camera), r1 = load<f32>(camera, 4), r2 = load<f32>(camera, 8);
   const d0 = load<f32>(camera, 12), d1 = load<f32>(camera, 16), d2 = load<f32>(camera, 20);
@@ -39,7 +40,8 @@ export function project(
   // The Jacobian is taken at most 15 % of the picture beyond its border, as in training.
   const left = -(cx + MARGIN * w) / fx, right = (w - cx + MARGIN * w) / fx;
   const top = -(cy + MARGIN * h) / fy, bottom = (h - cy + MARGIN * h) / fy;
-  const across = (width + TILE - 1) / TILE, down = (height + TILE - 1) / TILE;
+  const across = (width + TILE - 1) / TILE, rows = (height + TILE - 1) / TILE;
+  const down = (rows - part + parts - 1) / parts;
   memory.fill(counts, 0, <usize>(across * down + 1) << 2);
 
   let used: i32 = 0;
@@ -73,7 +75,10 @@ export function project(
     const u = fx * sx + cx, v = fy * sy + cy;
     if (!(u + ex > 0.5 && v + ey > 0.5 && u - ex < w - 0.5 && v - ey < h - 0.5)) continue;
     const x0 = <i32>max<f32>(u - ex, 0) / TILE, x1 = min<i32>(<i32>(u + ex) / TILE, across - 1);
-    const y0 = <i32>max<f32>(v - ey, 0) / TILE, y1 = min<i32>(<i32>(v + ey) / TILE, down - 1);
+    // The first and the last row of this part.
+    const y0 = (<i32>max<f32>(v - ey, 0) / TILE - part + parts - 1) / parts;
+    const y1 = (min<i32>(<i32>(v + ey) / TILE, rows - 1) - part + parts) / parts - 1;
+    if (y0 > y1) continue;
     const conic = HALF_LOG2E / determinant;
     const splat = splats + <usize>used * SPLAT_BYTES;
     const cxx = yy * conic, cxy: f32 = -2 * xy * conic, cyy = xx * conic;
@@ -126,19 +131,22 @@ export function project(
   return total;
 }
 
-/** Draws the lists of `project` as RGBA with straight alpha; rows are as long as the width rounded up to tiles. */
+/** Draws the lists of `project` as RGBA with straight alpha: the part's rows of tiles one below the other, all whole. */
 export function raster(
-  width: i32, height: i32, splats: usize, counts: usize, lists: usize, picture: usize,
+  width: i32, height: i32, part: i32, parts: i32, splats: usize, counts: usize, lists: usize, picture: usize,
 ): void {
-  const across = (width + TILE - 1) / TILE, down = (height + TILE - 1) / TILE;
+  const across = (width + TILE - 1) / TILE, rows = (height + TILE - 1) / TILE;
+  const down = (rows - part + parts - 1) / parts;
+  const stride = <usize>(across * TILE) << 2;
   let start: u32 = 0;
   for (let tile = 0; tile < across * down; tile++) {
     const end = load<u32>(counts + (<usize>tile << 2));
-    const left = (tile % across) * TILE, top = (tile / across) * TILE;
-    if (start == end) clear(left, top, width, height, picture);
+    const column = tile % across, row = tile / across;
+    const corner = picture + <usize>(row * TILE) * stride + (<usize>(column * TILE) << 2);
+    if (start == end) clear(corner, stride);
     else {
-      blend(left, top, splats, lists + (<usize>start << 2), lists + (<usize>end << 2));
-      write(left, top, width, height, picture);
+      blend(column * TILE, (row * parts + part) * TILE, splats, lists + (<usize>start << 2), lists + (<usize>end << 2));
+      write(corner, stride);
     }
     start = end;
   }
@@ -222,10 +230,8 @@ function bytes(value: v128, scale: v128): v128 {
     f32x4.add(f32x4.splat(0.5), f32x4.min(f32x4.mul(value, scale), f32x4.splat(255))));
 }
 
-function write(left: i32, top: i32, width: i32, height: i32, picture: usize): void {
-  const stride = <usize>((width + TILE - 1) / TILE * TILE) << 2;
-  const rows = min<i32>(TILE, height - top);
-  for (let row = 0; row < rows; row++) {
+function write(corner: usize, stride: usize): void {
+  for (let row = 0; row < TILE; row++, corner += stride) {
     for (let group = 0; group < 4; group++) {
       const at = pixels + (<usize>((row << 2) | group) << 6);
       const alpha = f32x4.sub(f32x4.splat(1), v128.load(at));
@@ -234,15 +240,11 @@ function write(left: i32, top: i32, width: i32, height: i32, picture: usize): vo
         v128.or(bytes(v128.load(at, 16), scale), i32x4.shl(bytes(v128.load(at, 32), scale), 8)),
         v128.or(i32x4.shl(bytes(v128.load(at, 48), scale), 16), i32x4.shl(bytes(alpha, f32x4.splat(255)), 24)),
       );
-      v128.store(picture + <usize>(top + row) * stride + (<usize>(left + (group << 2)) << 2), value);
+      v128.store(corner + (<usize>group << 4), value);
     }
   }
 }
 
-function clear(left: i32, top: i32, width: i32, height: i32, picture: usize): void {
-  const stride = <usize>((width + TILE - 1) / TILE * TILE) << 2;
-  const rows = min<i32>(TILE, height - top);
-  for (let row = 0; row < rows; row++) {
-    memory.fill(picture + <usize>(top + row) * stride + (<usize>left << 2), 0, 64);
-  }
+function clear(corner: usize, stride: usize): void {
+  for (let row = 0; row < TILE; row++, corner += stride) memory.fill(corner, 0, 64);
 }

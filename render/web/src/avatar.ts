@@ -1,6 +1,7 @@
 // The avatar in a page: what an application loads, drives and draws.
 import { type Camera, type Orbit, orbitCamera, orbitEye, openglMatrices, type Vector } from "./camera";
 import { COEFFICIENTS, loadPackage, type Manifest, manifestUrl, POSE } from "./manifest";
+import { TILE } from "./engine";
 import { PlayerError } from "./errors";
 import { gazeTurns } from "./gaze";
 import { LiveInput } from "./live";
@@ -13,6 +14,8 @@ export interface AvatarOptions {
   renderer?: "auto" | "webgl" | "software";
   /** Where this file lies, for its worker; known by itself unless a bundler moved it. */
   workerUrl?: string;
+  /** How many workers share the picture where a processor draws it: half its cores, up to four, if not said. */
+  workers?: number;
 }
 
 /** Differences from the subject's pose at ease: axis-angles in radians, shifts in metres. */
@@ -32,6 +35,7 @@ const EYES = COEFFICIENTS + 9;
 const FEWEST_PIXELS = 256 * 256;
 const FIRST_PIXELS = 512 * 512;
 const SLOW = 55, FAST = 28;
+const MOST_WORKERS = 4;
 
 export type Coefficients = ArrayLike<number> | Record<string, number>;
 
@@ -59,14 +63,15 @@ export class Avatar {
   private sentCamera = "";
   private stale = true;
   private busy = false;
-  private spare: ArrayBuffer | null = null;
+  private spare: ArrayBuffer[] = [];
   private animation = 0;
   private input: LiveInput | null = null;
   private soundFile: ArrayBuffer | null = null;
   private disposed = false;
 
+  /** On a processor several workers draw a part of the picture each; the first one also sorts for other renderers. */
   private constructor(
-    readonly manifest: Manifest, private readonly deformer: Deformer, readonly renderer: "webgl" | "software",
+    readonly manifest: Manifest, private readonly workers: Deformer[], readonly renderer: "webgl" | "software",
   ) {
     this.row = Float32Array.from(manifest.neutral);
     this.sent = new Float32Array(this.row.length);
@@ -88,9 +93,17 @@ export class Avatar {
     const source = await loadPackage(url);
     const chosen = options.renderer ?? "auto";
     const renderer = chosen === "auto" ? (hasGraphicsCard() ? "webgl" : "software") : chosen;
-    const deformer = new Deformer(options.workerUrl ?? import.meta.url);
-    const avatar = new Avatar(source.manifest, deformer, renderer);
-    const [, loaded] = await Promise.all([deformer.load(source), loadTrack(source.manifest, manifestUrl(url))]);
+    // The other half is left to the page and to the browser, which puts the picture on the screen.
+    const half = Math.min((navigator.hardwareConcurrency || 1) >> 1, MOST_WORKERS);
+    const count = renderer === "webgl" ? 1 : Math.max(options.workers ?? half, 1);
+    const workers = Array.from({ length: count }, () => new Deformer(options.workerUrl ?? import.meta.url));
+    const avatar = new Avatar(source.manifest, workers, renderer);
+    const [loaded] = await Promise.all([
+      loadTrack(source.manifest, manifestUrl(url)), ...workers.map((worker) => worker.load(source)),
+    ]).catch((error) => {
+      avatar.dispose();
+      throw error;
+    });
     avatar.track = loaded?.track ?? null;
     avatar.soundFile = loaded?.sound ?? null;
     return avatar;
@@ -196,7 +209,7 @@ export class Avatar {
     const view = [1, 0, 0, 0, 0, 1, 0, 0, ...forward, 0, 0, 0, 0, 1];
     const camera = { view, fx: 1, fy: 1, cx: 0, cy: 0, width: 1, height: 1 };
     this.stale = true;
-    return this.deformer.frame({ row: this.currentRow(eye), camera, draw: false, buffer });
+    return this.workers[0].frame({ row: this.currentRow(eye), camera, draw: false, buffer });
   }
 
   /** Draws the moment as it is now, and waits for it. */
@@ -210,7 +223,7 @@ export class Avatar {
     cancelAnimationFrame(this.animation);
     this.stop();
     this.input?.close();
-    this.deformer.dispose();
+    for (const worker of this.workers) worker.dispose();
     this.webgl?.dispose();
   }
 
@@ -285,33 +298,43 @@ export class Avatar {
     this.stale = false;
     this.sent.set(row);
     this.sentCamera = JSON.stringify(camera);
-    const buffer = this.spare;
-    this.spare = null;
+    const draw = this.renderer === "software", parts = this.workers.length, spare = this.spare;
+    this.spare = [];
     try {
-      const frame = await this.deformer.frame({ row: moved ? row : null, camera, draw: this.renderer === "software", buffer });
-      this.present(frame, camera);
-      this.onFrame?.(frame);
+      const frames = await Promise.all(this.workers.map((worker, part) => worker.frame({
+        row: moved ? row : null, camera, draw, buffer: spare[part] ?? null, part, parts,
+      })));
+      this.present(frames, camera);
+      this.spare = frames.map((frame) => frame.content);
+      this.onFrame?.(frames.reduce((slowest, frame) => frame.took > slowest.took ? frame : slowest));
     } finally {
       this.busy = false;
     }
     if (this.renderer === "software") setTimeout(() => this.pump());
   }
 
-  private present(frame: Frame, camera: Camera): void {
+  private present(frames: Frame[], camera: Camera): void {
     const { canvas } = this;
     if (!canvas) return;
-    const { width, height } = frame;
+    const { width, height } = camera;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     if (this.webgl) {
-      this.webgl.update(new Float32Array(frame.content));
+      this.webgl.update(new Float32Array(frames[0].content));
       this.webgl.gl.bindFramebuffer(this.webgl.gl.FRAMEBUFFER, null);
       this.webgl.draw([{ ...openglMatrices(camera), viewport: { x: 0, y: 0, width, height } }]);
-      this.spare = frame.content;
     } else if (this.flat) {
-      const picture = new ImageData(new Uint8ClampedArray(frame.content), frame.stride, height);
-      this.flat.putImageData(picture, 0, 0, 0, 0, width, height);
-      this.spare = frame.content;
-      this.adapt(frame.took);
+      for (const [part, frame] of frames.entries()) this.place(frame, part, frames.length);
+      this.adapt(Math.max(...frames.map((frame) => frame.took)));
+    }
+  }
+
+  /** Puts a part's rows of tiles where they belong in the picture. */
+  private place(frame: Frame, part: number, parts: number): void {
+    if (!frame.content.byteLength) return;
+    const picture = new ImageData(new Uint8ClampedArray(frame.content), frame.stride);
+    for (let top = 0; top < picture.height; top += TILE) {
+      const y = top * parts + part * TILE;
+      this.flat!.putImageData(picture, 0, y - top, 0, top, frame.width, TILE);
     }
   }
 

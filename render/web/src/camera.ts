@@ -14,7 +14,7 @@ export interface Camera {
 export type Vector = [number, number, number];
 
 const TALL_ZOOM = 1.3;
-const SHOULDERS = 0.44;
+const SHOULDERS = 0.5;
 
 /** A camera on a sphere around a point; yaw to the subject's left and pitch upwards, radians. */
 export interface Orbit {

@@ -7,7 +7,7 @@ import { Rig } from "./rig";
 import { WORLD_FLOATS } from "./shaders";
 
 const CHANNELS = 10;
-const TILE = 16;
+export const TILE = 16;
 const FIRST_ROOM = 1 << 18;
 
 interface Exports {
@@ -23,9 +23,11 @@ interface Exports {
     order: number): void;
   gather(count: number, world: number, order: number, sorted: number): void;
   project(
-    count: number, world: number, order: number, camera: number, width: number, height: number, splats: number,
-    counts: number, lists: number, room: number): number;
-  raster(width: number, height: number, splats: number, counts: number, lists: number, picture: number): void;
+    count: number, world: number, order: number, camera: number, width: number, height: number, part: number,
+    parts: number, splats: number, counts: number, lists: number, room: number): number;
+  raster(
+    width: number, height: number, part: number, parts: number, splats: number, counts: number, lists: number,
+    picture: number): void;
 }
 
 /** One avatar in WebAssembly memory. */
@@ -37,7 +39,7 @@ export class Engine {
   private readonly at: Record<string, number> = {};
   private end: number;
   private room = 0;
-  private pictureBytes = 0;
+  private tiles = 0;
   private pictureStart = 0;
 
   private constructor(private readonly wasm: Exports, private readonly source: Package) {
@@ -89,8 +91,11 @@ export class Engine {
     return this.floats(at.sorted, this.count * WORLD_FLOATS);
   }
 
-  /** The picture from a camera: RGBA with straight alpha. Its rows are as long as `pictureWidth` says. */
-  draw(camera: Camera): Uint8ClampedArray {
+  /**
+   * The picture from a camera: RGBA with straight alpha, in rows as long as `pictureWidth` says. Of several parts, a part
+   * holds every so many rows of tiles (`TILE` pixels high), one below the other.
+   */
+  draw(camera: Camera, part = 0, parts = 1): Uint8ClampedArray {
     const { wasm, at } = this;
     const { width, height, view } = camera;
     wasm.sort(this.count, at.world, view[8], view[9], view[10], 0, at.keys, at.bins, at.order);
@@ -98,28 +103,29 @@ export class Engine {
       view[0], view[1], view[2], view[4], view[5], view[6], view[8], view[9], view[10], view[3], view[7], view[11],
       camera.fx, camera.fy, camera.cx, camera.cy,
     ]);
-    const tiles = Math.ceil(width / TILE) * Math.ceil(height / TILE);
-    if (4 * tiles * TILE * TILE > this.pictureBytes || !this.room) {
-      this.pictureBytes = 4 * tiles * TILE * TILE;
+    const rows = Math.ceil((Math.ceil(height / TILE) - part) / parts);
+    const tiles = Math.ceil(width / TILE) * Math.max(rows, 0);
+    if (tiles > this.tiles || !this.room) {
+      this.tiles = tiles;
       this.room ||= FIRST_ROOM;
-      this.layOutPicture(tiles);
+      this.layOutPicture();
     }
     const project = () => wasm.project(
-      this.count, at.world, at.order, at.camera, width, height, at.splats, at.tiles, at.lists, this.room);
+      this.count, at.world, at.order, at.camera, width, height, part, parts, at.splats, at.tiles, at.lists, this.room);
     const needed = project();
     if (needed > this.room) {
       this.room = Math.ceil(1.5 * needed);
-      this.layOutPicture(tiles);
+      this.layOutPicture();
       project();
     }
-    wasm.raster(width, height, at.splats, at.tiles, at.lists, at.picture);
-    return new Uint8ClampedArray(wasm.memory.buffer, at.picture, 4 * pictureWidth(width) * height);
+    wasm.raster(width, height, part, parts, at.splats, at.tiles, at.lists, at.picture);
+    return new Uint8ClampedArray(wasm.memory.buffer, at.picture, 4 * tiles * TILE * TILE);
   }
 
-  private layOutPicture(tiles: number): void {
+  private layOutPicture(): void {
     this.end = this.pictureStart;
-    this.at.picture = this.reserve(this.pictureBytes);
-    this.at.tiles = this.reserve(4 * (tiles + 1));
+    this.at.picture = this.reserve(4 * this.tiles * TILE * TILE);
+    this.at.tiles = this.reserve(4 * (this.tiles + 1));
     this.at.lists = this.reserve(4 * this.room);
   }
 

@@ -13,6 +13,9 @@ export interface FrameRequest {
   draw: boolean;
   /** A buffer to fill, from an earlier frame. */
   buffer: ArrayBuffer | null;
+  /** Which rows of tiles to draw: every `parts`-th, from `part` on. */
+  part?: number;
+  parts?: number;
 }
 
 export interface Frame {
@@ -58,7 +61,7 @@ function answered(engine: Engine, request: FrameRequest): Frame {
   const start = performance.now();
   const { camera, draw } = request;
   if (request.row) engine.deform(request.row);
-  const result = draw ? engine.draw(camera) : engine.sorted(Array.prototype.slice.call(camera.view, 8, 11));
+  const result = draw ? engine.draw(camera, request.part, request.parts) : engine.sorted(Array.prototype.slice.call(camera.view, 8, 11));
   const fits = request.buffer?.byteLength === result.byteLength;
   const content = fits ? request.buffer! : new ArrayBuffer(result.byteLength);
   new Uint8Array(content).set(new Uint8Array(result.buffer, result.byteOffset, result.byteLength));
@@ -66,7 +69,7 @@ function answered(engine: Engine, request: FrameRequest): Frame {
   return { content, width: camera.width, height: camera.height, stride, took: performance.now() - start };
 }
 
-/** The page's end of the line. */
+/** The page's end of the line to one worker. */
 export class Deformer {
   private readonly waiting = new Map<number, { done: (frame: Frame) => void; failed: (error: Error) => void }>();
   private next = 0;

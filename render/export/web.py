@@ -6,7 +6,7 @@ import gzip
 import io
 import tempfile
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +16,7 @@ import soxr
 
 from avatar.errors import InputError
 from avatar.heads.arkit import ARKIT_NAMES
+from avatar.models import fetch
 from avatar.render.export._web_package import SCHEMA, pack_gaussians
 from avatar.render.export._web_track import POSE_COLUMNS, between_the_eyes, idle_motion, neutral_pose, track_rows
 from avatar.speech.drive import motion_from_audio
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 PLAYER_FILES = ("index.html", "style.css", "local.js", "page.js", "player.js", "three-adapter.js")
 MANIFEST, DATA, TRACK, SOUND = "avatar.json", "avatar.bin", "track.bin", "sound.mp3"
+# Of the npm package @mediapipe/tasks-vision, and where it lies in the page's folder.
+WEBCAM_FILES = {
+    "webcam/vision_bundle.mjs": "vision_bundle.mjs",
+    "webcam/vision_wasm_internal.js": "wasm/vision_wasm_internal.js",
+    "webcam/vision_wasm_internal.wasm": "wasm/vision_wasm_internal.wasm",
+}
+WEBCAM_MODEL = "webcam/face_landmarker.task"
 SPEECH_RATE, SOUND_RATE = 16000, 48000
 
 
@@ -38,6 +46,7 @@ def write_web(
     motion: Motion | None = None,
     sound: tuple[np.ndarray, int] | None = None,
     seed: int = 0,
+    webcam: Path | None = None,
 ) -> dict[str, Any]:
     """Writes the static folder of an avatar's page: player, avatar, track and sound.
 
@@ -49,6 +58,9 @@ def write_web(
         motion: What the page plays.
         sound: Samples (N,) or (N, C) in [-1, 1] and their rate; heard from the motion's first moment on.
         seed: Of the head motion and the blinks, where they are made here.
+        webcam: The unpacked npm package ``@mediapipe/tasks-vision``, which is copied into the folder together with
+            MediaPipe's face landmarker; the page then follows its visitor's face where they want it. It adds 17 MB,
+            which only those load who press the button.
 
     Returns:
         Figures: Gaussians, frames, seconds and bytes.
@@ -61,12 +73,16 @@ def write_web(
     _check_free(folder)
     motion = motion or _default_motion(stored, sound, seed)
     entries = _files(stored, motion, sound)
+    if webcam:
+        entries |= _webcam_files(webcam)
+        entries[MANIFEST] = _with_webcam(entries[MANIFEST])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as place:
             made = Path(place, folder.name)
             made.mkdir()
             for name, content in entries.items():
+                (made / name).parent.mkdir(exist_ok=True)
                 (made / name).write_bytes(content)
             made.replace(folder)
     except OSError as error:
@@ -153,6 +169,26 @@ def _files(stored: StoredAvatar, motion: Motion, sound: tuple[np.ndarray, int] |
     if sound is not None:
         result[SOUND] = encode_mp3(_mono(*sound, SOUND_RATE), SOUND_RATE)
     return result
+
+
+def _webcam_files(package: Path) -> dict[str, bytes]:
+    """MediaPipe's runtime and its model."""
+    missing = [name for name in WEBCAM_FILES.values() if not (package / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{package} is not MediaPipe for the web",
+            expected="the unpacked npm package @mediapipe/tasks-vision",
+            found=f"no {', '.join(missing)}",
+            fix="run: npm pack @mediapipe/tasks-vision, and unpack what it downloads",
+        )
+    files = {name: (package / source).read_bytes() for name, source in WEBCAM_FILES.items()}
+    return files | {WEBCAM_MODEL: fetch("face_landmarker").read_bytes()}
+
+
+def _with_webcam(manifest: bytes) -> bytes:
+    module, model = next(iter(WEBCAM_FILES)), WEBCAM_MODEL
+    entry = {"module": module, "wasm": str(PurePosixPath(module).parent), "model": model}
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.decode(manifest) | {"webcam": entry}), indent=1)
 
 
 def _steady(motion: Motion, fps: float) -> tuple[Motion, float]:

@@ -9,6 +9,7 @@ export { checkedData, type Manifest, parseManifest } from "./manifest";
 export { LiveInput } from "./live";
 export { Playback, Track } from "./track";
 export { WebglRenderer } from "./webgl";
+export { followWebcam, type Webcam } from "./webcam";
 export { enterXR, supportedXR } from "./xr";
 
 const scope = globalThis as unknown as DedicatedWorkerGlobalScope;

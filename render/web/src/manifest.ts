@@ -31,6 +31,7 @@ export interface Manifest {
   pose: string[];
   neutral: number[];
   track: { file: string; frames: number; columns: number; fps: number; sound: string | null } | null;
+  webcam: { module: string; wasm: string; model: string } | null;
 }
 
 const TYPES = {

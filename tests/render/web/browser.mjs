@@ -11,7 +11,7 @@ const { chromium } = await import(pathToFileURL(join(modules, "playwright-core",
 
 const TYPES = {
   ".html": "text/html", ".js": "text/javascript", ".json": "application/json", ".css": "text/css",
-  ".mp3": "audio/mpeg",
+  ".mp3": "audio/mpeg", ".mjs": "text/javascript",
 };
 const roots = { "/modules/": modules, "/": job.root };
 const server = createServer((request, response) => {
@@ -38,6 +38,7 @@ const browser = await chromium.launch({
   args: [
     "--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--disable-background-networking", "--disable-component-update",
+    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
   ],
 });
 
@@ -353,6 +354,22 @@ const scenarios = {
     socket.send(JSON.stringify({ coefficients: { jawOpens: 1 } }));
     await page.waitForFunction("!document.getElementById('message').hidden", null, { timeout: 5000 });
     return { jaw, said: await page.innerText("#message"), complaints: page.complaints };
+  },
+
+  /** The webcam drives the face until a track is played. */
+  async webcam() {
+    const page = await open("/camera/?renderer=software");
+    const neutral = await page.evaluate(() => avatar.manifest.neutral[56]);
+    await page.click("#webcam");
+    await page.waitForFunction("avatar.currentRow()[24] > 0.5", null, { timeout: 10_000 });
+    await page.waitForTimeout(800);
+    const [jaw, turn] = await page.evaluate(() => [avatar.currentRow()[24], avatar.currentRow()[56]]);
+    await page.click("#play");
+    await page.waitForFunction("avatar.playback?.playing", null, { timeout: 5000 });
+    await page.waitForTimeout(300);
+    const playing = await page.evaluate(() => avatar.playback?.playing ?? false);
+    const pressed = await page.getAttribute("#webcam", "aria-pressed");
+    return { jaw, turn: turn - neutral, playing, pressed, complaints: page.complaints };
   },
 
   /** The API without the page, and the adapter in a scene of three.js. */

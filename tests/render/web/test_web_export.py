@@ -141,6 +141,13 @@ def test_a_folder_in_use_is_left_as_it_is(web_avatar: StoredAvatar, tiny_motion:
     assert (tmp_path / "empty" / "index.html").is_file()
 
 
+def test_a_webcam_needs_mediapipe(web_avatar: StoredAvatar, tiny_motion: Motion, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    with pytest.raises(InputError, match=r"Found: no vision_bundle\.mjs, .*wasm\.\n  To do: run: npm pack @mediapipe"):
+        write_web(web_avatar, tmp_path / "site", motion=tiny_motion, webcam=tmp_path / "package")
+    assert not (tmp_path / "site").exists()
+
+
 def test_what_cannot_be_played_is_refused_and_leaves_nothing(
     web_avatar: StoredAvatar, tiny_motion: Motion, tmp_path: Path
 ) -> None:

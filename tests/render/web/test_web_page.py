@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,46 @@ from web_package import WebPackage, camera_entry, camera_of, premultiplied, psnr
 from avatar.cameras import Camera, intrinsics, look_at
 from avatar.io.avatar import StoredAvatar
 from avatar.motion import Motion
+from avatar.render.export.web import write_web
 from avatar.render.playback import render_pose
 from avatar.render.rasterization import rasterize
 
 FRAMES, SIZE, SOUND_RATE = (3, 20), 256, 48_000
+# Finds the same face in every picture of the camera, straight at first and then turned by 0.3.
+MEDIAPIPE = """
+export const FilesetResolver = { forVisionTasks: async (place) => place };
+export const FaceLandmarker = {
+  createFromOptions: async (files, options) => {
+    if (!(await fetch(options.baseOptions.modelAssetPath)).ok) throw new Error("no model");
+    let seen = 0;
+    return {
+      detectForVideo(video) {
+        const angle = seen++ ? 0.3 : 0, c = Math.cos(angle), s = Math.sin(angle);
+        return {
+          faceBlendshapes: video.videoWidth ? [{ categories: [
+            { categoryName: "_neutral", score: 0.5 }, { categoryName: "jawOpen", score: 0.6 }] }] : [],
+          facialTransformationMatrixes: [{ data: [c, 0, -s, 0, 0, 1, 0, 0, s, 0, c, 0, 0, 0, -40, 1] }],
+        };
+      },
+      close() {},
+    };
+  },
+};
+"""
 CLEAR = np.array([0.075, 0.086, 0.102])
 Scenario = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
 def browsed(
     run_node: Callable[..., dict[str, Any]],
+    monkeypatch_module: pytest.MonkeyPatch,
     chromium: str,
     web_folder: Path,
     web_avatar: StoredAvatar,
@@ -38,6 +67,13 @@ def browsed(
     (cut / "avatar.bin").write_bytes((cut / "avatar.bin").read_bytes()[:5000])
     gone = Path(shutil.copytree(web_folder, root / "gone"))
     (gone / "track.bin").unlink()
+    package = root.parent / "mediapipe"
+    (package / "wasm").mkdir(parents=True)
+    (package / "vision_bundle.mjs").write_text(MEDIAPIPE)
+    for name in ("vision_wasm_internal.js", "vision_wasm_internal.wasm"):
+        (package / "wasm" / name).write_text("")
+    monkeypatch_module.setattr("avatar.render.export.web.fetch", lambda name: package / "vision_bundle.mjs")
+    write_web(web_avatar, root / "camera", motion=tiny_motion, webcam=package)
     job = {
         "root": str(root),
         "site": "/talk/",
@@ -194,6 +230,15 @@ def test_live_coefficients(scenario: Scenario) -> None:
     result = scenario("live")
     assert result["jaw"] == 0
     assert result["said"] == "The live input cannot be understood: There is no coefficient called jawOpens."
+    assert result["complaints"] == []
+
+
+def test_the_face_before_the_webcam(scenario: Scenario) -> None:
+    result = scenario("webcam")
+    assert result["jaw"] == pytest.approx(0.6)
+    assert 0.15 < result["turn"] <= 0.24 + 1e-3
+    assert result["playing"] is True
+    assert result["pressed"] == "false"
     assert result["complaints"] == []
 
 

@@ -1,5 +1,5 @@
 // The page around the avatar: play, look around, move the face, step into VR and AR.
-import { Avatar, enterXR, PlayerError, supportedXR } from "../index";
+import { Avatar, enterXR, followWebcam, PlayerError, supportedXR, type Webcam } from "../index";
 import { element, fill, Panel } from "./panel";
 import { lookAround } from "./view";
 
@@ -8,7 +8,8 @@ const options = new URLSearchParams(location.search);
 
 async function start(): Promise<void> {
   const renderer = options.get("renderer") as "webgl" | "software" | null;
-  const avatar = await Avatar.load(options.get("avatar") ?? "./", { renderer: renderer ?? "auto" });
+  const place = options.get("avatar") ?? "./";
+  const avatar = await Avatar.load(place, { renderer: renderer ?? "auto" });
   const canvas = element<HTMLCanvasElement>("picture");
   avatar.attach(canvas);
   avatar.onError = (error) => tell(error);
@@ -31,6 +32,7 @@ async function start(): Promise<void> {
   if (avatar.track) new Timeline(avatar);
   else element("player").hidden = true;
   if (options.has("live")) avatar.listen(options.get("live")!);
+  if (avatar.manifest.webcam) webcamButton(avatar, place);
   for (const mode of await supportedXR()) {
     const button = element<HTMLButtonElement>(mode === "immersive-vr" ? "vr" : "ar");
     button.hidden = false;
@@ -131,6 +133,27 @@ class Timeline {
     fill(this.time);
     element("clock").textContent = `${clock(time)} / ${clock(track!.duration)}`;
   }
+}
+
+/** Follows the person before the webcam for as long as the button is pressed. */
+function webcamButton(avatar: Avatar, place: string): void {
+  const button = element<HTMLButtonElement>("webcam");
+  let webcam: Webcam | null = null;
+  button.hidden = false;
+  element("play").addEventListener("click", () => {
+    if (webcam) button.click();
+  });
+  button.onclick = async () => {
+    button.disabled = true;
+    try {
+      if (webcam) webcam.stop();
+      webcam = webcam ? null : await followWebcam(avatar, place);
+    } catch (error) {
+      tell(error);
+    }
+    button.disabled = false;
+    button.setAttribute("aria-pressed", String(webcam !== null));
+  };
 }
 
 function toggle(id: string, changed: (on: boolean) => void): void {

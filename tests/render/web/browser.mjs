@@ -92,12 +92,23 @@ async function lab(page) {
   }, job.site);
 }
 
+/** An emulated headset. */
+async function headset(page) {
+  await page.addInitScript({ path: join(modules, "iwer", "build", "iwer.min.js") });
+  await page.addInitScript(() => {
+    const { XRDevice, metaQuest3 } = window.IWER;
+    window.device = new XRDevice(metaQuest3);
+    device.installRuntime({ forceInstall: true });
+  });
+}
+
 const scenarios = {
-  /** The page on a desk and on a phone: nothing overlaps, nothing is cut, nothing complains. */
+  /** The page with all its buttons, on a desk and on a phone: nothing overlaps, nothing is cut, nothing complains. */
   async looks() {
     const result = {};
     for (const [name, width, height] of [["desktop", 1280, 800], ["phone", 390, 844]]) {
-      const page = await open(job.site, { width, height });
+      const page = await open("/camera/", { width, height, before: headset });
+      await page.waitForSelector("#ar:not([hidden])");
       await page.waitForTimeout(100);
       await page.screenshot({ path: join(job.output, `${name}.png`) });
       await page.click("#face");
@@ -241,11 +252,8 @@ const scenarios = {
   async headset() {
     const page = await open("/blank.html", {
       ready: null, before: async (page) => {
-        await page.addInitScript({ path: join(modules, "iwer", "build", "iwer.min.js") });
+        await headset(page);
         await page.addInitScript(() => {
-          const { XRDevice, metaQuest3 } = window.IWER;
-          window.device = new XRDevice(metaQuest3);
-          device.installRuntime({ forceInstall: true });
           device.position.set(0.3, 1.55, 0.2);
           device.stereoEnabled = true;
           const gl = WebGL2RenderingContext.prototype;

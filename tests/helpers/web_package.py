@@ -43,12 +43,18 @@ class WebPackage:
         """The Gaussians in world space at 52 coefficients and 21 numbers of pose."""
         manifest, arrays = self.manifest, self.arrays
         joints, weights = self._joints(row)
+        expression, features = weights, weights
+        if "actions_to_directions" in arrays:
+            expression = arrays["actions_to_directions"] @ weights + torch.as_tensor(row[73:])
+            features = arrays["directions_to_features"] @ expression
+        elif not len(weights):
+            expression = features = torch.as_tensor(row[73:])
         head, torso = self.scaled("vertices").split(
             [manifest["head_vertices"], len(arrays["vertices"]) - manifest["head_vertices"]]
         )
         turns = rotation_matrices(joints)[None]
         correctives = arrays["pose_to_correctives"] @ (turns[0, 1:] - torch.eye(3)).flatten()
-        coefficients = torch.cat([weights, joints.new_tensor(row[8:10]), correctives])
+        coefficients = torch.cat([expression, joints.new_tensor(row[8:10]), correctives])
         shift, shoulders = joints.new_tensor(row[67:70]), joints.new_tensor(row[70:73])
         rest_joints = arrays["joints"][None]
         skinning = arrays["weights"] / arrays["weights"].sum(1, keepdim=True)
@@ -56,7 +62,7 @@ class WebPackage:
         posed = skin(moved, skinning, *joint_transforms(turns, rest_joints))[0] + shift
         root = rest_joints[0, 0]
         carried = (torso - root) @ turns[0, 0].T + root + shift + shoulders
-        return place_gaussians(self._rigged(), torch.cat([posed, carried]), self._residual(joints, weights, row))
+        return place_gaussians(self._rigged(), torch.cat([posed, carried]), self._residual(joints, features, row))
 
     def _joints(self, row: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         manifest = self.manifest
@@ -67,7 +73,7 @@ class WebPackage:
         for joint, side, sign in ((3, "Left", -1), (4, "Right", 1)):
             joints[joint, 0] += down * weight[f"eyeLookDown{side}"] - up * weight[f"eyeLookUp{side}"]
             joints[joint, 1] += sign * (inwards * weight[f"eyeLookIn{side}"] - outwards * weight[f"eyeLookOut{side}"])
-        return joints, torch.stack([weight[name] for name in manifest["actions"]])
+        return joints, torch.as_tensor([float(weight[name]) for name in manifest["actions"]])
 
     def _moves(self) -> torch.Tensor:
         counts = [int(count) for count in self.arrays["move_counts"]]
@@ -77,12 +83,12 @@ class WebPackage:
             moves[vertices, :, direction] = values * self.arrays["move_scales"][direction]
         return moves
 
-    def _residual(self, joints: torch.Tensor, weights: torch.Tensor, row: np.ndarray) -> torch.Tensor:
+    def _residual(self, joints: torch.Tensor, features: torch.Tensor, row: np.ndarray) -> torch.Tensor:
         manifest, arrays = self.manifest, self.arrays
         gains = manifest["gains"]
-        features = [weights, gains["joint"] * joints[2], gains["joint"] * joints[3], torch.as_tensor(row[8:10])]
-        features += [gains["neck"] * joints[0], gains["neck"] * joints[1]]
-        condition = (torch.cat(features) - arrays["condition_mean"]) @ arrays["condition_basis"]
+        rest = [gains["joint"] * joints[2], gains["joint"] * joints[3], torch.as_tensor(row[8:10])]
+        rest += [gains["neck"] * joints[0], gains["neck"] * joints[1]]
+        condition = (torch.cat([features, *rest]) - arrays["condition_mean"]) @ arrays["condition_basis"]
         condition = condition.clamp(-manifest["limit"], manifest["limit"])
         packed = arrays["residuals"].to(torch.uint8)
         levels = torch.stack([packed & 15, packed >> 4], -1).flatten(2)[..., : manifest["gaussians"]].float() - 8

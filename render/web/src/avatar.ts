@@ -63,6 +63,7 @@ export class Avatar {
   private sentCamera = "";
   private stale = true;
   private busy = false;
+  private held = false;
   private spare: ArrayBuffer[] = [];
   private animation = 0;
   private input: LiveInput | null = null;
@@ -111,7 +112,7 @@ export class Avatar {
 
   /** Whether the exported track has a sound. */
   get hasSound(): boolean {
-    return this.soundFile !== null;
+    return this.soundFile !== null || !!this.track?.sound;
   }
 
   /** Draws into a canvas from now on, as large as it is on the page, or as large as said here. */
@@ -229,7 +230,7 @@ export class Avatar {
 
   /** Stops and resumes drawing into the canvas, for as long as something else draws. */
   set paused(value: boolean) {
-    this.busy = value;
+    this.held = value;
     this.stale = true;
   }
 
@@ -284,7 +285,7 @@ export class Avatar {
 
   /** Asks for the next frame where there is something new to see. */
   private pump(): void {
-    if (this.busy || this.disposed || !this.canvas?.clientWidth) return;
+    if (this.busy || this.held || this.disposed || !this.canvas?.clientWidth) return;
     const row = this.currentRow(), camera = this.camera();
     if (!this.stale && row.every((value, i) => value === this.sent[i]) && this.sentCamera === JSON.stringify(camera)) return;
     this.request(row, camera).catch((error) => {

@@ -51,7 +51,7 @@ export function fromHalf(half: number): number {
 
 /** Where a track is: follows the sound that is heard, or the clock where there is none. */
 export class Playback {
-  loop = true;
+  private repeated = true;
   /** Called when a track that does not loop has ended. */
   onEnded: (() => void) | null = null;
   private offset = 0;
@@ -62,6 +62,16 @@ export class Playback {
   constructor(readonly track: Track, readonly context: AudioContext | null) {
     this.volume = context && track.sound ? context.createGain() : null;
     this.volume?.connect(context!.destination);
+  }
+
+  /** Whether it begins again at its end. */
+  get loop(): boolean {
+    return this.repeated;
+  }
+
+  set loop(value: boolean) {
+    this.repeated = value;
+    if (this.source) this.source.loop = value;
   }
 
   get playing(): boolean {

@@ -146,9 +146,7 @@ const scenarios = {
           playback.seek(moment);
           let picture = null;
           avatar.onFrame = () => { picture = lab.base64(pixels()); };
-          avatar.paused = false;
           await avatar.draw(camera);
-          avatar.paused = true;
           found.push(picture);
         }
         avatar.dispose();
@@ -203,7 +201,14 @@ const scenarios = {
     const sought = await page.evaluate(() => avatar.playback.time);
     const text = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(
       () => done(document.getElementById("clock").textContent)))));
-    return { samples, loudest, held, still, sought, text, complaints: page.complaints };
+    // A sound is heard once, and then the page rests; Play begins again.
+    await page.evaluate(() => avatar.playback.seek(avatar.track.duration - 0.2));
+    await page.click("#play");
+    await page.waitForFunction("!avatar.playback.playing", null, { timeout: 5000 });
+    const ended = await page.evaluate(() => avatar.playback.time);
+    await page.click("#play");
+    await page.waitForFunction("avatar.playback.playing && avatar.playback.time < 2", null, { timeout: 5000 });
+    return { ended, samples, loudest, held, still, sought, text, complaints: page.complaints };
   },
 
   /** A slider moves the face, and Reset brings it back. */
@@ -299,9 +304,21 @@ const scenarios = {
       await until(() => frames > seen + 2);
       const found = Object.values(eyes).map(({ view, projection, box, pixels }) => (
         { view, projection, box, pixels: lab.base64(pixels) }));
+      // A pull of the trigger puts the avatar where the hand points: here to the right.
+      window.capture = false;
+      const right = device.controllers.right;
+      right.position.set(0.3, 1.3, 0.2);
+      right.quaternion.set(0, -Math.SQRT1_2, 0, Math.SQRT1_2);
+      await until(() => session.inputSources.length > 0);
+      for (const value of [1, 0]) {
+        right.updateButtonValue("trigger", value);
+        const now = frames;
+        await until(() => frames > now + 2);
+      }
+      const moved = Object.values(eyes).map(({ view }) => view);
       await session.end();
       await avatar.draw();
-      return { modes, found, row };
+      return { modes, found, row, moved };
     });
     for (const [index, eye] of eyes.found.entries()) {
       await save(`eye-${index}.bin`, eye.pixels);

@@ -21,6 +21,7 @@ from avatar.render.export.web import write_web
 GAUSSIANS, COMPONENTS, SOUND_RATE = 15_000, 16, 48_000
 HERE = Path(__file__).parent
 PLAYER = HERE.parents[2] / "render" / "web"
+OLDEST_NODE = 20
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -107,12 +108,27 @@ def run_node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
     return run
 
 
+def require_tools(name: str) -> None:
+    """Skips where the player's tools cannot run: they come by npm, and want node 20."""
+    node = shutil.which("node")
+    if node is None or not (PLAYER / "node_modules" / name).is_dir():
+        pytest.skip("node or the player's tools are not installed: npm ci in render/web")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
+        pytest.skip(f"the player's tools want node {OLDEST_NODE}: found {version.strip()}")
+
+
+@pytest.fixture(scope="session")
+def build_tools() -> None:
+    """What builds the player."""
+    require_tools("assemblyscript")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """A Chromium to run the page in."""
+    require_tools("playwright-core")
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("Chromium is not installed: apt install chromium")
-    if not (PLAYER / "node_modules" / "playwright-core").is_dir():
-        pytest.skip("The browser's driver is not installed: npm ci in render/web")
     return found

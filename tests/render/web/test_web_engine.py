@@ -1,9 +1,11 @@
 """The player's maths against the Python package's, with node and no browser."""
 
+import copy
 import gzip
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import pytest
 import torch
 from web_package import WebPackage, camera_entry, camera_of, premultiplied, psnr
 
-from avatar.io.avatar import StoredAvatar
+from avatar.fields.condition import MotionCondition, motion_features
+from avatar.fields.gaussian_head import GaussianHead
+from avatar.io.avatar import StoredAvatar, load_avatar
 from avatar.motion import Motion
+from avatar.render.export.web import write_web
 from avatar.render.playback import render_pose
 
 FRAMES, SIZE = (3, 11, 26), 320
@@ -74,6 +79,55 @@ def test_the_picture_is_that_of_our_rasteriser(
     assert head.mean() > 0.1
     assert psnr(premultiplied(found)[head], expected.image.numpy()[head]) > 38
     assert psnr(found[..., 3] / 255.0, expected.alpha[..., 0].numpy()) > 38
+
+
+@pytest.mark.parametrize("actions", [41, 0])
+def test_heads_whose_expressions_are_not_arkit_s(
+    run_node: Node,
+    write_avatar: Callable[[Path, GaussianHead], Path],
+    tiny_gaussians: GaussianHead,
+    tiny_motion: Motion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    actions: int,
+) -> None:
+    """As of FLAME: more directions than actions; or a head that knows no actions at all."""
+    generator = np.random.default_rng(2)
+    head = copy.deepcopy(tiny_gaussians.head)
+    more = torch.as_tensor(generator.normal(scale=2e-4, size=(*head.exprdirs.shape[:2], 4)), dtype=torch.float32)
+    head.exprdirs = torch.cat([head.exprdirs, more], 2)
+    head.arkit_to_psi = torch.cat([head.arkit_to_psi, torch.zeros(4, 41)])[:, :actions]
+    head.psi_to_arkit = torch.linalg.pinv(head.arkit_to_psi)
+    head.arkit_names = head.arkit_names[:actions]
+    extra = generator.normal(scale=0.5, size=(len(tiny_motion), 4)).astype(np.float32)
+    motion = replace(tiny_motion, expression=np.concatenate([tiny_motion.expression, extra], 1))
+    gaussians = GaussianHead(
+        head,
+        tiny_gaussians.betas,
+        tiny_gaussians.torso_vertices,
+        tiny_gaussians.torso_faces,
+        MotionCondition.fit(motion_features(motion, head), 5),
+        triangles=tiny_gaussians.triangles,
+        barycentric=tiny_gaussians.barycentric,
+        regions=tiny_gaussians.regions,
+    ).requires_grad_(False)
+    for name in ("log_scales", "opacity_logits", "color_logits"):
+        getattr(gaussians, name).copy_(getattr(tiny_gaussians, name))
+    gaussians.residuals.copy_(torch.as_tensor(generator.normal(scale=0.1, size=gaussians.residuals.shape)))
+    monkeypatch.setattr("avatar.io.avatar.load_head", lambda name: head)
+    stored = load_avatar(write_avatar(tmp_path / "avatar", gaussians))
+    still = replace(motion[:1], time=np.zeros(1))
+    monkeypatch.setattr("avatar.render.export.web.neutral_pose", lambda stored: still)
+    write_web(stored, tmp_path / "site", motion=motion)
+    package = WebPackage(tmp_path / "site")
+    assert package.rows.shape[1] == 73 + 45
+    job = {"folder": str(tmp_path / "site"), "rows": [package.rows[9].tolist()]}
+    result = run_node("engine.mjs", job | {"camera": camera_entry(camera_of(stored, 64))}, timeout=60)
+    found = np.fromfile(Path(result["output"]) / "world-0.bin", np.float32).reshape(-1, 12)
+    np.testing.assert_allclose(found[:, :3], package.world(package.rows[9]).means.numpy(), atol=2e-5)
+    order = torch.argsort(gaussians.triangles, stable=True)
+    expected = gaussians(gaussians.poses(motion[9:10])[0])
+    assert np.sqrt(((found[:, :3] - expected.means[order].numpy()) ** 2).mean()) < 1e-4
 
 
 def test_bad_packages_are_refused_in_one_sentence(run_node: Node, web_folder: Path, tmp_path: Path) -> None:

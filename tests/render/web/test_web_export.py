@@ -161,11 +161,15 @@ def test_what_cannot_be_played_is_refused_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("build_tools")
 def test_the_shipped_player_is_what_its_source_builds(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None or not (PLAYER / "node_modules" / "assemblyscript").is_dir():
-        pytest.skip("node or the build tools are not installed: npm ci in render/web")
-    subprocess.run([node, "build.mjs", tmp_path], cwd=PLAYER, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [shutil.which("node") or "node", "build.mjs", tmp_path],
+        cwd=PLAYER,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     for name in PLAYER_FILES:
         assert (tmp_path / name).read_bytes() == (PLAYER / "dist" / name).read_bytes(), f"{name}: npm run build"
 

@@ -157,6 +157,7 @@ def test_the_picture_keeps_the_time_of_the_sound(
     assert result["held"] == result["still"]
     assert result["sought"] == pytest.approx(3, abs=1e-3)
     assert result["text"].startswith("0:03 / 0:07")
+    assert result["ended"] == pytest.approx(7.5, abs=1e-6)
     assert result["complaints"] == []
     # The encoder's delay is undone by the decoder: a click is heard when it was recorded.
     decoded = np.fromfile(Path(browsed["output"]) / "decoded.bin", np.float32)
@@ -211,6 +212,10 @@ def test_both_eyes_of_a_headset(browsed: dict[str, Any], scenario: Scenario, web
     assert 0.05 < np.linalg.norm(centers[0] - centers[1]) < 0.08
     away = np.mean(centers, axis=0) - np.array(package.manifest["center"])
     np.testing.assert_allclose(away, [0, 0, 1], atol=0.02)
+    # Put a metre to the viewer's right, it faces the viewer there.
+    moved = np.mean(result["moved"], axis=0).reshape(4, 4).T
+    np.testing.assert_allclose(moved @ [*package.manifest["center"], 1], [1, 0, 0, 1], atol=0.02)
+    np.testing.assert_allclose(moved[:3, 2], [-1, 0, 0], atol=0.02)
     assert result["complaints"] == []
 
 

@@ -113,6 +113,8 @@ class Timeline {
     }
     if (this.avatar.hasSound) this.context ??= new AudioContext();
     const playback = await this.avatar.play(null, this.context);
+    // What is said is said once; what moves in silence goes on.
+    playback.loop = !this.avatar.hasSound;
     playback.muted = this.sound.getAttribute("aria-pressed") !== "true";
   }
 

@@ -1,10 +1,11 @@
 // The avatar in a page: what an application loads, drives and draws.
 import { type Camera, type Orbit, orbitCamera, orbitEye, openglMatrices, type Vector } from "./camera";
-import { COEFFICIENTS, loadPackage, type Manifest, manifestUrl, POSE } from "./manifest";
+import { type Coefficients, coefficientValues, flatPose, type Pose, rowOf } from "./coefficients";
 import { TILE } from "./engine";
 import { PlayerError } from "./errors";
 import { gazeTurns } from "./gaze";
 import { LiveInput } from "./live";
+import { COEFFICIENTS, loadPackage, type Manifest, manifestUrl, POSE } from "./manifest";
 import { loadTrack, Playback, Track } from "./track";
 import { hasGraphicsCard, WebglRenderer } from "./webgl";
 import { Deformer, type Frame } from "./worker";
@@ -18,26 +19,13 @@ export interface AvatarOptions {
   workers?: number;
 }
 
-/** Differences from the subject's pose at ease: axis-angles in radians, shifts in metres. */
-export interface Pose {
-  root?: ArrayLike<number>;
-  neck?: ArrayLike<number>;
-  jaw?: ArrayLike<number>;
-  leftEye?: ArrayLike<number>;
-  rightEye?: ArrayLike<number>;
-  translation?: ArrayLike<number>;
-  torso?: ArrayLike<number>;
-}
-
-const POSE_NAMES = ["root", "neck", "jaw", "leftEye", "rightEye", "translation", "torso"] as const;
 const EYES = COEFFICIENTS + 9;
 // On a processor, pixels are traded for frames a second.
 const FEWEST_PIXELS = 256 * 256;
 const FIRST_PIXELS = 512 * 512;
 const SLOW = 55, FAST = 28;
 const MOST_WORKERS = 4;
-
-export type Coefficients = ArrayLike<number> | Record<string, number>;
+const LONGEST_LAG = 0.1;
 
 export class Avatar {
   /** Where it is looked at from; change it, and the next frame shows it. */
@@ -64,6 +52,7 @@ export class Avatar {
   private stale = true;
   private busy = false;
   private held = false;
+  private lag = 0;
   private spare: ArrayBuffer[] = [];
   private animation = 0;
   private input: LiveInput | null = null;
@@ -138,12 +127,12 @@ export class Avatar {
    */
   setCoefficients(coefficients: Coefficients, pose?: Pose | ArrayLike<number>): void {
     this.stop();
-    this.row.set(this.rowOf(coefficients, pose));
+    this.row.set(rowOf(this.manifest, coefficients, pose));
   }
 
   /** Adds to coefficients and pose, whether they play or were set. */
   setOffsets(coefficients: Coefficients, pose?: Pose | ArrayLike<number>): void {
-    this.offsets.set(this.values(coefficients));
+    this.offsets.set(coefficientValues(this.manifest, coefficients));
     this.offsets.set(flatPose(pose), COEFFICIENTS);
   }
 
@@ -153,7 +142,7 @@ export class Avatar {
   ): Track {
     const columns = this.row.length;
     const rows = new Float32Array(columns * moments.length);
-    moments.forEach(({ coefficients, pose }, i) => rows.set(this.rowOf(coefficients, pose), i * columns));
+    moments.forEach(({ coefficients, pose }, i) => rows.set(rowOf(this.manifest, coefficients, pose), i * columns));
     return new Track(rows, columns, fps, sound ?? null);
   }
 
@@ -190,9 +179,9 @@ export class Avatar {
     return this.input;
   }
 
-  /** Coefficients and pose as they are shown now. */
-  currentRow(eye: Vector = orbitEye(this.orbit)): Float32Array {
-    const row = this.playback ? this.playback.track.at(this.playback.time) : Float32Array.from(this.row);
+  /** Coefficients and pose as they are shown now, or some seconds later. */
+  currentRow(eye: Vector = orbitEye(this.orbit), later = 0): Float32Array {
+    const row = this.playback ? this.playback.track.at(this.playback.time + later) : Float32Array.from(this.row);
     if (this.playback) this.row.set(row);
     for (let i = 0; i < this.offsets.length; i++) row[i] += this.offsets[i];
     if (this.eyeContact) {
@@ -246,30 +235,6 @@ export class Avatar {
     });
   }
 
-  private rowOf(coefficients: Coefficients, pose?: Pose | ArrayLike<number>): Float32Array {
-    const row = Float32Array.from(this.manifest.neutral);
-    row.fill(0, COEFFICIENTS + POSE);
-    row.set(this.values(coefficients));
-    const moved = flatPose(pose);
-    for (let i = 0; i < POSE; i++) row[COEFFICIENTS + i] += moved[i];
-    return row;
-  }
-
-  private values(coefficients: Coefficients): Float32Array {
-    const { coefficients: names } = this.manifest;
-    const isList = typeof (coefficients as ArrayLike<number>).length === "number";
-    if (isList && (coefficients as ArrayLike<number>).length !== COEFFICIENTS) {
-      throw new RangeError(`Expected ${COEFFICIENTS} coefficients, found ${(coefficients as ArrayLike<number>).length}.`);
-    }
-    const unknown = isList ? [] : Object.keys(coefficients).filter((name) => !names.includes(name));
-    if (unknown.length) throw new RangeError(`There is no coefficient called ${unknown[0]}.`);
-    const values = isList
-      ? Float32Array.from(coefficients as ArrayLike<number>)
-      : Float32Array.from(names, (name) => (coefficients as Record<string, number>)[name] ?? 0);
-    if (!values.every(Number.isFinite)) throw new RangeError("Coefficients must be finite numbers.");
-    return values;
-  }
-
   private camera(): Camera {
     const [width, height] = this.size();
     return orbitCamera(this.orbit, width, height);
@@ -286,7 +251,8 @@ export class Avatar {
   /** Asks for the next frame where there is something new to see. */
   private pump(): void {
     if (this.busy || this.held || this.disposed || !this.canvas?.clientWidth) return;
-    const row = this.currentRow(), camera = this.camera();
+    // What is asked for now is seen once it is drawn, and the sound goes on meanwhile.
+    const row = this.currentRow(undefined, this.playback?.playing ? this.lag : 0), camera = this.camera();
     if (!this.stale && row.every((value, i) => value === this.sent[i]) && this.sentCamera === JSON.stringify(camera)) return;
     this.request(row, camera).catch((error) => {
       if (!this.disposed) this.onError?.(error);
@@ -301,11 +267,13 @@ export class Avatar {
     this.sentCamera = JSON.stringify(camera);
     const draw = this.renderer === "software", parts = this.workers.length, spare = this.spare;
     this.spare = [];
+    const start = performance.now();
     try {
       const frames = await Promise.all(this.workers.map((worker, part) => worker.frame({
         row: moved ? row : null, camera, draw, buffer: spare[part] ?? null, part, parts,
       })));
       this.present(frames, camera);
+      this.lag += 0.1 * (Math.min((performance.now() - start) / 1000, LONGEST_LAG) - this.lag);
       this.spare = frames.map((frame) => frame.content);
       this.onFrame?.(frames.reduce((slowest, frame) => frame.took > slowest.took ? frame : slowest));
     } finally {
@@ -343,17 +311,4 @@ export class Avatar {
     if (took > SLOW) this.pixels = Math.max(FEWEST_PIXELS, this.pixels * 0.85);
     else if (took < FAST) this.pixels = Math.min(4 * FIRST_PIXELS, this.pixels * 1.02);
   }
-}
-
-function flatPose(pose?: Pose | ArrayLike<number>): Float32Array {
-  const result = new Float32Array(POSE);
-  if (!pose) return result;
-  if (typeof (pose as ArrayLike<number>).length === "number") {
-    if ((pose as ArrayLike<number>).length !== POSE) throw new RangeError(`Expected ${POSE} numbers of pose.`);
-    result.set(pose as ArrayLike<number>);
-  } else {
-    POSE_NAMES.forEach((name, i) => result.set((pose as Pose)[name] ?? [0, 0, 0], 3 * i));
-  }
-  if (!result.every(Number.isFinite)) throw new RangeError("The pose must be finite numbers.");
-  return result;
 }

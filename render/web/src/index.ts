@@ -1,8 +1,9 @@
 // The player: `Avatar` for pages; in a worker the same file deforms, sorts and draws.
 import { serve, WORKER_NAME } from "./worker";
 
-export { Avatar, type AvatarOptions, type Coefficients, type Pose } from "./avatar";
+export { Avatar, type AvatarOptions } from "./avatar";
 export { type Camera, type Orbit, openglMatrices, orbitCamera } from "./camera";
+export { type Coefficients, type Pose } from "./coefficients";
 export { Engine } from "./engine";
 export { PlayerError } from "./errors";
 export { checkedData, type Manifest, parseManifest } from "./manifest";

@@ -1,5 +1,5 @@
 // Live coefficients from a WebSocket: one JSON message a frame.
-import { type Coefficients, type Pose } from "./avatar";
+import { type Coefficients, type Pose } from "./coefficients";
 import { PlayerError } from "./errors";
 
 type Handler = (coefficients: Coefficients, pose?: Pose | ArrayLike<number>) => void;

@@ -424,9 +424,9 @@ const scenarios = {
       renderer.render(scene, camera);
       gl.readPixels(160, 160, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
       const refused = [];
-      for (const wrong of [[1, 2], { smile: 1 }, { jawOpen: NaN }]) {
+      for (const wrong of [[[1, 2]], [{ smile: 1 }], [{ jawOpen: NaN }], [undefined], [{}, { head: [0, 0, 0] }], [{}, { neck: [1] }]]) {
         try {
-          avatar.setCoefficients(wrong);
+          avatar.setCoefficients(...wrong);
         } catch (error) {
           refused.push(String(error));
         }

@@ -264,5 +264,8 @@ def test_the_interface_and_the_adapter_for_three(browsed: dict[str, Any], scenar
         "RangeError: Expected 52 coefficients, found 2.",
         "RangeError: There is no coefficient called smile.",
         "RangeError: Coefficients must be finite numbers.",
+        "RangeError: Expected coefficients, found undefined.",
+        "RangeError: There is no part of a pose called head.",
+        "RangeError: Expected three numbers for neck.",
     ]
     assert result["complaints"] == []

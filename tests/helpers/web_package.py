@@ -39,8 +39,8 @@ class WebPackage:
         low, high = self.arrays[f"{name}_range"]
         return low + self.arrays[name] / LEVELS[self.manifest["arrays"][name]["type"]] * (high - low)
 
-    def world(self, row: np.ndarray) -> Gaussians:
-        """The Gaussians in world space at 52 coefficients and 21 numbers of pose."""
+    def world(self, row: np.ndarray, gaze: list[float] | None = None) -> Gaussians:
+        """The Gaussians in world space at 52 coefficients and 21 numbers of pose; a gaze turns the eyes instead."""
         manifest, arrays = self.manifest, self.arrays
         joints, weights = self._joints(row)
         expression, features = weights, weights
@@ -52,7 +52,10 @@ class WebPackage:
         head, torso = self.scaled("vertices").split(
             [manifest["head_vertices"], len(arrays["vertices"]) - manifest["head_vertices"]]
         )
-        turns = rotation_matrices(joints)[None]
+        posed_joints = joints.clone()
+        if gaze is not None:
+            posed_joints[3:] = torch.as_tensor([*gaze, 0.0])
+        turns = rotation_matrices(posed_joints)[None]
         correctives = arrays["pose_to_correctives"] @ (turns[0, 1:] - torch.eye(3)).flatten()
         coefficients = torch.cat([expression, joints.new_tensor(row[8:10]), correctives])
         shift, shoulders = joints.new_tensor(row[67:70]), joints.new_tensor(row[70:73])

@@ -19,7 +19,6 @@ export interface AvatarOptions {
   workers?: number;
 }
 
-const EYES = COEFFICIENTS + 9;
 // On a processor, pixels are traded for frames a second.
 const FEWEST_PIXELS = 256 * 256;
 const FIRST_PIXELS = 512 * 512;
@@ -49,6 +48,7 @@ export class Avatar {
   private readonly offsets = new Float32Array(COEFFICIENTS + POSE);
   private readonly sent: Float32Array;
   private sentCamera = "";
+  private sentGaze = "";
   private stale = true;
   private busy = false;
   private held = false;
@@ -179,27 +179,26 @@ export class Avatar {
     return this.input;
   }
 
+  /** Pitch and yaw of the eyes towards a point; null without eye contact. */
+  currentGaze(row: Float32Array, eye: Vector): [number, number] | null {
+    return this.eyeContact ? gazeTurns(row, this.manifest, eye) : null;
+  }
+
   /** Coefficients and pose as they are shown now, or some seconds later. */
-  currentRow(eye: Vector = orbitEye(this.orbit), later = 0): Float32Array {
+  currentRow(later = 0): Float32Array {
     const row = this.playback ? this.playback.track.at(this.playback.time + later) : Float32Array.from(this.row);
     if (this.playback) this.row.set(row);
     for (let i = 0; i < this.offsets.length; i++) row[i] += this.offsets[i];
-    if (this.eyeContact) {
-      this.manifest.coefficients.forEach((name, i) => {
-        if (name.startsWith("eyeLook")) row[i] = 0;
-      });
-      const [pitch, yaw] = gazeTurns(row, this.manifest, eye);
-      row.set([pitch, yaw, 0, pitch, yaw, 0], EYES);
-    }
     return row;
   }
 
   /** Deforms and sorts for a direction of view without drawing: for XR and other renderers. */
-  splats(forward: Vector, eye?: Vector, buffer: ArrayBuffer | null = null): Promise<Frame> {
+  splats(forward: Vector, eye = orbitEye(this.orbit), buffer: ArrayBuffer | null = null): Promise<Frame> {
     const view = [1, 0, 0, 0, 0, 1, 0, 0, ...forward, 0, 0, 0, 0, 1];
     const camera = { view, fx: 1, fy: 1, cx: 0, cy: 0, width: 1, height: 1 };
     this.stale = true;
-    return this.workers[0].frame({ row: this.currentRow(eye), camera, draw: false, buffer });
+    const row = this.currentRow(), gaze = this.currentGaze(row, eye);
+    return this.workers[0].frame({ row, gaze, camera, draw: false, buffer });
   }
 
   /** Draws the moment as it is now, and waits for it. */
@@ -252,8 +251,9 @@ export class Avatar {
   private pump(): void {
     if (this.busy || this.held || this.disposed || !this.canvas?.clientWidth) return;
     // What is asked for now is seen once it is drawn, and the sound goes on meanwhile.
-    const row = this.currentRow(undefined, this.playback?.playing ? this.lag : 0), camera = this.camera();
-    if (!this.stale && row.every((value, i) => value === this.sent[i]) && this.sentCamera === JSON.stringify(camera)) return;
+    const row = this.currentRow(this.playback?.playing ? this.lag : 0), camera = this.camera();
+    const still = row.every((value, i) => value === this.sent[i]) && this.sentCamera === JSON.stringify(camera);
+    if (!this.stale && still && this.eyeContact === (this.sentGaze !== "null")) return;
     this.request(row, camera).catch((error) => {
       if (!this.disposed) this.onError?.(error);
     });
@@ -261,7 +261,9 @@ export class Avatar {
 
   private async request(row: Float32Array, camera: Camera): Promise<void> {
     this.busy = true;
-    const moved = this.stale || row.some((value, i) => value !== this.sent[i]);
+    const gaze = this.currentGaze(row, orbitEye(this.orbit));
+    const moved = this.stale || String(gaze) !== this.sentGaze || row.some((value, i) => value !== this.sent[i]);
+    this.sentGaze = String(gaze);
     this.stale = false;
     this.sent.set(row);
     this.sentCamera = JSON.stringify(camera);
@@ -270,7 +272,7 @@ export class Avatar {
     const start = performance.now();
     try {
       const frames = await Promise.all(this.workers.map((worker, part) => worker.frame({
-        row: moved ? row : null, camera, draw, buffer: spare[part] ?? null, part, parts,
+        row: moved ? row : null, gaze, camera, draw, buffer: spare[part] ?? null, part, parts,
       })));
       this.present(frames, camera);
       this.lag += 0.1 * (Math.min((performance.now() - start) / 1000, LONGEST_LAG) - this.lag);

@@ -13,7 +13,7 @@ export interface Camera {
 
 export type Vector = [number, number, number];
 
-const TALL_ZOOM = 1.3;
+const TALL_ZOOM = 1.45;
 const SHOULDERS = 0.5;
 
 /** A camera on a sphere around a point; yaw to the subject's left and pitch upwards, radians. */

@@ -65,11 +65,11 @@ export class Engine {
     return new Engine(module.instance.exports as unknown as Exports, source);
   }
 
-  /** Deforms the Gaussians as a row of coefficients and pose asks. */
-  deform(row: Float32Array): void {
+  /** Deforms the Gaussians as a row of coefficients and pose asks, with the eyes turned as `gaze` says if it is given. */
+  deform(row: Float32Array, gaze: [number, number] | null = null): void {
     const { wasm, rig, at } = this;
     const { components, stretch } = this.source.manifest;
-    rig.pose(row);
+    rig.pose(row, gaze);
     this.floats(at.vertices, rig.vertices.length).set(rig.vertices);
     this.floats(at.condition, components).set(rig.condition);
     wasm.resolve(this.padded, components, at.condition, at.residuals, at.base, at.local);

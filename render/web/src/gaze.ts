@@ -2,7 +2,8 @@
 import { type Vector } from "./camera";
 import { COEFFICIENTS, type Manifest } from "./manifest";
 
-const FARTHEST_YAW = 0.5, FARTHEST_PITCH = 0.3;
+// Recordings show eyes that look ahead; turned further than this they look painted.
+const FARTHEST_YAW = 0.3, FARTHEST_PITCH = 0.15;
 
 /** Pitch (downwards) and yaw (to the subject's left) of both eyes, radians, for a row of coefficients and pose. */
 export function gazeTurns(row: Float32Array, manifest: Manifest, target: Vector): [number, number] {

@@ -12,7 +12,6 @@ export class Rig {
   readonly vertices: Float32Array;
   readonly rest: Float32Array;
   readonly condition: Float32Array;
-  /** What the eyes are turned by in addition: pitch and yaw, radians. */
   private readonly weights: Float32Array;
   private readonly joints: Float32Array;
   private readonly moveCounts: Uint16Array;
@@ -49,11 +48,16 @@ export class Rig {
   /**
    * Poses the mesh and works out the condition of a row: 52 coefficients, 21 numbers of pose, and the expression itself
    * where the basis says more than the coefficients.
+   *
+   * @param gaze Pitch and yaw of both eyes instead of the row's; the condition stays that of the row, because how the
+   *   skin looked while someone looked aside says nothing of a person who looks at the camera.
    */
-  pose(row: Float32Array): void {
+  pose(row: Float32Array, gaze: [number, number] | null = null): void {
     const { manifest } = this;
     const turns = this.jointTurns(row);
-    const rotations = Array.from({ length: JOINTS }, (_, joint) => rotation(turns, 3 * joint));
+    const posed = Float32Array.from(turns);
+    if (gaze) posed.set([...gaze, 0, ...gaze, 0], 3 * LEFT);
+    const rotations = Array.from({ length: JOINTS }, (_, joint) => rotation(posed, 3 * joint));
     const expression = this.expression(row);
     const lids = [row[this.place.eyeBlinkLeft], row[this.place.eyeBlinkRight]];
     this.vertices.set(this.rest);

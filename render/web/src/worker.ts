@@ -8,6 +8,8 @@ import { WORLD_FLOATS } from "./shaders";
 export interface FrameRequest {
   /** Coefficients and pose; null to keep those of the frame before. */
   row: Float32Array | null;
+  /** Pitch and yaw of both eyes, radians, instead of the row's. */
+  gaze: [number, number] | null;
   /** Draw from here, or only sort along the way it looks. */
   camera: Camera;
   draw: boolean;
@@ -60,7 +62,7 @@ export function serve(scope: DedicatedWorkerGlobalScope): void {
 function answered(engine: Engine, request: FrameRequest): Frame {
   const start = performance.now();
   const { camera, draw } = request;
-  if (request.row) engine.deform(request.row);
+  if (request.row) engine.deform(request.row, request.gaze);
   const result = draw ? engine.draw(camera, request.part, request.parts) : engine.sorted(Array.prototype.slice.call(camera.view, 8, 11));
   const fits = request.buffer?.byteLength === result.byteLength;
   const content = fits ? request.buffer! : new ArrayBuffer(result.byteLength);

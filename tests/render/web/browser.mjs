@@ -288,10 +288,11 @@ const scenarios = {
     const eyes = await page.evaluate(async () => {
       const { avatar } = await lab.made("software", 64);
       const modes = await lab.player.supportedXR();
-      let row = null;
+      let row = null, gaze = null;
       const splats = avatar.splats.bind(avatar);
       avatar.splats = (forward, eye, buffer) => {
-        row = [...avatar.currentRow(eye)];
+        row = [...avatar.currentRow()];
+        if (window.capture) gaze = avatar.currentGaze(row, eye);
         return splats(forward, eye, buffer);
       };
       const session = await lab.player.enterXR(avatar, "immersive-vr");
@@ -318,7 +319,7 @@ const scenarios = {
       const moved = Object.values(eyes).map(({ view }) => view);
       await session.end();
       await avatar.draw();
-      return { modes, found, row, moved };
+      return { modes, found, row, gaze, moved };
     });
     for (const [index, eye] of eyes.found.entries()) {
       await save(`eye-${index}.bin`, eye.pixels);

@@ -178,9 +178,11 @@ def test_sliders_and_mouse(scenario: Scenario) -> None:
     assert result["complaints"] == []
 
 
-def drawn(package: WebPackage, row: list[float], camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+def drawn(
+    package: WebPackage, row: list[float], camera: Camera, gaze: list[float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied image and alpha of a row of coefficients and pose."""
-    world = package.world(np.array(row, np.float32))
+    world = package.world(np.array(row, np.float32), gaze)
     view, K = (torch.as_tensor(value, dtype=torch.float32) for value in (camera.viewmat, camera.K))
     scene = (world.means, world.quats, world.scales, world.opacities, world.colors)
     rendering = rasterize(*scene, view, K, camera.width, camera.height, threads=1)
@@ -202,12 +204,14 @@ def test_both_eyes_of_a_headset(browsed: dict[str, Any], scenario: Scenario, web
             [0, 0, 1],
         ]
         camera = Camera(np.diag([1, -1, -1, 1]) @ view, np.array(K), width, height)
-        image, alpha = drawn(package, result["row"], camera)
+        image, alpha = drawn(package, result["row"], camera, result["gaze"])
         picture = np.fromfile(Path(browsed["output"]) / f"eye-{index}.bin", np.uint8).reshape(height, width, 4)[::-1]
         head = alpha[..., 0] > 0.5
         assert head.mean() > 0.02
         assert psnr(picture[..., :3][head] / 255, (image + (1 - alpha) * CLEAR)[head]) > 35
         centers.append(-(camera.viewmat[:3, :3].T @ camera.viewmat[:3, 3]))
+    # It looks at the viewer, who is as high as its eyes: neither up nor down, but for its own head's turn.
+    assert np.abs(result["gaze"]).max() < 0.3
     # The eyes stand apart as a person's do, a metre before the face and as high as it.
     assert 0.05 < np.linalg.norm(centers[0] - centers[1]) < 0.08
     away = np.mean(centers, axis=0) - np.array(package.manifest["center"])

@@ -382,6 +382,17 @@ const scenarios = {
     return { jaw, said: await page.innerText("#message"), complaints: page.complaints };
   },
 
+  /** The example of a page of one's own. */
+  async own() {
+    const page = await open("/camera/own.html");
+    await page.click("#smile");
+    await page.waitForFunction("avatar.currentRow()[43] > 0.3", null, { timeout: 5000 });
+    await page.waitForFunction("avatar.currentRow()[43] < 0.1", null, { timeout: 5000 });
+    await page.click("#speak");
+    await page.waitForFunction("avatar.playback?.time > 0.3", null, { timeout: 5000 });
+    return { said: await page.innerText("#said"), complaints: page.complaints.filter((text) => !/404/.test(text)) };
+  },
+
   /** The webcam drives the face until a track is played. */
   async webcam() {
     const page = await open("/camera/?renderer=software");

@@ -40,6 +40,7 @@ export const FaceLandmarker = {
   },
 };
 """
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 CLEAR = np.array([0.075, 0.086, 0.102])
 Scenario = Callable[[str], dict[str, Any]]
 
@@ -74,6 +75,7 @@ def browsed(
         (package / "wasm" / name).write_text("")
     monkeypatch_module.setattr("avatar.render.export.web.fetch", lambda name: package / "vision_bundle.mjs")
     write_web(web_avatar, root / "camera", motion=tiny_motion, webcam=package)
+    shutil.copy(EXAMPLES / "03_own_page.html", root / "camera" / "own.html")
     job = {
         "root": str(root),
         "site": "/talk/",
@@ -239,6 +241,12 @@ def test_live_coefficients(scenario: Scenario) -> None:
     result = scenario("live")
     assert result["jaw"] == 0
     assert result["said"] == "The live input cannot be understood: There is no coefficient called jawOpens."
+    assert result["complaints"] == []
+
+
+def test_the_example_of_a_page_of_one_s_own(scenario: Scenario) -> None:
+    result = scenario("own")
+    assert result["said"] == ""
     assert result["complaints"] == []
 
 

@@ -23,6 +23,7 @@ PACKAGES = {
     "avatar.assets": "assets",
     "avatar.preprocess": "preprocess",
     "avatar.render": "render",
+    "avatar.render.viewer": "render/viewer",
     "avatar.train": "train",
 }
 

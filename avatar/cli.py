@@ -172,6 +172,34 @@ class Render:
 
 
 @dataclass(frozen=True)
+class View:
+    """Look at an avatar in the browser: play, turn, move its face, film it.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        take: A take to play, with the recording beside the avatar; the one inside the avatar's folder is played where
+            it is left out.
+        audio: Speech to play; any audio or video file.
+        motion: A motion file (npz) to play.
+        draw: `pictures` rendered here, or `splats` drawn in the browser.
+        size: Size of the pictures, pixels: they have the area of a square of that side.
+        host: Address to listen at; 0.0.0.0 lets other machines in.
+        port: Port to listen at.
+        open: Open the browser.
+    """
+
+    avatar: Positional[Path]
+    take: Positional[Path | None] = None
+    audio: Path | None = None
+    motion: Path | None = None
+    draw: Literal["pictures", "splats"] = "pictures"
+    size: int = 512
+    host: str = "127.0.0.1"
+    port: int = 8080
+    open: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+@dataclass(frozen=True)
 class Eval:
     """State an avatar's held-out figures again, from the files alone.
 
@@ -255,6 +283,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
+    "view": (View, "view", "run"),
     "eval": (Eval, "evaluate", "run"),
     "heads": (Heads, "heads", "run"),
     "models": (Models, "models", "run"),

@@ -1,0 +1,110 @@
+"""The tabs that move the face and the head."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avatar.render.viewer.panel import Panel
+
+# ARKit's actions by where they are seen.
+GROUPS = {
+    "Mouth": ("mouthSmile", "mouthFrown", "mouthPucker", "mouthFunnel", "mouthClose", "mouthLeft", "mouthRight"),
+    "Lips": ("mouth",),
+    "Jaw and tongue": ("jaw", "tongue"),
+    "Eyelids": ("eyeBlink", "eyeSquint", "eyeWide"),
+    "Gaze, each eye": ("eyeLook",),
+    "Brows": ("brow",),
+    "Cheeks and nose": ("cheek", "nose"),
+}
+OPEN_GROUPS = ("Mouth",)
+
+
+def grouped(actions: tuple[str, ...]) -> dict[str, list[str]]:
+    """The actions in their groups, each in the first that fits."""
+    groups: dict[str, list[str]] = {name: [] for name in GROUPS}
+    for action in actions:
+        group = next(name for name, starts in GROUPS.items() if action.startswith(starts))
+        groups[group].append(action)
+    return {name: members for name, members in groups.items() if members}
+
+
+def plain_name(action: str) -> str:
+    """An ARKit name as words: ``mouthSmileLeft`` is "Smile, left"."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+", action)]
+    side = words.pop() if words[-1] in ("left", "right") and len(words) > 2 else None
+    if words[0] in ("mouth", "jaw", "brow", "cheek", "nose") and words[:2] not in (["jaw", "open"],) and len(words) > 1:
+        words = words[1:] if words[0] in ("mouth", "nose") else words
+    if words[:2] == ["eye", "look"]:
+        words = words[1:]
+    text = " ".join(words).capitalize()
+    return f"{text}, {side}" if side else text
+
+
+def add_face(panel: Panel) -> None:
+    """Sliders of ARKit's actions, added to what plays."""
+    state, gui = panel.viewer.state, panel.gui
+    weights = state.puppet.adjustments.weights
+    sliders = []
+    reset = gui.add_button("All face sliders to zero")
+    for group, members in grouped(state.puppet.actions).items():
+        with gui.add_folder(group, expand_by_default=group in OPEN_GROUPS):
+            for action in members:
+                slider = gui.add_slider(
+                    plain_name(action), min=0.0, max=1.0, step=0.01, initial_value=0.0, hint=f"ARKit: {action}"
+                )
+                sliders.append(slider)
+
+                @slider.on_update
+                def _(_: object, action: str = action, slider=slider) -> None:
+                    panel.change(lambda: weights.__setitem__(action, slider.value))
+
+    @reset.on_click
+    def _(_: object) -> None:
+        for slider in sliders:
+            slider.value = 0.0
+
+
+def add_head(panel: Panel) -> None:
+    """Sliders of neck, gaze, jaw and lids, and how strongly the motion acts."""
+    state, gui = panel.viewer.state, panel.gui
+    adjustments = state.puppet.adjustments
+    sliders = []
+
+    def add(label: str, low: float, high: float, first: float, write, *, hint: str = "") -> None:
+        slider = gui.add_slider(
+            label, min=low, max=high, step=0.01 if high <= 2 else 0.5, initial_value=first, hint=hint
+        )
+        sliders.append((slider, first))
+
+        @slider.on_update
+        def _(_: object) -> None:
+            panel.change(lambda: write(slider.value))
+
+    reset = gui.add_button("All of these back")
+    with gui.add_folder("Neck"):
+        for index, (label, reach) in enumerate(
+            (("Nod up", 25.0), ("Turn to its left", 40.0), ("Tilt to its left", 25.0))
+        ):
+            add(label, -reach, reach, 0.0, lambda v, i=index: adjustments.neck.__setitem__(i, v), hint="Degrees")
+    with gui.add_folder("Eyes"):
+        for index, (label, reach) in enumerate((("Look up", 20.0), ("Look to its left", 30.0))):
+            add(label, -reach, reach, 0.0, lambda v, i=index: adjustments.gaze.__setitem__(i, v), hint="Degrees")
+        add("Close the lids", 0.0, 1.0, 0.0, lambda v: setattr(adjustments, "blink", v))
+    with gui.add_folder("Jaw"):
+        add("Open the jaw", 0.0, 25.0, 0.0, lambda v: adjustments.jaw.__setitem__(0, v), hint="Degrees")
+        add("Jaw to its left", -8.0, 8.0, 0.0, lambda v: adjustments.jaw.__setitem__(1, v), hint="Degrees")
+    with gui.add_folder("Strength of the motion"):
+        for label, name in (
+            ("Expression", "expression_gain"),
+            ("Jaw", "jaw_gain"),
+            ("Head movement", "head_gain"),
+            ("Blinks", "blink_gain"),
+        ):
+            add(label, 0.0, 2.0, 1.0, lambda v, n=name: setattr(adjustments, n, v), hint="1 is as recorded, 0 is none")
+
+    @reset.on_click
+    def _(_: object) -> None:
+        for slider, first in sliders:
+            slider.value = first

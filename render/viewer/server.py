@@ -1,0 +1,352 @@
+"""The viewer's server: one loop that poses the avatar and shows it to every browser."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from avatar.cameras import Camera
+from avatar.errors import InputError
+from avatar.render.playback import PosedAvatar
+from avatar.render.shots import head_centers
+from avatar.render.trajectories import vertical_fov
+from avatar.render.viewer.camera_keys import CameraKeys
+from avatar.render.viewer.head_alone import head_alone
+from avatar.render.viewer.pictures import Backdrop, Window, draw_window, window_of
+from avatar.render.viewer.puppet import Puppet
+from avatar.render.viewer.recorder import Moment, Recorder
+from avatar.render.viewer.state import Drawing, ViewerState
+from avatar.render.viewer.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import viser
+
+    from avatar.fields.gaussian_head import GaussianHead
+    from avatar.io.avatar import StoredAvatar
+    from avatar.render.viewer.programme import Programme
+
+RATE = 30.0
+# One core is left to the browser, which is often on the same machine.
+THREADS = max(1, (os.cpu_count() or 1) - 1)
+JPEG_QUALITY = 88
+# The panel's own updates, a second: more would be felt in a browser that is busy drawing.
+PANEL_RATE = 5.0
+# A camera nearer to the head's middle would be inside it, metres.
+NEAREST_ORBIT = 0.22
+FARTHEST_ORBIT = 5.0
+# How much of the window's height a head alone fills at first.
+HEAD_ALONE_FOV = 0.62
+
+
+@dataclass(frozen=True)
+class ViewerSettings:
+    """How a viewer runs.
+
+    Attributes:
+        host: Address to listen at; the default can be reached from this machine only.
+        port: Port to listen at.
+        drawing: ``pictures`` rendered here, or ``splats`` drawn in the browser.
+        side: Size of pictures: that of a square of the same area, pixels.
+        beside: Show the recording beside the avatar, where there is one.
+        playing: Play from the start.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    drawing: Drawing = "pictures"
+    side: int = 512
+    beside: bool = False
+    playing: bool = True
+
+
+class _Shown(NamedTuple):
+    """What a browser has: another one is another picture."""
+
+    stamp: tuple[float, int]
+    window: Window
+    drawing: Drawing
+
+
+class Viewer:
+    """An avatar in the browser.
+
+    Args:
+        stored: The avatar.
+        programme: What it plays first.
+        settings: How the viewer runs.
+        speak: Makes a programme of a sound file; None for an avatar that cannot speak.
+
+    Raises:
+        InputError: viser is not installed, or the port is taken.
+    """
+
+    def __init__(
+        self,
+        stored: StoredAvatar,
+        programme: Programme,
+        settings: ViewerSettings | None = None,
+        *,
+        speak: Callable[[Path], Programme] | None = None,
+    ) -> None:
+        settings = ViewerSettings() if settings is None else settings
+        self.stored, self.settings, self.speak = stored, settings, speak
+        info, gaussians = stored.info, stored.gaussians
+        self.home = Camera.front(info.focal, info.width, info.height)
+        self.backdrop, self.recorder = Backdrop(stored.plate), Recorder()
+        center = head_centers(gaussians, gaussians.poses(programme.motion[:1]))[0]
+        self.state = ViewerState(
+            programme,
+            Timeline(programme.duration),
+            Puppet(gaussians, programme.motion),
+            CameraKeys(center),
+            drawing=settings.drawing,
+            beside=settings.beside and programme.take is not None,
+            side=settings.side,
+        )
+        self._casts: dict[bool, GaussianHead] = {False: gaussians}
+        self._shown: dict[int, _Shown] = {}
+        self._drawn: list[float] = []
+        self._splat_stamp: tuple[float, int] | None = None
+        self._panel_time = 0.0
+        self._stopped = threading.Event()
+        self.server = _start_server(settings.host, settings.port)
+        self._build()
+        if settings.playing:
+            self.state.timeline.play(time.perf_counter())
+
+    def _build(self) -> None:
+        # Both need viser, which is loaded when a viewer starts.
+        from avatar.render.viewer.panel import Panel
+        from avatar.render.viewer.sound import Sound
+        from avatar.render.viewer.splats import Splats
+
+        server = self.server
+        server.scene.set_up_direction("+y")
+        server.scene.world_axes.visible = False
+        eye, center = np.zeros(3), self.state.keys.center
+        server.initial_camera.position, server.initial_camera.look_at = eye, center
+        server.initial_camera.up = (0.0, 1.0, 0.0)
+        server.initial_camera.fov = float(np.radians(vertical_fov(self.home)))
+        self.sound, self._splats = Sound(server), Splats(server)
+        self.panel = Panel(self)
+        self.sound.load(self.state.programme.sound)
+        server.on_client_connect(self._greet)
+        server.on_client_disconnect(lambda client: self._forget(client.client_id))
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds the viewer."""
+        host = self.server.get_host()
+        return f"http://{'localhost' if host in ('0.0.0.0', '::', '127.0.0.1') else host}:{self.server.get_port()}"
+
+    @property
+    def pictures_per_second(self) -> float:
+        """How many moments were shown a second, over the last two."""
+        drawn = [moment for moment in self._drawn if time.perf_counter() - moment < 2]
+        return (len(drawn) - 1) / (drawn[-1] - drawn[0]) if len(drawn) > 1 and drawn[-1] > drawn[0] else 0.0
+
+    def run(self) -> None:
+        """Shows the avatar until `stop` is called or the process is interrupted."""
+        due = time.perf_counter()
+        while not self._stopped.is_set():
+            self.step(time.perf_counter())
+            due = max(due + 1 / RATE, time.perf_counter() - 1 / RATE)
+            self._stopped.wait(max(0.0, due - time.perf_counter()))
+
+    def stop(self) -> None:
+        """Closes the server; browsers see that it is gone."""
+        self._stopped.set()
+        with _quiet():
+            self.server.stop()
+
+    def step(self, now: float) -> None:
+        """Shows one moment to every browser that does not have it yet."""
+        state, clients = self.state, self.server.get_clients()
+        if now - self._panel_time > 1 / PANEL_RATE:
+            self._panel_time = now
+            self.panel.show_time(state.timeline.at(now))
+        if not clients:
+            return
+        with state.lock:
+            moment = state.timeline.at(now)
+            stamp = (moment, state.version)
+            programme, drawing, alone = state.programme, state.drawing, state.head_alone
+            pose = state.puppet.pose(programme.at(moment))
+            flight = self._flown(now)
+        self.sound.follow(state.timeline, moment, now)
+        cast = self.cast(alone)
+        posed = PosedAvatar(cast, pose, threads=THREADS)
+        shown = self._show_splats(posed, stamp, drawing)
+        for number, client in clients.items():
+            window = _window(client)
+            if window is None:
+                continue
+            if flight is not None:
+                window = self._fly(client, window, flight, move=drawing == "splats")
+            wanted = _Shown(stamp, window, drawing)
+            if drawing == "splats":
+                # The background behind splats changes with the window's shape and the choice alone.
+                wanted = _Shown((0.0, state.version), window._replace(wxyz=(), position=(), fov=0.0), drawing)
+            if self._shown.get(number) == wanted:
+                continue
+            self._shown[number] = wanted
+            self._send(client, posed, window, programme, moment, drawing)
+            shown = True
+            if self.recorder.client == number:
+                heard = state.timeline.playing and self.sound.on
+                seen = Moment(now, cast, pose, window, state.background, programme, moment, state.beside, heard)
+                self.recorder.see(seen)
+        if shown:
+            self._drawn = [*self._drawn[-120:], now]
+
+    def _show_splats(self, posed: PosedAvatar, stamp: tuple[float, int], drawing: Drawing) -> bool:
+        if drawing != "splats":
+            self._splats.hide()
+            self._splat_stamp = None
+            return False
+        if stamp == self._splat_stamp:
+            return False
+        self._splat_stamp = stamp
+        self._splats.show(posed.world)
+        return True
+
+    def _send(
+        self,
+        client: viser.ClientHandle,
+        posed: PosedAvatar,
+        window: Window,
+        programme: Programme,
+        moment: float,
+        drawing: Drawing,
+    ) -> None:
+        state = self.state
+        if drawing == "splats":
+            width, height = 256, max(16, round(256 / window.aspect))
+            behind = self.backdrop.image(state.background, width, height)
+            solid = np.broadcast_to(behind, (height, width, 3) if behind.size > 3 else (4, 4, 3))
+            picture = (solid * 255 + 0.5).astype(np.uint8)
+        else:
+            picture = draw_window(
+                posed,
+                window,
+                state.side,
+                backdrop=self.backdrop,
+                background=state.background,
+                beside=state.beside,
+                truth=programme.truth(moment) if state.beside else None,
+                threads=THREADS,
+            )
+        client.scene.set_background_image(picture, format="jpeg", jpeg_quality=JPEG_QUALITY)
+        client.flush()
+
+    def _flown(self, now: float) -> Camera | None:
+        """The camera of the path that is being flown, until its end."""
+        if self.state.flight is None:
+            return None
+        path, start = self.state.flight
+        if now - start > path.time[-1] - path.time[0] and not path.loop:
+            self.state.flight = None
+            return None
+        return path.cameras(np.array([path.time[0] + now - start]), 2, 2)[0]
+
+    def _fly(self, client: viser.ClientHandle, window: Window, camera: Camera, *, move: bool) -> Window:
+        wxyz, position = window_of(camera)
+        flown = Window(tuple(wxyz), tuple(position), float(np.radians(vertical_fov(camera))), window.aspect)
+        if move:
+            with client.atomic():
+                client.camera.wxyz, client.camera.position, client.camera.fov = wxyz, position, flown.fov
+        return flown
+
+    def cast(self, alone: bool) -> GaussianHead:
+        """The Gaussians that are drawn: all of them, or those of the head alone."""
+        if alone not in self._casts:
+            self._casts[alone] = head_alone(self.stored.gaussians)
+        return self._casts[alone]
+
+    def play(self, programme: Programme) -> None:
+        """Plays another programme from its start."""
+        state = self.state
+        with state.lock:
+            state.programme = programme
+            state.puppet.rest(programme.motion)
+            state.beside = state.beside and programme.take is not None
+            state.timeline.restart(programme.duration, time.perf_counter())
+            state.timeline.play(time.perf_counter())
+            state.touch()
+        self.sound.load(programme.sound)
+        self.panel.show_programme(programme)
+
+    def come_home(self, client: viser.ClientHandle) -> None:
+        """Puts a browser's camera where the recording's was, a little further away in an upright window."""
+        half = np.tan(np.radians(vertical_fov(self.home)) / 2)
+        half *= HEAD_ALONE_FOV if self.state.head_alone else 1.0
+        aspect = client.camera.aspect * (0.5 if self.state.beside and client.camera.aspect >= 1 else 1.0)
+        with client.atomic():
+            client.camera.position, client.camera.look_at = np.zeros(3), self.state.keys.center
+            client.camera.up_direction = np.array([0.0, 1.0, 0.0])
+            client.camera.fov = float(2 * np.arctan(half * max(1.0, self.home.width / self.home.height / aspect)))
+
+    def _greet(self, client: viser.ClientHandle) -> None:
+        client.camera.min_orbit_distance, client.camera.max_orbit_distance = NEAREST_ORBIT, FARTHEST_ORBIT
+        self.come_home(client)
+        self.sound.greet(client)
+
+    def _forget(self, number: int) -> None:
+        self._shown.pop(number, None)
+        if self.recorder.client == number:
+            self.recorder.stop()
+
+
+def _window(client: viser.ClientHandle) -> Window | None:
+    """A browser's view; None until it has said it, or while its window has no area."""
+    camera = client.camera
+    if camera.image_height < 1 or camera.image_width < 1:
+        return None
+    return Window(tuple(camera.wxyz), tuple(camera.position), camera.fov, camera.image_width / camera.image_height)
+
+
+def _start_server(host: str, port: int) -> viser.ViserServer:
+    try:
+        import viser
+    except ImportError as error:
+        raise InputError(
+            "The viewer cannot start",
+            expected="viser 1.1 or newer",
+            found=str(error),
+            fix="pip install 'headsplat[view]'",
+        ) from error
+    # viser would take the next free port without a word.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"The viewer cannot listen at {host}:{port}",
+                expected="a free port of this machine",
+                found=getattr(error, "strerror", None) or str(error),
+                fix=f"choose another with --port {port + 1 if 0 < port < 65535 else 8080}, or close what uses it",
+            ) from error
+    # A browser that leaves in the middle of a message is nothing to report.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    with _quiet():
+        return viser.ViserServer(host=host, port=port, label="Avatar", verbose=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps viser's own banner to itself."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -1,0 +1,88 @@
+"""Sound in the browser, kept with the timeline."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import soxr
+from viser._messages import RunJavascriptMessage
+
+if TYPE_CHECKING:
+    import viser
+
+    from avatar.render.viewer.timeline import Timeline
+
+RATE = 24000
+# Sound that is further off is set right: less is not noticed, and setting it can be heard.
+TOLERANCE = 0.12
+CHECK_SECONDS = 2.0
+_PLAYER = """
+const h = window.headsplat = window.headsplat || {audio: new Audio()};
+h.sync = (time, playing, tolerance) => {
+  const a = h.audio;
+  if (!a.src) return;
+  if (Math.abs(a.currentTime - time) > tolerance) a.currentTime = Math.min(time, a.duration || time);
+  if (playing && a.paused && time < (a.duration || 1e9)) a.play().catch(() => {});
+  if (!playing && !a.paused) a.pause();
+};
+"""
+
+
+class Sound:
+    """Plays a programme's sound in every browser.
+
+    viser has no sound of its own; this uses its message that runs a script in the page.
+
+    Args:
+        server: The viewer's server.
+    """
+
+    def __init__(self, server: viser.ViserServer) -> None:
+        self._server = server
+        self.on = True
+        self._source = ""
+        self._jumps, self._checked = -1, 0.0
+
+    def load(self, sound: tuple[np.ndarray, int] | None) -> None:
+        """Takes another sound, or none."""
+        self._source = "" if sound is None else data_url(*sound)
+        for client in self._server.get_clients().values():
+            self.greet(client)
+
+    def greet(self, client: viser.ClientHandle) -> None:
+        """Sends the sound to a browser."""
+        setting = (
+            f"h.audio.src = {self._source!r};" if self._source else "h.audio.pause(); h.audio.removeAttribute('src');"
+        )
+        self._run(client, _PLAYER + setting)
+        self._jumps = -1
+
+    def follow(self, timeline: Timeline, time: float, now: float) -> None:
+        """Sets the sound where the timeline is: at every jump, and every few seconds if it has strayed."""
+        jumped = timeline.jumps != self._jumps
+        if not jumped and not (timeline.playing and now - self._checked > CHECK_SECONDS):
+            return
+        self._jumps, self._checked = timeline.jumps, now
+        playing = "true" if timeline.playing and self.on else "false"
+        tolerance = 0.03 if jumped else TOLERANCE
+        for client in self._server.get_clients().values():
+            self._run(client, f"window.headsplat && window.headsplat.sync({time:.4f}, {playing}, {tolerance});")
+
+    def switch(self, on: bool) -> None:
+        """Turns the sound on or off."""
+        self.on, self._jumps = on, -1
+
+    def _run(self, client: viser.ClientHandle, script: str) -> None:
+        client.gui._websock_interface.queue_message(RunJavascriptMessage(source=script))
+
+
+def data_url(samples: np.ndarray, rate: int) -> str:
+    """Sound as a WAV that a page holds in itself: every browser plays it, and jumps in it, without another request."""
+    mono = samples if samples.ndim == 1 else samples.mean(1)
+    stream = io.BytesIO()
+    soundfile.write(stream, soxr.resample(mono.clip(-1, 1), rate, RATE), RATE, format="WAV", subtype="PCM_16")
+    return "data:audio/wav;base64," + base64.b64encode(stream.getvalue()).decode()

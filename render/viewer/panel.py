@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from avatar.render.viewer.programme import Programme
     from avatar.render.viewer.server import Viewer
 
+PANEL_WIDTH = 330
+
 
 class Panel:
     """Builds the panel and keeps it up to date.
@@ -29,8 +31,11 @@ class Panel:
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, self.gui = viewer, viewer.server.gui
-        self._dragged = 0.0
+        self._dragged, self._rate = 0.0, 0.0
         self.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
+        # Beside the picture and not over it; a phone has it below in any case.
+        self.gui.main_panel.dock_right()
+        self.gui.main_panel.set_width(PANEL_WIDTH)
         self._add_playback()
         tabs = self.gui.add_tab_group()
         for label, add in (("Face", add_face), ("Head", add_head), ("View", add_view), ("Camera", add_camera)):
@@ -112,6 +117,12 @@ class Panel:
             self._play.icon = viser.Icon.PLAYER_PAUSE if playing else viser.Icon.PLAYER_PLAY
         if time.perf_counter() - self._dragged > 0.5:
             self._time.value = round(min(moment, self._time.max), 2)
+
+    def show_rate(self, rate: float) -> None:
+        """Says how many pictures a second are shown, where that has changed."""
+        if abs(rate - self._rate) >= 1.5 or (rate == 0) != (self._rate == 0):
+            self._rate = rate
+            self.rate.content = f"{rate:.0f} pictures a second" if rate else "Standing still"
 
     def change(self, act: Callable[[], object]) -> None:
         """Changes the state, and says so to the loop."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +17,43 @@ GROUPS = {
     "Brows": ("brow",),
     "Cheeks and nose": ("cheek", "nose"),
 }
+# ARKit's names in plain words; of pairs what both have in common.
+WORDS = {
+    "browDown": "Brow down",
+    "browInnerUp": "Inner brows up",
+    "browOuterUp": "Outer brow up",
+    "cheekPuff": "Puff the cheeks",
+    "cheekSquint": "Cheek up",
+    "eyeBlink": "Blink",
+    "eyeLookDown": "Look down",
+    "eyeLookIn": "Look inwards",
+    "eyeLookOut": "Look outwards",
+    "eyeLookUp": "Look up",
+    "eyeSquint": "Squint",
+    "eyeWide": "Wide open",
+    "jawForward": "Jaw forward",
+    "jawLeft": "Jaw to its left",
+    "jawOpen": "Jaw open",
+    "jawRight": "Jaw to its right",
+    "mouthClose": "Lips together",
+    "mouthDimple": "Dimple",
+    "mouthFrown": "Frown",
+    "mouthFunnel": "Funnel, as in oh",
+    "mouthLeft": "To its left",
+    "mouthLowerDown": "Lower lip down",
+    "mouthPress": "Press",
+    "mouthPucker": "Pucker, as a kiss",
+    "mouthRight": "To its right",
+    "mouthRollLower": "Roll lower lip in",
+    "mouthRollUpper": "Roll upper lip in",
+    "mouthShrugLower": "Lower lip shrug",
+    "mouthShrugUpper": "Upper lip shrug",
+    "mouthSmile": "Smile",
+    "mouthStretch": "Stretch",
+    "mouthUpperUp": "Upper lip up",
+    "noseSneer": "Sneer",
+    "tongueOut": "Tongue out",
+}
 OPEN_GROUPS = ("Mouth",)
 
 
@@ -31,15 +67,11 @@ def grouped(actions: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def plain_name(action: str) -> str:
-    """An ARKit name as words: ``mouthSmileLeft`` is "Smile, left"."""
-    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+", action)]
-    side = words.pop() if words[-1] in ("left", "right") and len(words) > 2 else None
-    if words[0] in ("mouth", "jaw", "brow", "cheek", "nose") and words[:2] not in (["jaw", "open"],) and len(words) > 1:
-        words = words[1:] if words[0] in ("mouth", "nose") else words
-    if words[:2] == ["eye", "look"]:
-        words = words[1:]
-    text = " ".join(words).capitalize()
-    return f"{text}, {side}" if side else text
+    """An ARKit name in plain words: ``mouthSmileLeft`` is "Smile, left"."""
+    if action in WORDS:
+        return WORDS[action]
+    stem, side = next((action.removesuffix(side), side) for side in ("Left", "Right") if action.endswith(side))
+    return f"{WORDS[stem]}, {side.lower()}"
 
 
 def add_face(panel: Panel) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Narrower and wider windows than these are shown in part.
 ASPECTS = (0.3, 4.0)
+# Shapes that differ by less than this are made alike by cutting.
+SIMILAR = 1.7
 
 
 class Window(NamedTuple):
@@ -140,4 +142,7 @@ def draw_window(
     if not beside:
         return picture
     other = np.full((1, 1, 3), 128, np.uint8) if truth is None else truth
-    return np.concatenate([contained(other, width, height, behind), picture], axis=0 if upright else 1)
+    # At the recording's field of view both are then of one size.
+    similar = 1 / SIMILAR < width / height / (other.shape[1] / other.shape[0]) < SIMILAR
+    shown = covering(other, width, height) if similar else contained(other, width, height, behind)
+    return np.concatenate([shown, picture], axis=0 if upright else 1)

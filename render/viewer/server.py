@@ -9,9 +9,11 @@ import os
 import socket
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
 from avatar.cameras import Camera
@@ -25,6 +27,7 @@ from avatar.render.viewer.pictures import Backdrop, Window, draw_window, window_
 from avatar.render.viewer.puppet import Puppet
 from avatar.render.viewer.recorder import Moment, Recorder
 from avatar.render.viewer.state import Drawing, ViewerState
+from avatar.render.viewer.stream import PictureStream
 from avatar.render.viewer.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -46,8 +49,12 @@ PANEL_RATE = 5.0
 # A camera nearer to the head's middle would be inside it, metres.
 NEAREST_ORBIT = 0.22
 FARTHEST_ORBIT = 5.0
+# How long a window is taken to be new.
+SETTLING_SECONDS = 8.0
 # How much of the window's height a head alone fills at first.
 HEAD_ALONE_FOV = 0.62
+# How much of the recording's width a window shows at least.
+LEAST_WIDTH = 0.6
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,8 @@ class Viewer:
         )
         self._casts: dict[bool, GaussianHead] = {False: gaussians}
         self._shown: dict[int, _Shown] = {}
+        self._covered: dict[int, bool] = {}
+        self._greeted: dict[int, tuple[float, float]] = {}
         self._drawn: list[float] = []
         self._splat_stamp: tuple[float, int] | None = None
         self._panel_time = 0.0
@@ -128,6 +137,7 @@ class Viewer:
 
     def _build(self) -> None:
         # Both need viser, which is loaded when a viewer starts.
+        from avatar.render.viewer import page
         from avatar.render.viewer.panel import Panel
         from avatar.render.viewer.sound import Sound
         from avatar.render.viewer.splats import Splats
@@ -135,15 +145,19 @@ class Viewer:
         server = self.server
         server.scene.set_up_direction("+y")
         server.scene.world_axes.visible = False
-        eye, center = np.zeros(3), self.state.keys.center
-        server.initial_camera.position, server.initial_camera.look_at = eye, center
+        server.initial_camera.position, server.initial_camera.look_at = np.zeros(3), self._ahead
         server.initial_camera.up = (0.0, 1.0, 0.0)
         server.initial_camera.fov = float(np.radians(vertical_fov(self.home)))
+        self._page, self._stream = page, PictureStream(self.settings.host)
         self.sound, self._splats = Sound(server), Splats(server)
         self.panel = Panel(self)
         self.sound.load(self.state.programme.sound)
-        server.on_client_connect(self._greet)
         server.on_client_disconnect(lambda client: self._forget(client.client_id))
+
+    @property
+    def _ahead(self) -> np.ndarray:
+        """The point that the recording's camera looks at, as far away as the head: what views turn around."""
+        return np.array([0.0, 0.0, self.state.keys.center[2]])
 
     @property
     def address(self) -> str:
@@ -168,6 +182,7 @@ class Viewer:
     def stop(self) -> None:
         """Closes the server; browsers see that it is gone."""
         self._stopped.set()
+        self._stream.stop()
         with _quiet():
             self.server.stop()
 
@@ -176,7 +191,10 @@ class Viewer:
         state, clients = self.state, self.server.get_clients()
         if now - self._panel_time > 1 / PANEL_RATE:
             self._panel_time = now
-            self.panel.show_time(state.timeline.at(now))
+            with state.lock:
+                moment = state.timeline.at(now)
+            self.panel.show_time(moment)
+            self.panel.show_rate(self.pictures_per_second if clients else 0.0)
         if not clients:
             return
         with state.lock:
@@ -185,6 +203,8 @@ class Viewer:
             programme, drawing, alone = state.programme, state.drawing, state.head_alone
             pose = state.puppet.pose(programme.at(moment))
             flight = self._flown(now)
+        for number, client in clients.items():
+            self._welcome(number, client, now)
         self.sound.follow(state.timeline, moment, now)
         cast = self.cast(alone)
         posed = PosedAvatar(cast, pose, threads=THREADS)
@@ -248,8 +268,17 @@ class Viewer:
                 truth=programme.truth(moment) if state.beside else None,
                 threads=THREADS,
             )
-        client.scene.set_background_image(picture, format="jpeg", jpeg_quality=JPEG_QUALITY)
-        client.flush()
+        number = client.client_id
+        covered = drawing == "pictures" and self._stream.is_watched(number)
+        if covered:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+            self._stream.show(number, cv2.imencode(".jpg", picture[..., ::-1], quality)[1].tobytes())
+        else:
+            client.scene.set_background_image(picture, format="jpeg", jpeg_quality=JPEG_QUALITY)
+        if covered != self._covered.get(number, False):
+            self._covered[number] = covered
+            self._page.cover(client, covered)
+            client.flush()
 
     def _flown(self, now: float) -> Camera | None:
         """The camera of the path that is being flown, until its end."""
@@ -292,19 +321,40 @@ class Viewer:
         """Puts a browser's camera where the recording's was, a little further away in an upright window."""
         half = np.tan(np.radians(vertical_fov(self.home)) / 2)
         half *= HEAD_ALONE_FOV if self.state.head_alone else 1.0
-        aspect = client.camera.aspect * (0.5 if self.state.beside and client.camera.aspect >= 1 else 1.0)
+        aspect = client.camera.aspect
+        if self.state.beside:
+            aspect *= 0.5 if aspect >= 1 else 2.0
         with client.atomic():
-            client.camera.position, client.camera.look_at = np.zeros(3), self.state.keys.center
+            client.camera.position, client.camera.look_at = np.zeros(3), self._ahead
             client.camera.up_direction = np.array([0.0, 1.0, 0.0])
-            client.camera.fov = float(2 * np.arctan(half * max(1.0, self.home.width / self.home.height / aspect)))
+            # Beyond the recording's own picture the avatar ends: only windows too narrow for a head show more.
+            narrow = max(1.0, LEAST_WIDTH * self.home.width / self.home.height / aspect)
+            client.camera.fov = float(2 * np.arctan(half * narrow))
+
+    def _welcome(self, number: int, client: viser.ClientHandle, now: float) -> None:
+        """Sets up a new browser; one whose window takes its shape only then gets its first view again."""
+        aspect = client.camera.image_width / max(1, client.camera.image_height)
+        since, known = self._greeted.get(number, (now, 0.0))
+        if known == 0.0:
+            self._greet(client)
+        elif now - since < SETTLING_SECONDS and abs(aspect / known - 1) > 0.05:
+            self.come_home(client)
+        else:
+            return
+        self._greeted[number] = (since, max(aspect, 1e-3))
 
     def _greet(self, client: viser.ClientHandle) -> None:
         client.camera.min_orbit_distance, client.camera.max_orbit_distance = NEAREST_ORBIT, FARTHEST_ORBIT
         self.come_home(client)
+        self._page.greet(client)
+        self._page.watch(client, self._stream.port, self._stream.open(client.client_id))
         self.sound.greet(client)
 
     def _forget(self, number: int) -> None:
         self._shown.pop(number, None)
+        self._covered.pop(number, None)
+        self._greeted.pop(number, None)
+        self._stream.close(number)
         if self.recorder.client == number:
             self.recorder.stop()
 
@@ -341,6 +391,7 @@ def _start_server(host: str, port: int) -> viser.ViserServer:
             ) from error
     # A browser that leaves in the middle of a message is nothing to report.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
     with _quiet():
         return viser.ViserServer(host=host, port=port, label="Avatar", verbose=False)
 

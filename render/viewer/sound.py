@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 import soxr
-from viser._messages import RunJavascriptMessage
+
+from avatar.render.viewer import page
 
 if TYPE_CHECKING:
     import viser
@@ -20,22 +21,10 @@ RATE = 24000
 # Sound that is further off is set right: less is not noticed, and setting it can be heard.
 TOLERANCE = 0.12
 CHECK_SECONDS = 2.0
-_PLAYER = """
-const h = window.headsplat = window.headsplat || {audio: new Audio()};
-h.sync = (time, playing, tolerance) => {
-  const a = h.audio;
-  if (!a.src) return;
-  if (Math.abs(a.currentTime - time) > tolerance) a.currentTime = Math.min(time, a.duration || time);
-  if (playing && a.paused && time < (a.duration || 1e9)) a.play().catch(() => {});
-  if (!playing && !a.paused) a.pause();
-};
-"""
 
 
 class Sound:
     """Plays a programme's sound in every browser.
-
-    viser has no sound of its own; this uses its message that runs a script in the page.
 
     Args:
         server: The viewer's server.
@@ -55,10 +44,7 @@ class Sound:
 
     def greet(self, client: viser.ClientHandle) -> None:
         """Sends the sound to a browser."""
-        setting = (
-            f"h.audio.src = {self._source!r};" if self._source else "h.audio.pause(); h.audio.removeAttribute('src');"
-        )
-        self._run(client, _PLAYER + setting)
+        page.load_sound(client, self._source)
         self._jumps = -1
 
     def follow(self, timeline: Timeline, time: float, now: float) -> None:
@@ -67,17 +53,13 @@ class Sound:
         if not jumped and not (timeline.playing and now - self._checked > CHECK_SECONDS):
             return
         self._jumps, self._checked = timeline.jumps, now
-        playing = "true" if timeline.playing and self.on else "false"
         tolerance = 0.03 if jumped else TOLERANCE
         for client in self._server.get_clients().values():
-            self._run(client, f"window.headsplat && window.headsplat.sync({time:.4f}, {playing}, {tolerance});")
+            page.sync_sound(client, time, timeline.playing and self.on, tolerance)
 
     def switch(self, on: bool) -> None:
         """Turns the sound on or off."""
         self.on, self._jumps = on, -1
-
-    def _run(self, client: viser.ClientHandle, script: str) -> None:
-        client.gui._websock_interface.queue_message(RunJavascriptMessage(source=script))
 
 
 def data_url(samples: np.ndarray, rate: int) -> str:

@@ -17,13 +17,13 @@ from avatar.heads.retarget import motion_on
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.render.viewer import Programme, Viewer, ViewerSettings
+from avatar.render.viewer.state import SIDES
 
 if TYPE_CHECKING:
     from avatar.cli import View
     from avatar.io.avatar import StoredAvatar
 
 IDLE_SECONDS = 20.0
-SIDES = (128, 2048)
 
 
 def run(options: View) -> None:

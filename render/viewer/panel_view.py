@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from avatar.render.viewer.state import SIDES
+
 if TYPE_CHECKING:
     import viser
 
@@ -19,7 +21,6 @@ BACKGROUNDS = {
 }
 DRAWINGS = {"Pictures from here": "pictures", "Splats in the browser": "splats"}
 SHOWN = {"Head and shoulders": False, "Head alone": True}
-SIDES = (256, 1024)
 
 
 def _name_of(value: object, names: dict) -> str:

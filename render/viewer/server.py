@@ -127,6 +127,7 @@ class Viewer:
         self._covered: dict[int, bool] = {}
         self._greeted: dict[int, tuple[float, float]] = {}
         self._drawn: list[float] = []
+        self.shown = 0
         self._splat_stamp: tuple[float, int] | None = None
         self._panel_time = 0.0
         self._stopped = threading.Event()
@@ -229,6 +230,7 @@ class Viewer:
                 seen = Moment(now, cast, pose, window, state.background, programme, moment, state.beside, heard)
                 self.recorder.see(seen)
         if shown:
+            self.shown += 1
             self._drawn = [*self._drawn[-120:], now]
 
     def _show_splats(self, posed: PosedAvatar, stamp: tuple[float, int], drawing: Drawing) -> bool:

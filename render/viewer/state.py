@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from avatar.render.viewer.puppet import Puppet
     from avatar.render.viewer.timeline import Timeline
 
+# Smallest and largest size of pictures, pixels.
+SIDES = (128, 2048)
 Drawing = Literal["pictures", "splats"]
 
 

@@ -29,6 +29,8 @@ class Panel:
         viewer: What it controls.
     """
 
+    rate: viser.GuiMarkdownHandle
+
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, self.gui = viewer, viewer.server.gui
         self._dragged, self._rate = 0.0, 0.0
@@ -38,11 +40,16 @@ class Panel:
         self.gui.main_panel.set_width(PANEL_WIDTH)
         self._add_playback()
         tabs = self.gui.add_tab_group()
-        for label, add in (("Face", add_face), ("Head", add_head), ("View", add_view), ("Camera", add_camera)):
+        added: dict[str, Callable[[Any], None]] = {
+            "Face": add_face,
+            "Head": add_head,
+            "View": add_view,
+            "Camera": add_camera,
+            "Save": add_save,
+        }
+        for label, add in added.items():
             with tabs.add_tab(label):
                 add(self)
-        with tabs.add_tab("Save"):
-            add_save(self)
 
     def _add_playback(self) -> None:
         import viser

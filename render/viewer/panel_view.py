@@ -64,12 +64,13 @@ def add_view(panel: Panel) -> None:
         if event.client is not None:
             viewer.come_home(event.client)
 
-    @background.on_update
-    @color.on_update
-    def _(_: object) -> None:
+    def choose_background(_: object) -> None:
         chosen = BACKGROUNDS[background.value]
         color.visible = not chosen
         panel.change(lambda: setattr(state, "background", chosen or "#{:02x}{:02x}{:02x}".format(*color.value)))
+
+    background.on_update(choose_background)
+    color.on_update(choose_background)
 
     @beside.on_update
     def _(event: viser.GuiEvent) -> None:

@@ -185,6 +185,8 @@ class View:
         size: Size of the pictures, pixels: they have the area of a square of that side.
         host: Address to listen at; 0.0.0.0 lets other machines in.
         port: Port to listen at.
+        livelink: UDP port at which the app Live Link Face drives the avatar; its usual is 11111.
+        websocket: Port at which ARKit coefficients as JSON drive it over a WebSocket.
         open: Open the browser.
     """
 
@@ -196,6 +198,8 @@ class View:
     size: int = 512
     host: str = "127.0.0.1"
     port: int = 8080
+    livelink: int | None = None
+    websocket: int | None = None
     open: tyro.conf.FlagCreatePairsOff[bool] = False
 
 

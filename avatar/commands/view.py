@@ -44,6 +44,12 @@ def run(options: View) -> None:
     settings = ViewerSettings(options.host, options.port, options.draw, options.size, beside=options.take is not None)
     viewer = Viewer(stored, programme, settings, speak=None if stored.info.speech is None else speak)
     try:
+        listening = viewer.listen(livelink=options.livelink, websocket=options.websocket)
+        udp, tcp = listening.ports
+        if udp is not None:
+            say(f"Live Link Face is heard at UDP port {udp}.")
+        if tcp is not None:
+            say(f"ARKit coefficients are heard at ws://{options.host}:{tcp}.")
         say(f"The avatar is at [bold]{viewer.address}[/bold] (Ctrl-C closes it).")
         if options.open:
             webbrowser.open(viewer.address)

@@ -113,6 +113,13 @@ class Panel:
         self._time.max = max(round(programme.duration, 2), 0.01)
         self._time.value = 0.0
 
+    def show_source(self, source: str) -> None:
+        """Says who moves the face: what is played, or somebody outside."""
+        name = self.viewer.state.programme.name
+        said = f"**Live: {source}**" if source else f"**{name}**"
+        if said != self._name.content:
+            self._name.content = said
+
     def show_time(self, moment: float) -> None:
         """Moves the slider, unless somebody drags it, and tells whether it plays."""
         import viser

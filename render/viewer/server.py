@@ -23,8 +23,9 @@ from avatar.render.shots import head_centers
 from avatar.render.trajectories import vertical_fov
 from avatar.render.viewer.camera_keys import CameraKeys
 from avatar.render.viewer.head_alone import head_alone
+from avatar.render.viewer.live import LiveInput
 from avatar.render.viewer.pictures import Backdrop, Window, draw_window, window_of
-from avatar.render.viewer.puppet import Puppet
+from avatar.render.viewer.puppet import LiveFace, Puppet
 from avatar.render.viewer.recorder import Moment, Recorder
 from avatar.render.viewer.state import Drawing, ViewerState
 from avatar.render.viewer.stream import PictureStream
@@ -49,6 +50,8 @@ PANEL_RATE = 5.0
 # A camera nearer to the head's middle would be inside it, metres.
 NEAREST_ORBIT = 0.22
 FARTHEST_ORBIT = 5.0
+# A program that drives the avatar and is silent for so long has gone.
+LIVE_SECONDS = 1.0
 # How long a window is taken to be new.
 SETTLING_SECONDS = 8.0
 # How much of the window's height a head alone fills at first.
@@ -128,6 +131,8 @@ class Viewer:
         self._greeted: dict[int, tuple[float, float]] = {}
         self._drawn: list[float] = []
         self.shown = 0
+        self._live_time = 0.0
+        self._live_input: LiveInput | None = None
         self._splat_stamp: tuple[float, int] | None = None
         self._panel_time = 0.0
         self._stopped = threading.Event()
@@ -185,6 +190,8 @@ class Viewer:
     def stop(self) -> None:
         """Closes the server; browsers see that it is gone."""
         self._stopped.set()
+        if self._live_input is not None:
+            self._live_input.stop()
         self._stream.stop()
         with _quiet():
             self.server.stop()
@@ -196,7 +203,11 @@ class Viewer:
             self._panel_time = now
             with state.lock:
                 moment = state.timeline.at(now)
+                if state.puppet.live is not None and now - self._live_time > LIVE_SECONDS:
+                    state.puppet.live, state.live_source = None, ""
+                    state.touch()
             self.panel.show_time(moment)
+            self.panel.show_source(state.live_source)
             self.panel.show_rate(self.pictures_per_second if clients else 0.0)
         if not clients:
             return
@@ -208,7 +219,8 @@ class Viewer:
             flight = self._flown(now)
         for number, client in clients.items():
             self._welcome(number, client, now)
-        self.sound.follow(state.timeline, moment, now)
+        # A face from outside does not say what is played.
+        self.sound.follow(state.timeline, moment, now, muted=state.puppet.live is not None)
         cast = self.cast(alone)
         posed = PosedAvatar(cast, pose, threads=THREADS)
         shown = self._show_splats(posed, stamp, drawing)
@@ -228,7 +240,7 @@ class Viewer:
             self._send(client, posed, window, programme, moment, drawing)
             shown = True
             if self.recorder.client == number:
-                heard = state.timeline.playing and self.sound.on
+                heard = state.timeline.playing and self.sound.on and state.puppet.live is None
                 seen = Moment(now, cast, pose, window, state.background, programme, moment, state.beside, heard)
                 self.recorder.see(seen)
         if shown:
@@ -307,6 +319,22 @@ class Viewer:
         if alone not in self._casts:
             self._casts[alone] = head_alone(self.stored.gaussians)
         return self._casts[alone]
+
+    def drive(self, face: LiveFace, source: str) -> None:
+        """Moves the avatar as another program says, until it has been silent for a moment."""
+        state = self.state
+        with state.lock:
+            state.puppet.live, state.live_source, self._live_time = face, source, time.perf_counter()
+            state.touch()
+
+    def listen(self, *, livelink: int | None, websocket: int | None) -> LiveInput:
+        """Lets other programs drive the avatar; `stop` ends that too.
+
+        Raises:
+            InputError: A port is taken.
+        """
+        self._live_input = LiveInput(self.settings.host, self.drive, livelink=livelink, websocket=websocket)
+        return self._live_input
 
     def play(self, programme: Programme) -> None:
         """Plays another programme from its start."""

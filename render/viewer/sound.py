@@ -34,7 +34,7 @@ class Sound:
         self._server = server
         self.on = True
         self._source = ""
-        self._jumps, self._checked = -1, 0.0
+        self._jumps, self._checked, self._muted = -1, 0.0, False
 
     def load(self, sound: tuple[np.ndarray, int] | None) -> None:
         """Takes another sound, or none."""
@@ -47,15 +47,16 @@ class Sound:
         page.load_sound(client, self._source)
         self._jumps = -1
 
-    def follow(self, timeline: Timeline, time: float, now: float) -> None:
+    def follow(self, timeline: Timeline, time: float, now: float, *, muted: bool = False) -> None:
         """Sets the sound where the timeline is: at every jump, and every few seconds if it has strayed."""
-        jumped = timeline.jumps != self._jumps
+        jumped = timeline.jumps != self._jumps or muted != self._muted
+        self._muted = muted
         if not jumped and not (timeline.playing and now - self._checked > CHECK_SECONDS):
             return
         self._jumps, self._checked = timeline.jumps, now
         tolerance = 0.03 if jumped else TOLERANCE
         for client in self._server.get_clients().values():
-            page.sync_sound(client, time, timeline.playing and self.on, tolerance)
+            page.sync_sound(client, time, timeline.playing and self.on and not muted, tolerance)
 
     def switch(self, on: bool) -> None:
         """Turns the sound on or off."""

@@ -33,6 +33,7 @@ class ViewerState:
         beside: Show the recording beside the avatar.
         side: Size of pictures: that of a square of the same area, pixels.
         flight: A camera path that is being flown, and when it began.
+        live_source: Who drives the avatar from outside; empty where nobody does.
         version: Grows with every change that can be seen.
     """
 
@@ -46,6 +47,7 @@ class ViewerState:
     beside: bool = False
     side: int = 512
     flight: tuple[CameraPath, float] | None = None
+    live_source: str = ""
     version: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -169,3 +169,14 @@ def test_the_command_prints_its_address_and_closes_clean(how: signal.Signals, ti
     finally:
         process.kill()
     assert process.returncode == 0 and out == "" and err == "Closed.\n"
+
+
+def test_a_face_from_outside_moves_the_avatar_until_it_is_silent(viewer: Viewer, until: Until) -> None:
+    from websockets.sync.client import connect
+
+    listening = viewer.listen(livelink=None, websocket=0)
+    with connect(f"ws://127.0.0.1:{listening.ports[1]}") as page:
+        page.send('{"jawOpen": 1}')
+        until(lambda: viewer.state.puppet.live is not None)
+        until(lambda: viewer.panel._name.content == "**Live: WebSocket**")
+    until(lambda: viewer.state.puppet.live is None and viewer.panel._name.content == "**tiny**")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from avatar.cli import View
     from avatar.io.avatar import StoredAvatar
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IDLE_SECONDS = 20.0
 
 
@@ -47,7 +48,8 @@ def run(options: View) -> None:
         listening = viewer.listen(livelink=options.livelink, websocket=options.websocket)
         udp, tcp = listening.ports
         if udp is not None:
-            say(f"Live Link Face is heard at UDP port {udp}.")
+            alone = ", from this machine alone: a phone needs --host 0.0.0.0" if options.host in LOOPBACK else ""
+            say(f"Live Link Face is heard at UDP port {udp}{alone}.")
         if tcp is not None:
             say(f"ARKit coefficients are heard at ws://{options.host}:{tcp}.")
         say(f"The avatar is at [bold]{viewer.address}[/bold] (Ctrl-C closes it).")

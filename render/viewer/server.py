@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -54,8 +55,8 @@ FARTHEST_ORBIT = 5.0
 LIVE_SECONDS = 1.0
 # How long a window is taken to be new.
 SETTLING_SECONDS = 8.0
-# How much of the window's height a head alone fills at first.
-HEAD_ALONE_FOV = 0.62
+# How much of the window a head alone leaves free at first, as a part of its size.
+HEAD_ALONE_MARGIN = 0.2
 # How much of the recording's width a window shows at least.
 LEAST_WIDTH = 0.6
 
@@ -166,6 +167,16 @@ class Viewer:
     def _ahead(self) -> np.ndarray:
         """The point that the recording's camera looks at, as far away as the head: what views turn around."""
         return np.array([0.0, 0.0, self.state.keys.center[2]])
+
+    @cached_property
+    def _head_box(self) -> tuple[np.ndarray, float, float]:
+        """The middle of the head without its shoulders at the first moment, its width and its height; metres."""
+        cast = self.cast(True)
+        pose = cast.poses(self.state.programme.motion[:1])[0]
+        points = PosedAvatar(cast, pose).points.cpu().numpy()
+        low, high = points.min(0), points.max(0)
+        width, height, _ = high - low
+        return (low + high) / 2, float(width), float(height)
 
     @property
     def address(self) -> str:
@@ -351,17 +362,20 @@ class Viewer:
 
     def come_home(self, client: viser.ClientHandle) -> None:
         """Puts a browser's camera where the recording's was, a little further away in an upright window."""
-        half = np.tan(np.radians(vertical_fov(self.home)) / 2)
-        half *= HEAD_ALONE_FOV if self.state.head_alone else 1.0
         aspect = client.camera.aspect
         if self.state.beside:
             aspect *= 0.5 if aspect >= 1 else 2.0
-        with client.atomic():
-            client.camera.position, client.camera.look_at = np.zeros(3), self._ahead
-            client.camera.up_direction = np.array([0.0, 1.0, 0.0])
+        if self.state.head_alone:
+            middle, width, height = self._head_box
+            half = (1 + HEAD_ALONE_MARGIN) / 2 * max(height, width / aspect) / np.linalg.norm(middle)
+        else:
             # Beyond the recording's own picture the avatar ends: only windows too narrow for a head show more.
             narrow = max(1.0, LEAST_WIDTH * self.home.width / self.home.height / aspect)
-            client.camera.fov = float(2 * np.arctan(half * narrow))
+            middle, half = self._ahead, np.tan(np.radians(vertical_fov(self.home)) / 2) * narrow
+        with client.atomic():
+            client.camera.position, client.camera.look_at = np.zeros(3), middle
+            client.camera.up_direction = np.array([0.0, 1.0, 0.0])
+            client.camera.fov = float(2 * np.arctan(half))
 
     def _welcome(self, number: int, client: viser.ClientHandle, now: float) -> None:
         """Sets up a new browser; one whose window takes its shape only then gets its first view again."""

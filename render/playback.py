@@ -43,21 +43,21 @@ class PosedAvatar:
     def __init__(
         self, gaussians: GaussianHead | CapturedDeformation, pose: Pose, *, threads: int | None = None
     ) -> None:
-        self._gaussians, self._pose, self._threads = gaussians, pose, threads
+        self._gaussians, self.pose, self._threads = gaussians, pose, threads
 
     @cached_property
     def world(self) -> Gaussians:
         """The Gaussians in world space; the next pose overwrites those of a `CapturedDeformation`."""
         with torch.no_grad():
-            return self._gaussians(self._pose)
+            return self._gaussians(self.pose)
 
     @cached_property
     def _carried(self) -> tuple[RiggedGaussians, Tensor, Tensor]:
         """What the fused rasteriser takes: Gaussians on triangles, posed vertices, residuals."""
         assert not isinstance(self._gaussians, CapturedDeformation)
         with torch.no_grad():
-            residual = self._gaussians.residual(self._pose.condition)
-            return self._gaussians.rigged(), self._gaussians.carriers(self._pose), residual
+            residual = self._gaussians.residual(self.pose.condition)
+            return self._gaussians.rigged(), self._gaussians.carriers(self.pose), residual
 
     @property
     def points(self) -> Float[Tensor, "U 3"]:

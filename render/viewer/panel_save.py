@@ -23,9 +23,9 @@ VIDEO_RATE = Fraction(30)
 
 
 def _window(panel: Panel, client: viser.ClientHandle) -> Window:
-    from avatar.render.viewer.server import _window as window_of_client
+    from avatar.render.viewer.audience import seen_window
 
-    window = window_of_client(client)
+    window = seen_window(client)
     if window is None:
         raise InputError("The window cannot be seen", expected="a window that is open", found="one without area")
     return window

@@ -1,42 +1,36 @@
-"""The viewer's server: one loop that poses the avatar and shows it to every browser."""
+"""The viewer: one loop that poses the avatar and shows it to every browser."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
-import socket
 import threading
 import time
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from avatar.cameras import Camera
-from avatar.errors import InputError
 from avatar.render.playback import PosedAvatar
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import vertical_fov
 from avatar.render.viewer.camera_keys import CameraKeys
 from avatar.render.viewer.head_alone import head_alone
+from avatar.render.viewer.listening import address, quiet, start_server
 from avatar.render.viewer.live import LiveInput
-from avatar.render.viewer.pictures import Backdrop, Window, draw_window, window_of
+from avatar.render.viewer.pictures import Backdrop, Window, draw_window
 from avatar.render.viewer.puppet import LiveFace, Puppet
 from avatar.render.viewer.recorder import Moment, Recorder
 from avatar.render.viewer.state import Drawing, ViewerState
-from avatar.render.viewer.stream import PictureStream
 from avatar.render.viewer.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import viser
+    from jaxtyping import UInt8
 
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.avatar import StoredAvatar
@@ -45,20 +39,16 @@ if TYPE_CHECKING:
 RATE = 30.0
 # One core is left to the browser, which is often on the same machine.
 THREADS = max(1, (os.cpu_count() or 1) - 1)
-JPEG_QUALITY = 88
 # The panel's own updates, a second: more would be felt in a browser that is busy drawing.
 PANEL_RATE = 5.0
-# A camera nearer to the head's middle would be inside it, metres.
-NEAREST_ORBIT = 0.22
-FARTHEST_ORBIT = 5.0
 # A program that drives the avatar and is silent for so long has gone.
 LIVE_SECONDS = 1.0
-# How long a window is taken to be new.
-SETTLING_SECONDS = 8.0
 # How much of the window a head alone leaves free at first, as a part of its size.
 HEAD_ALONE_MARGIN = 0.2
 # How much of the recording's width a window shows at least.
 LEAST_WIDTH = 0.6
+# Pixels across the background behind splats.
+BEHIND_SPLATS = 256
 
 
 @dataclass(frozen=True)
@@ -80,14 +70,6 @@ class ViewerSettings:
     side: int = 512
     beside: bool = False
     playing: bool = True
-
-
-class _Shown(NamedTuple):
-    """What a browser has: another one is another picture."""
-
-    stamp: tuple[float, int]
-    window: Window
-    drawing: Drawing
 
 
 class Viewer:
@@ -127,24 +109,21 @@ class Viewer:
             side=settings.side,
         )
         self._casts: dict[bool, GaussianHead] = {False: gaussians}
-        self._shown: dict[int, _Shown] = {}
-        self._covered: dict[int, bool] = {}
-        self._greeted: dict[int, tuple[float, float]] = {}
+        self._posed: tuple[tuple[float, int], PosedAvatar] | None = None
         self._drawn: list[float] = []
         self.shown = 0
-        self._live_time = 0.0
+        self._live_time, self._panel_time = 0.0, 0.0
         self._live_input: LiveInput | None = None
         self._splat_stamp: tuple[float, int] | None = None
-        self._panel_time = 0.0
         self._stopped = threading.Event()
-        self.server = _start_server(settings.host, settings.port)
+        self.server = start_server(settings.host, settings.port)
         self._build()
         if settings.playing:
             self.state.timeline.play(time.perf_counter())
 
     def _build(self) -> None:
-        # Both need viser, which is loaded when a viewer starts.
-        from avatar.render.viewer import page
+        # These need viser, which is there once the server is.
+        from avatar.render.viewer import audience
         from avatar.render.viewer.panel import Panel
         from avatar.render.viewer.sound import Sound
         from avatar.render.viewer.splats import Splats
@@ -155,7 +134,7 @@ class Viewer:
         server.initial_camera.position, server.initial_camera.look_at = np.zeros(3), self._ahead
         server.initial_camera.up = (0.0, 1.0, 0.0)
         server.initial_camera.fov = float(np.radians(vertical_fov(self.home)))
-        self._page, self._stream = page, PictureStream(self.settings.host)
+        self._seats, self.audience = audience, audience.Audience(self.settings.host)
         self.sound, self._splats = Sound(server), Splats(server)
         # The checker takes this module, reached by two names, for two.
         viewer: Any = self
@@ -181,8 +160,7 @@ class Viewer:
     @property
     def address(self) -> str:
         """Where a browser finds the viewer."""
-        host = self.server.get_host()
-        return f"http://{'localhost' if host in ('0.0.0.0', '::', '127.0.0.1') else host}:{self.server.get_port()}"
+        return address(self.server)
 
     @property
     def pictures_per_second(self) -> float:
@@ -203,8 +181,8 @@ class Viewer:
         self._stopped.set()
         if self._live_input is not None:
             self._live_input.stop()
-        self._stream.stop()
-        with _quiet():
+        self.audience.stream.stop()
+        with quiet():
             self.server.stop()
 
     def step(self, now: float) -> None:
@@ -212,51 +190,64 @@ class Viewer:
         state, clients = self.state, self.server.get_clients()
         if now - self._panel_time > 1 / PANEL_RATE:
             self._panel_time = now
-            with state.lock:
-                moment = state.timeline.at(now)
-                if state.puppet.live is not None and now - self._live_time > LIVE_SECONDS:
-                    state.puppet.live, state.live_source = None, ""
-                    state.touch()
-            self.panel.show_time(moment)
-            self.panel.show_source(state.live_source)
-            self.panel.show_rate(self.pictures_per_second if clients else 0.0)
+            self._tell_panel(now, watched=bool(clients))
         if not clients:
             return
         with state.lock:
             moment = state.timeline.at(now)
             stamp = (moment, state.version)
-            programme, drawing, alone = state.programme, state.drawing, state.head_alone
-            pose = state.puppet.pose(programme.at(moment))
-            flight = self._flown(now)
-        for number, client in clients.items():
-            self._welcome(number, client, now)
+            programme, drawing = state.programme, state.drawing
+            cast = self.cast(state.head_alone)
+            if self._posed is None or self._posed[0] != stamp:
+                pose = state.puppet.pose(programme.at(moment))
+                self._posed = stamp, PosedAvatar(cast, pose, threads=THREADS)
+            posed, flight, live = self._posed[1], self._flown(now), state.puppet.live is not None
+        for client in clients.values():
+            self._welcome(client, now)
         # A face from outside does not say what is played.
-        self.sound.follow(state.timeline, moment, now, muted=state.puppet.live is not None)
-        cast = self.cast(alone)
-        posed = PosedAvatar(cast, pose, threads=THREADS)
+        self.sound.follow(state.timeline, moment, now, muted=live)
         shown = self._show_splats(posed, stamp, drawing)
         for number, client in clients.items():
-            window = _window(client)
+            window = self._seats.seen_window(client)
             if window is None:
                 continue
             if flight is not None:
-                window = self._fly(client, window, flight, move=drawing == "splats")
-            wanted = _Shown(stamp, window, drawing)
-            if drawing == "splats":
-                # The background behind splats changes with the window's shape and the choice alone.
-                wanted = _Shown((0.0, state.version), window._replace(wxyz=(), position=(), fov=0.0), drawing)
-            if self._shown.get(number) == wanted:
-                continue
-            self._shown[number] = wanted
-            self._send(client, posed, window, programme, moment, drawing)
-            shown = True
+                window = self._seats.fly(client, window, flight, move=drawing == "splats")
+            heard = state.timeline.playing and self.sound.on and not live
             if self.recorder.client == number:
-                heard = state.timeline.playing and self.sound.on and state.puppet.live is None
-                seen = Moment(now, cast, pose, window, state.background, programme, moment, state.beside, heard)
-                self.recorder.see(seen)
+                seen = (now, cast, posed.pose, window, state.background, programme, moment, state.beside, heard)
+                self.recorder.see(Moment(*seen))
+            if drawing == "splats":
+                # What is behind splats changes with the window's shape and the choice alone.
+                if self.audience.lacks(client, (state.background, window.aspect, drawing)):
+                    self.audience.send(client, self._behind(window), behind=True)
+            elif self.audience.lacks(client, (stamp, window, drawing, self.audience.stream.is_watched(number))):
+                picture = draw_window(
+                    posed,
+                    window,
+                    state.side,
+                    backdrop=self.backdrop,
+                    background=state.background,
+                    beside=state.beside,
+                    truth=programme.truth(moment) if state.beside else None,
+                    threads=THREADS,
+                )
+                self.audience.send(client, picture, behind=False)
+                shown = True
         if shown:
             self.shown += 1
             self._drawn = [*self._drawn[-120:], now]
+
+    def _tell_panel(self, now: float, *, watched: bool) -> None:
+        state = self.state
+        with state.lock:
+            moment = state.timeline.at(now)
+            if state.puppet.live is not None and now - self._live_time > LIVE_SECONDS:
+                state.puppet.live, state.live_source = None, ""
+                state.touch()
+        self.panel.show_time(moment)
+        self.panel.show_source(state.live_source)
+        self.panel.show_rate(self.pictures_per_second if watched else 0.0)
 
     def _show_splats(self, posed: PosedAvatar, stamp: tuple[float, int], drawing: Drawing) -> bool:
         if drawing != "splats":
@@ -269,43 +260,11 @@ class Viewer:
         self._splats.show(posed.world)
         return True
 
-    def _send(
-        self,
-        client: viser.ClientHandle,
-        posed: PosedAvatar,
-        window: Window,
-        programme: Programme,
-        moment: float,
-        drawing: Drawing,
-    ) -> None:
-        state = self.state
-        if drawing == "splats":
-            width, height = 256, max(16, round(256 / window.aspect))
-            behind = self.backdrop.image(state.background, width, height)
-            solid = np.broadcast_to(behind, (height, width, 3) if behind.size > 3 else (4, 4, 3))
-            picture = (solid * 255 + 0.5).astype(np.uint8)
-        else:
-            picture = draw_window(
-                posed,
-                window,
-                state.side,
-                backdrop=self.backdrop,
-                background=state.background,
-                beside=state.beside,
-                truth=programme.truth(moment) if state.beside else None,
-                threads=THREADS,
-            )
-        number = client.client_id
-        covered = drawing == "pictures" and self._stream.is_watched(number)
-        if covered:
-            quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            self._stream.show(number, cv2.imencode(".jpg", picture[..., ::-1], quality)[1].tobytes())
-        else:
-            client.scene.set_background_image(picture, format="jpeg", jpeg_quality=JPEG_QUALITY)
-        if covered != self._covered.get(number, False):
-            self._covered[number] = covered
-            self._page.cover(client, covered)
-            client.flush()
+    def _behind(self, window: Window) -> UInt8[np.ndarray, "H W 3"]:
+        """The background alone."""
+        width, height = BEHIND_SPLATS, max(16, round(BEHIND_SPLATS / window.aspect))
+        colours = self.backdrop.image(self.state.background, width, height)
+        return (np.broadcast_to(colours, (height, width, 3)) * 255 + 0.5).astype(np.uint8)
 
     def _flown(self, now: float) -> Camera | None:
         """The camera of the path that is being flown, until its end."""
@@ -316,14 +275,6 @@ class Viewer:
             self.state.flight = None
             return None
         return path.cameras(np.array([path.time[0] + now - start]), 2, 2)[0]
-
-    def _fly(self, client: viser.ClientHandle, window: Window, camera: Camera, *, move: bool) -> Window:
-        wxyz, position = window_of(camera)
-        flown = Window(tuple(wxyz), tuple(position), float(np.radians(vertical_fov(camera))), window.aspect)
-        if move:
-            with client.atomic():
-                client.camera.wxyz, client.camera.position, client.camera.fov = wxyz, position, flown.fov
-        return flown
 
     def cast(self, alone: bool) -> GaussianHead:
         """The Gaussians that are drawn: all of them, or those of the head alone."""
@@ -372,78 +323,16 @@ class Viewer:
             # Beyond the recording's own picture the avatar ends: only windows too narrow for a head show more.
             narrow = max(1.0, LEAST_WIDTH * self.home.width / self.home.height / aspect)
             middle, half = self._ahead, np.tan(np.radians(vertical_fov(self.home)) / 2) * narrow
-        with client.atomic():
-            client.camera.position, client.camera.look_at = np.zeros(3), middle
-            client.camera.up_direction = np.array([0.0, 1.0, 0.0])
-            client.camera.fov = float(2 * np.arctan(half))
+        self._seats.place(client, target=middle, fov=float(2 * np.arctan(half)))
 
-    def _welcome(self, number: int, client: viser.ClientHandle, now: float) -> None:
-        """Sets up a new browser; one whose window takes its shape only then gets its first view again."""
-        aspect = client.camera.image_width / max(1, client.camera.image_height)
-        since, known = self._greeted.get(number, (now, 0.0))
-        if known == 0.0:
-            self._greet(client)
-        elif now - since < SETTLING_SECONDS and abs(aspect / known - 1) > 0.05:
+    def _welcome(self, client: viser.ClientHandle, now: float) -> None:
+        new, unplaced = self.audience.welcome(client, now)
+        if unplaced:
             self.come_home(client)
-        else:
-            return
-        self._greeted[number] = (since, max(aspect, 1e-3))
-
-    def _greet(self, client: viser.ClientHandle) -> None:
-        client.camera.min_orbit_distance, client.camera.max_orbit_distance = NEAREST_ORBIT, FARTHEST_ORBIT
-        self.come_home(client)
-        self._page.greet(client)
-        self._page.watch(client, self._stream.port, self._stream.open(client.client_id))
-        self.sound.greet(client)
+        if new:
+            self.sound.greet(client)
 
     def _forget(self, number: int) -> None:
-        self._shown.pop(number, None)
-        self._covered.pop(number, None)
-        self._greeted.pop(number, None)
-        self._stream.close(number)
+        self.audience.forget(number)
         if self.recorder.client == number:
             self.recorder.stop()
-
-
-def _window(client: viser.ClientHandle) -> Window | None:
-    """A browser's view; None until it has said it, or while its window has no area."""
-    camera = client.camera
-    if camera.image_height < 1 or camera.image_width < 1:
-        return None
-    return Window(tuple(camera.wxyz), tuple(camera.position), camera.fov, camera.image_width / camera.image_height)
-
-
-def _start_server(host: str, port: int) -> viser.ViserServer:
-    try:
-        import viser
-    except ImportError as error:
-        raise InputError(
-            "The viewer cannot start",
-            expected="viser 1.1 or newer",
-            found=str(error),
-            fix="pip install 'headsplat[view]'",
-        ) from error
-    # viser would take the next free port without a word.
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"The viewer cannot listen at {host}:{port}",
-                expected="a free port of this machine",
-                found=getattr(error, "strerror", None) or str(error),
-                fix=f"choose another with --port {port + 1 if 0 < port < 65535 else 8080}, or close what uses it",
-            ) from error
-    # A browser that leaves in the middle of a message is nothing to report.
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
-    with _quiet():
-        return viser.ViserServer(host=host, port=port, label="Avatar", verbose=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps viser's own banner to itself."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -101,7 +101,7 @@ def measure(options: Options, drawing: str) -> Measurement:
         number = next(iter(viewer.server.get_clients()))
 
         def count() -> int:
-            return viewer._stream.delivered(number) if drawing == "pictures" else viewer.shown
+            return viewer.audience.stream.delivered(number) if drawing == "pictures" else viewer.shown
 
         while count() < 5:
             time.sleep(0.1)

@@ -68,24 +68,24 @@ def test_a_real_browser_sees_the_avatar_move(viewer: Viewer, until: Until) -> No
         until(lambda: viewer.server.get_clients())
         number = next(iter(viewer.server.get_clients()))
         # Pictures reach it past the scene's own texture, and it asks for more.
-        until(lambda: viewer._stream.delivered(number) > 5)
+        until(lambda: viewer.audience.stream.delivered(number) > 5)
         with viewer.state.lock:
             viewer.state.timeline.pause(time.perf_counter())
         # Once the window has its shape, nothing moves and nothing is sent.
-        until(lambda: stands_still(lambda: viewer._stream.delivered(number)))
-        still = viewer._stream.delivered(number)
+        until(lambda: stands_still(lambda: viewer.audience.stream.delivered(number)))
+        still = viewer.audience.stream.delivered(number)
         viewer.state.puppet.adjustments.weights["jawOpen"] = 1.0
         viewer.state.touch()
-        until(lambda: viewer._stream.delivered(number) > still)
+        until(lambda: viewer.audience.stream.delivered(number) > still)
         # Splats go through the scene, and the pictures are taken away.
         viewer.state.drawing = "splats"
         viewer.state.touch()
-        until(lambda: viewer._splats._handle is not None and not viewer._covered[number])
+        until(lambda: viewer._splats._handle is not None and not viewer.audience.is_covered(number))
         viewer.state.drawing = "pictures"
         viewer.state.touch()
-        until(lambda: viewer._splats._handle is None and viewer._covered[number])
+        until(lambda: viewer._splats._handle is None and viewer.audience.is_covered(number))
     until(lambda: not viewer.server.get_clients())
-    until(lambda: number not in viewer._stream._slots)
+    until(lambda: number not in viewer.audience.stream._slots)
 
 
 def test_sliders_and_buttons_change_what_is_shown(viewer: Viewer, until: Until) -> None:

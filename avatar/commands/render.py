@@ -263,9 +263,9 @@ def _writer(
         elif layer == "normals":
             facts = {"axes": "+x right, +y up, +z to the camera; 0 to 65535 is -1 to 1"}
         return PictureFolder(path, fps=fps, audio=None if layer else sound, facts=facts)
-    packing = {"sbs": "sbs", "tb": "tb"}.get(shot.stereo.layout) if shot.stereo else None
     alpha = staged.background is None and not layer
-    return VideoWriter(path, fps=fps, audio=None if layer else sound, alpha=alpha, stereo=packing, **size)  # type: ignore[arg-type]
+    stereo = shot.stereo.layout if shot.stereo else None
+    return VideoWriter(path, fps=fps, audio=None if layer else sound, alpha=alpha, stereo=stereo, **size)
 
 
 def _shown(picture: Picture, layer: str, *, plain: bool, near: float, far: float) -> np.ndarray:

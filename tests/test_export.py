@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from plyfile import PlyData
 
 from avatar import cli
 from avatar.assets import asset
 from avatar.heads import Head, load_head, read_head, write_head
+from avatar.heads.retarget import motion_on
 from avatar.motion import Motion
 from avatar.render.export import FORMATS, moments
 
@@ -103,7 +105,7 @@ def test_what_a_format_cannot_hold_is_said(export: Run, motion_file: Path, out: 
     def notes(*arguments: str | Path) -> list[str]:
         return export(*arguments)[0]["notes"]
 
-    still = "ply holds one moment, here the motion's first; choose with --time"
+    still = "ply holds one moment, here the motion's first; choose with --time."
     assert notes("-o", out / "a.ply", "--motion", motion_file) == [still]
     assert notes("-o", out / "a.ply", "--motion", motion_file, "--time", "1") == []
     assert notes("--format", "mesh", "-o", out / "a.glb", "--motion", motion_file) == []

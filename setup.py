@@ -24,6 +24,7 @@ PACKAGES = {
     "avatar.preprocess": "preprocess",
     "avatar.render": "render",
     "avatar.render.export": "render/export",
+    "avatar.render.viewer": "render/viewer",
     "avatar.train": "train",
 }
 

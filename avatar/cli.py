@@ -126,18 +126,29 @@ class Train:
 
 @dataclass(frozen=True)
 class Render:
-    """Render an avatar: by speech or by a motion file, from any camera.
+    """Render an avatar: by speech or by a motion file, from any camera, for one eye or two.
 
     Attributes:
         avatar: The avatar's folder or .avatar file.
         audio: Speech that drives it; any audio or video file.
         motion: A motion file (npz) that drives it.
-        output: The video: .mp4, or .mov/.webm for a transparent background.
-        camera: `front`, `orbit`, or a JSON camera file.
-        background: `plate` (the clip's own), `transparent`, a colour name, or #rrggbb.
-        pose: `natural` head motion from the subject's own, or `still`.
-        size: Longer side of the picture, pixels; the recording's where it is left out.
+        output: The video: .mp4, or .mov/.webm for a transparent background; a name without a suffix is a folder for
+            numbered PNG pictures.
+        camera: `front`, `orbit`, `dolly`, or a camera file: key-frames, or nerfstudio's camera_path.json.
+        look_at_face: Turn the camera to the face in every picture.
+        fov: Vertical field of view, degrees; the camera's own where it is left out.
+        size: Longer side of the picture in pixels, or width and height as 1280x720; with two eyes that of one. The
+            recording's, or the camera file's, where it is left out.
         fps: Frames per second; the recording's where it is left out.
+        background: `plate` (the clip's own), `transparent`, a colour name, or #rrggbb.
+        transparent: The same as `--background transparent`.
+        depth: Write depth too: a video to look at beside the .mp4, 16-bit pictures beside a folder.
+        normals: Write surface normals too, likewise.
+        stereo: Two eyes: `sbs` side by side, `tb` left above right, `180` for VR180 headsets.
+        ipd: Distance between the eyes, millimetres.
+        convergence: Distance that lies in the screen's plane, metres; the head's where it is left out.
+        camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
+        pose: `natural` head motion from the subject's own, or `still`.
         seed: Seed of blinks and head motion.
         json: Print what was written as JSON.
     """
@@ -147,10 +158,19 @@ class Render:
     motion: Path | None = None
     output: Output = Path("talk.mp4")
     camera: str = "front"
-    background: str = "plate"
-    pose: Literal["natural", "still"] = "natural"
-    size: int | None = None
+    look_at_face: tyro.conf.FlagCreatePairsOff[bool] = False
+    fov: float | None = None
+    size: str | None = None
     fps: float | None = None
+    background: str = "plate"
+    transparent: tyro.conf.FlagCreatePairsOff[bool] = False
+    depth: tyro.conf.FlagCreatePairsOff[bool] = False
+    normals: tyro.conf.FlagCreatePairsOff[bool] = False
+    stereo: Literal["sbs", "tb", "180"] | None = None
+    ipd: float = 63.0
+    convergence: float | None = None
+    camera_out: Path | None = None
+    pose: Literal["natural", "still"] = "natural"
     seed: int = 0
     json: bool = False
 
@@ -160,14 +180,16 @@ class Export:
     """Write an avatar in a format that other programs read (docs/exports.md).
 
     Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam
-    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd.
+    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd. A page that any web server hosts: web (docs/web.md).
 
     Attributes:
         avatar: The avatar's folder or .avatar file.
         format: One of the names above.
-        output: The file, or the folder for `rig`; the avatar's name with the format's suffix where it is left out.
+        output: The file, or the folder for `rig` and `web`; the avatar's name with the format's suffix where it is left
+            out.
         motion: A motion file (npz) whose moment to take, or that an animation plays; the neutral pose where both this
             and --time are left out.
+        audio: What `web` plays; the avatar speaks it where no --motion is given. Any audio or video file.
         time: The moment, seconds in the motion's own time; in the avatar's own recording where no --motion is given.
         json: Print what was written as JSON.
     """
@@ -176,8 +198,41 @@ class Export:
     format: str = "ply"
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     motion: Path | None = None
+    audio: Path | None = None
     time: float | None = None
     json: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at an avatar in the browser: play, turn, move its face, film it.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        take: A take to play, with the recording beside the avatar; the one inside the avatar's folder is played where
+            it is left out.
+        audio: Speech to play; any audio or video file.
+        motion: A motion file (npz) to play.
+        draw: `pictures` rendered here, or `splats` drawn in the browser.
+        size: Size of the pictures, pixels: they have the area of a square of that side.
+        host: Address to listen at; 0.0.0.0 lets other machines in.
+        port: Port to listen at.
+        livelink: UDP port at which the app Live Link Face drives the avatar; its usual is 11111.
+        websocket: Port at which ARKit coefficients as JSON drive it over a WebSocket.
+        open: Open the browser.
+    """
+
+    avatar: Positional[Path]
+    take: Positional[Path | None] = None
+    audio: Path | None = None
+    motion: Path | None = None
+    draw: Literal["pictures", "splats"] = "pictures"
+    size: int = 512
+    host: str = "127.0.0.1"
+    port: int = 8080
+    livelink: int | None = None
+    websocket: int | None = None
+    open: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 @dataclass(frozen=True)
@@ -272,6 +327,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
     "export": (Export, "export", "run"),
+    "view": (View, "view", "run"),
     "eval": (Eval, "evaluate", "run"),
     "heads": (Heads, "heads", "run"),
     "models": (Models, "models", "run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -22,33 +23,67 @@ if TYPE_CHECKING:
 
     from avatar.cameras import Camera
     from avatar.fields.gaussian_head import GaussianHead, Pose
+    from avatar.fields.rig import RiggedGaussians
+    from avatar.gaussians import Gaussians
     from avatar.motion import Motion
     from avatar.render._outputs import Rendering
 
 NAMED_COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 177, 64), "gray": (128, 128, 128)}
 
 
+class PosedAvatar:
+    """One moment of an avatar, skinned once for any number of cameras; without gradients.
+
+    Args:
+        gaussians: The avatar, or its `deformation`.
+        pose: The moment.
+        threads: Threads of the rasteriser; all processors when None.
+    """
+
+    def __init__(
+        self, gaussians: GaussianHead | CapturedDeformation, pose: Pose, *, threads: int | None = None
+    ) -> None:
+        self._gaussians, self.pose, self._threads = gaussians, pose, threads
+
+    @cached_property
+    def world(self) -> Gaussians:
+        """The Gaussians in world space; the next pose overwrites those of a `CapturedDeformation`."""
+        with torch.no_grad():
+            return self._gaussians(self.pose)
+
+    @cached_property
+    def _carried(self) -> tuple[RiggedGaussians, Tensor, Tensor]:
+        """What the fused rasteriser takes: Gaussians on triangles, posed vertices, residuals."""
+        assert not isinstance(self._gaussians, CapturedDeformation)
+        with torch.no_grad():
+            residual = self._gaussians.residual(self.pose.condition)
+            return self._gaussians.rigged(), self._gaussians.carriers(self.pose), residual
+
+    @property
+    def points(self) -> Float[Tensor, "U 3"]:
+        """Points all over the avatar, metres: what tells where it is."""
+        return self.world.means if isinstance(self._gaussians, CapturedDeformation) else self._carried[1]
+
+    @torch.no_grad()
+    def draw(self, camera: Camera, *, depth: bool = False, normal: bool = False) -> Rendering:
+        """Premultiplied sRGB and alpha, and depth and normals where they are asked for."""
+        fused = not (depth or normal or isinstance(self._gaussians, CapturedDeformation))
+        viewmat, K = _on_device(camera, self.points.device)
+        if fused:
+            rigged, carriers, residual = self._carried
+            size = {"width": camera.width, "height": camera.height, "threads": self._threads}
+            return rasterize_rigged(rigged, carriers, viewmat, K, residual=residual, **size)
+        world = self.world
+        scene = (world.means, world.quats, world.scales, world.opacities, world.colors)
+        layers = {"depth": depth, "normal": normal, "threads": self._threads}
+        return rasterize(*scene, viewmat, K, camera.width, camera.height, **layers)
+
+
 def render_pose(
     gaussians: GaussianHead | CapturedDeformation, pose: Pose, camera: Camera, *, threads: int | None = None
 ) -> Rendering:
     """One moment of an avatar, or of its `deformation`: premultiplied sRGB and alpha, without gradients."""
-    with torch.no_grad():
-        if isinstance(gaussians, CapturedDeformation):
-            world = gaussians(pose)
-            viewmat, K = _on_device(camera, world.means.device)
-            scene = (world.means, world.quats, world.scales, world.opacities, world.colors)
-            return rasterize(*scene, viewmat, K, camera.width, camera.height, threads=threads)
-        viewmat, K = _on_device(camera, gaussians.offsets.device)
-        return rasterize_rigged(
-            gaussians.rigged(),
-            gaussians.carriers(pose),
-            viewmat,
-            K,
-            width=camera.width,
-            height=camera.height,
-            residual=gaussians.residual(pose.condition),
-            threads=threads,
-        )
+    return PosedAvatar(gaussians, pose, threads=threads).draw(camera)
 
 
 def _on_device(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -339,10 +339,10 @@ def test_a_transparent_mp4(refused: Refused, tiny_avatar: Path, motion: Path, tm
     output = tmp_path / "talk.mp4"
     text = refused("render", tiny_avatar, "--motion", motion, "--background", "transparent", "-o", output)
     assert text == (
-        "error: Only a .mov or .webm can be transparent.\n"
-        "  Expected: --output with .mov or .webm.\n"
+        "error: Only a .mov, a .webm or a folder of pictures can be transparent.\n"
+        "  Expected: --output with .mov or .webm, or without a suffix.\n"
         "  Found: .mp4.\n"
-        "  To do: choose another --output or another --background.\n"
+        "  To do: choose another --output or another background.\n"
     )
     assert not output.exists()
 
@@ -369,7 +369,8 @@ def test_a_camera_file_that_cannot_be_used(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("fps", "0"), ("fps", "-3"), ("fps", "nan"), ("size", "0"), ("size", "-9")]
+    ("option", "value"),
+    [("fps", "0"), ("fps", "-3"), ("fps", "nan"), ("size", "0"), ("size", "100000"), ("size", "640x0")],
 )
 def test_rates_and_sizes_that_cannot_be(
     option: str, value: str, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
@@ -378,7 +379,63 @@ def test_rates_and_sizes_that_cannot_be(
     assert f"The option --{option} cannot be used" in text and "Expected: " in text and f"Found: {value}" in text
 
 
-@pytest.mark.parametrize("name", ["file/talk.mp4", "talk.gif", "talk"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--size", "tall"), "a number of pixels, or two such as 1280x720"),
+        (("--size", "1x2x3"), "a number of pixels, or two such as 1280x720"),
+        (("--fov", "180"), "Expected: 1 to 150 degrees"),
+        (("--stereo", "sbs", "--size", "8192x8192", "--ipd", "-3"), "Expected: 0 to 500 mm"),
+        (("--stereo", "sbs", "--convergence", "0"), "Expected: a distance in metres"),
+        (("--stereo", "180", "--fov", "90"), "leave --fov out"),
+        (("--stereo", "180", "--convergence", "1"), "leave --convergence out"),
+        (("--transparent", "--background", "green"), "one of --transparent and --background"),
+        (("--camera", "sideways"), "front, orbit, dolly or a JSON file"),
+    ],
+)
+def test_views_that_cannot_be(
+    options: tuple[str, ...], said: str, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "talk.mov"
+    assert said in refused("render", tiny_avatar, "--motion", motion, *options, "-o", output)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_camera_inside_the_head(
+    refused: Refused, tiny_avatar: Path, tiny_motion: Motion, motion: Path, tmp_path: Path
+) -> None:
+    outputs = ("-o", tmp_path / "talk.mp4", "--depth", "--camera-out", tmp_path / "path.json")
+    replace(tiny_motion, transl=np.zeros_like(tiny_motion.transl)).save(tmp_path / "centred.npz")
+    text = refused("render", tiny_avatar, "--motion", tmp_path / "centred.npz", *outputs)
+    assert "The camera is inside the head at 0.00 s" in text and "check where the motion puts the head" in text
+    eye = [float(value) for value in tiny_motion.transl[0]]
+    keys = [{"time": 0, "eye": [0, 0, 0]}, {"time": 0.5, "eye": eye, "target": [0, 0, -5]}]
+    (tmp_path / "through.json").write_text(json.dumps(keys))
+    text = refused("render", tiny_avatar, "--motion", motion, "--camera", tmp_path / "through.json", *outputs)
+    assert "The camera is inside the head at " in text
+    assert {path.name for path in tmp_path.iterdir()} == {"centred.npz", "through.json"}
+
+
+def test_pictures_are_not_written_over_others(
+    refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "talk_depth").mkdir()
+    (tmp_path / "talk_depth" / "mine.png").write_text("mine")
+    text = refused("render", tiny_avatar, "--motion", motion, "--depth", "-o", tmp_path / "talk")
+    assert "talk_depth is in the way" in text and "To do: choose another output, or remove it" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["talk_depth"]
+
+
+def test_an_avatar_of_a_newer_schema(refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_avatar, tmp_path / "me")
+    said = json.loads((folder / "avatar.json").read_text())
+    (folder / "avatar.json").write_text(json.dumps(said | {"schema": said["schema"] + 1, "novelty": 7}))
+    text = refused("render", folder, "--motion", motion, "-o", tmp_path / "talk.mp4")
+    assert "has another layout" in text and "To do: update headsplat" in text
+    assert not (tmp_path / "talk.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["file/talk.mp4", "talk.gif", "file/talk", "file"])
 def test_a_video_that_cannot_be_written(
     name: str, refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -268,6 +269,60 @@ def test_transparent_pictures_go_into_a_mov(
     run(capsys, "render", tiny_avatar, "--motion", motion, "--background", "transparent", "-o", output)
     info = probe(output)
     assert (info.width, info.height, info.frames, info.codec) == (80, 80, 2, "prores")
+
+
+def test_a_folder_takes_pictures_depth_and_normals(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    motion = resting_motion(tiny_avatar, tmp_path / "motion.npz")
+    command = ("render", tiny_avatar, "--motion", motion, "--transparent", "--depth", "--normals", "--size", 48)
+    said = run(capsys, *command, "--camera", "dolly", "-o", tmp_path / "out")
+    assert said["depth"] == str(tmp_path / "out_depth") and said["normals"] == str(tmp_path / "out_normals")
+    stored = {
+        name: cv2.imread(str(tmp_path / name / "00001.png"), cv2.IMREAD_UNCHANGED)
+        for name in ("out", "out_depth", "out_normals")
+    }
+    shapes = {name: (picture.dtype.name, picture.shape) for name, picture in stored.items() if picture is not None}
+    assert shapes == {
+        "out": ("uint8", (48, 48, 4)),
+        "out_depth": ("uint16", (48, 48)),
+        "out_normals": ("uint16", (48, 48, 3)),
+    }
+    facts = json.loads((tmp_path / "out_depth" / "sequence.json").read_text())
+    middle = stored["out_depth"][24, 24] * facts["depth_unit_scale_factor"]
+    assert 0.5 < middle < 0.8
+
+
+def test_two_eyes_and_layers_beside_a_video(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    motion = resting_motion(tiny_avatar, tmp_path / "motion.npz")
+    for stereo, size in (("sbs", (96, 32)), ("tb", (48, 64)), ("180", (96, 48))):
+        output = tmp_path / f"{stereo}.mp4"
+        shape = ("--size", "48x32") if stereo != "180" else ("--size", 48)
+        said = run(
+            capsys, "render", tiny_avatar, "--motion", motion, "--stereo", stereo, *shape, "--depth", "-o", output
+        )
+        layers = (probe(output), probe(tmp_path / f"{stereo}_depth.mp4"))
+        assert [(info.width, info.height) for info in layers] == [size] * 2
+        assert said["depth_near"] < said["depth_far"]
+    with av.open(str(tmp_path / "tb.mp4")) as container:
+        assert "STEREO3D" in str(list(next(container.decode(video=0)).side_data.keys()))
+
+
+def test_a_written_camera_path_gives_the_same_film(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    motion, path = resting_motion(tiny_avatar, tmp_path / "motion.npz"), tmp_path / "path.json"
+    command = ("render", tiny_avatar, "--motion", motion, "--transparent")
+    options = ("--camera", "orbit", "--look-at-face", "--fov", 12, "--size", "64x48")
+    run(capsys, *command, *options, "--camera-out", path, "-o", tmp_path / "first")
+    said = run(capsys, *command, "--camera", path, "-o", tmp_path / "second")
+    assert (said["width"], said["height"]) == (64, 48)
+    for name in ("00000.png", "00001.png"):
+        first, second = (cv2.imread(str(tmp_path / folder / name), -1) for folder in ("first", "second"))
+        assert first is not None and second is not None
+        assert np.abs(first.astype(int) - second).max() <= 2 and first[..., 3].max() > 200
 
 
 def test_an_avatar_knows_what_it_was_trained_on(tiny_avatar: Path, tiny_gaussians: GaussianHead) -> None:

@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar.commands._console import say, show
+from avatar.errors import InputError
+from avatar.heads.retarget import motion_on
+from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
 from avatar.render.export.formats import find_format
-from avatar.render.export.moments import file_motion, fitted, neutral_motion, own_motion, single_moment
+from avatar.render.export.moments import file_motion, neutral_motion, own_motion, single_moment
 from avatar.render.export.writing import check_output, export_avatar
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from avatar.cli import Export
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
+    from avatar.render.export.formats import ExportFormat
+
+SOUND_RATE = 48_000
 
 
 def run(options: Export) -> None:
@@ -23,6 +31,7 @@ def run(options: Export) -> None:
     name = options.avatar.absolute().stem
     output = options.output or Path(f"{name}-{options.format}" if kind.is_folder else name + kind.suffixes[0])
     check_output(output, kind)
+    more = {} if options.audio is None else {"sound": asked_sound(options.audio, options.format, kind)}
     stored = load_avatar(options.avatar)
     motion, notes = asked_motion(options, stored)
     if motion is None:
@@ -31,14 +40,14 @@ def run(options: Export) -> None:
         moment = single_moment(motion, float(motion.time[0]) if options.time is None else options.time)
     animated = motion if options.time is None and kind.plays else None
     if options.time is not None and not kind.poses:
-        notes.append(f"{options.format} holds the rest pose: --time has no effect")
+        notes.append(f"{options.format} holds the rest pose: --time has no effect.")
     elif motion is not None and options.time is None and not kind.plays:
         still = "one moment, here the motion's first; choose with --time"
-        notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}")
-    written = export_avatar(stored, output, kind, moment=moment, motion=animated)
+        notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}.")
+    written = export_avatar(stored, output, kind, moment=moment, motion=animated, **more)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:
-        say(f"Note: {note}.")
+        say(f"Note: {note}")
     pose = "neutral" if motion is None else f"{float(moment.time[0]):.3f} s"
     result = {"format": options.format, **written, "pose": pose}
     show(result | ({"notes": notes} if options.json else {}), as_json=options.json)
@@ -47,9 +56,27 @@ def run(options: Export) -> None:
 def asked_motion(options: Export, stored: StoredAvatar) -> tuple[Motion | None, list[str]]:
     """The motion that the options ask for, as one of the avatar's head; and what has to be said about it."""
     if options.motion is not None:
-        motion, note = fitted(file_motion(options.motion), stored.gaussians.head)
+        motion = file_motion(options.motion)
     elif options.time is not None:
-        motion, note = fitted(own_motion(options.avatar), stored.gaussians.head)
+        motion = own_motion(options.avatar)
     else:
         return None, []
+    motion, note = motion_on(motion, stored.gaussians.head, betas=stored.gaussians.betas)
     return motion, [note] if note else []
+
+
+def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[np.ndarray, int]:
+    """An audio file's samples and their rate; raises InputError where there are none, or the format has no sound."""
+    if not kind.sounds:
+        raise InputError(
+            f"The format {name} has no sound", expected="--audio with --format web", found=f"--audio {path}"
+        )
+    samples = read_audio(path, rate=SOUND_RATE)
+    if samples is None:
+        raise InputError(
+            f"{path} has no sound",
+            expected="an audio or video file with speech",
+            found="no sound track",
+            fix="choose another --audio",
+        )
+    return samples, SOUND_RATE

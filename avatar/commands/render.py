@@ -2,58 +2,64 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
-from avatar.cameras import Camera
 from avatar.commands._console import progress_bar, say, show
 from avatar.errors import InputError
+from avatar.heads.retarget import motion_on
 from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
+from avatar.io.picture_folder import PictureFolder
 from avatar.io.video import VideoWriter, frame_count
 from avatar.motion import Motion
-from avatar.render.playback import background_image, render_motion
-from avatar.render.trajectories import from_file, orbit, resized
+from avatar.render.camera_files import write_camera_file
+from avatar.render.layers import DEPTH_UNIT, depth_picture, depth_range, depth_steps, normal_picture, normal_steps
+from avatar.render.shots import Shot, Staged, film, head_centers, stage
+from avatar.render.stereo import Stereo
 
 if TYPE_CHECKING:
     from avatar.cli import Render
     from avatar.io.avatar import StoredAvatar
+    from avatar.render.shots import Picture
 
 SPEECH_RATE = 16000
 SOUND_RATE = 48000
 TRANSPARENT = (".mov", ".webm")
+Sound = tuple[np.ndarray, int]
+Writer = VideoWriter | PictureFolder
 
 
 def run(options: Render) -> None:
     """Renders what the options ask for and says what was written."""
-    check_options(options)
+    shot = shot_of(options)
     stored = load_avatar(options.avatar)
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
     if options.motion:
-        motion, sound = filed_motion(options.motion, fps=fps), None
+        motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
     else:
         assert options.audio
         motion, sound = spoken_motion(stored, options.audio, fps=fps, seed=options.seed, pose=options.pose)
-    written = render_video(
+    written = render_shot(
         stored,
         motion,
         options.output,
         fps=fps,
         sound=sound,
-        camera=options.camera,
-        background=options.background,
-        size=options.size,
+        shot=shot,
+        layers=tuple(name for name, wanted in (("depth", options.depth), ("normals", options.normals)) if wanted),
+        camera_out=options.camera_out,
     )
     say(f"[bold]{options.output}[/bold] is ready.")
     show(written, as_json=options.json)
 
 
-def check_options(options: Render) -> None:
-    """Raises InputError for options that no avatar can meet, before anything is read."""
+def shot_of(options: Render) -> Shot:
+    """How the options want the avatar filmed; raises InputError for what no avatar can meet."""
     if (options.audio is None) == (options.motion is None):
         raise InputError(
             "What drives the avatar is not clear",
@@ -61,26 +67,60 @@ def check_options(options: Render) -> None:
             found="both" if options.audio else "neither",
             fix="give one of the two",
         )
-    for name, value, low, high in (("fps", options.fps, 1, 240), ("size", options.size, 16, 8192)):
-        if value is not None and not low <= value <= high:
-            raise InputError(
-                f"The option --{name} cannot be used",
-                expected=f"{low} to {high}",
-                found=str(value),
-                fix="leave it out for the recording's own",
-            )
-    if options.background == "transparent" and options.output.suffix not in TRANSPARENT:
+    if options.fps is not None and not 1 <= options.fps <= 240:
         raise InputError(
-            "Only a .mov or .webm can be transparent",
-            expected=f"--output with {' or '.join(TRANSPARENT)}",
-            found=options.output.suffix or "no suffix",
-            fix="choose another --output or another --background",
+            "The option --fps cannot be used",
+            expected="1 to 240",
+            found=str(options.fps),
+            fix="leave it out for the recording's own",
         )
+    clear = options.transparent or options.background == "transparent"
+    if options.transparent and options.background not in ("plate", "transparent"):
+        raise InputError(
+            "What is behind the avatar is not clear",
+            expected="one of --transparent and --background",
+            found="both",
+            fix="give one of the two",
+        )
+    if clear and options.output.suffix not in (*TRANSPARENT, ""):
+        raise InputError(
+            "Only a .mov, a .webm or a folder of pictures can be transparent",
+            expected=f"--output with {' or '.join(TRANSPARENT)}, or without a suffix",
+            found=options.output.suffix,
+            fix="choose another --output or another background",
+        )
+    return Shot(
+        camera=options.camera,
+        look_at_face=options.look_at_face,
+        fov=options.fov,
+        size=parsed_size(options.size),
+        background="transparent" if clear else options.background,
+        stereo=Stereo(options.stereo, options.ipd / 1000, options.convergence) if options.stereo else None,
+    )
+
+
+def parsed_size(text: str | None) -> int | tuple[int, int] | None:
+    """One number, or two as in 1280x720; raises InputError for anything else."""
+    numbers = [] if text is None else text.lower().split("x")
+    if text is None:
+        return None
+    try:
+        sides = [int(number) for number in numbers]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise InputError(
+            "The option --size cannot be used",
+            expected="a number of pixels, or two such as 1280x720",
+            found=text,
+            fix="leave it out for the recording's own",
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def spoken_motion(
     stored: StoredAvatar, audio: Path, *, fps: Fraction, seed: int, pose: Literal["natural", "still"]
-) -> tuple[Motion, tuple[np.ndarray, int]]:
+) -> tuple[Motion, Sound]:
     """The motion of an avatar that speaks an audio file, and the sound to go with it.
 
     Raises:
@@ -113,8 +153,13 @@ def spoken_motion(
     return motion, (sound, SOUND_RATE)
 
 
-def filed_motion(path: Path, *, fps: Fraction) -> Motion:
-    """A motion file's motion at the video's frame rate, from its first moment on."""
+def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
+    """A motion file's motion for this avatar at the video's frame rate, from its first moment on.
+
+    Raises:
+        InputError: There is no such file, it is empty, or it belongs to a head model that it cannot be converted from.
+        FormatError: It is no motion file.
+    """
     try:
         motion = Motion.load(path)
     except FileNotFoundError as error:
@@ -125,62 +170,114 @@ def filed_motion(path: Path, *, fps: Fraction) -> Motion:
         raise InputError(
             f"{path} is empty", expected="at least one moment", found="none", fix="choose another --motion"
         )
+    motion, note = motion_on(motion, stored.gaussians.head, betas=stored.gaussians.betas)
+    if note:
+        say(note)
     length = float(motion.time[-1] - motion.time[0])
     times = motion.time[0] + np.arange(max(1, frame_count(length, fps))) / float(fps)
     return motion.resample(times)
 
 
 def render_video(
+    stored: StoredAvatar, motion: Motion, output: Path, *, fps: Fraction, sound: Sound | None, camera: str = "front"
+) -> dict[str, float | int | str]:
+    """Writes the video of a motion at the recording's size; returns its figures."""
+    return render_shot(stored, motion, output, fps=fps, sound=sound, shot=Shot(camera=camera))
+
+
+def render_shot(
     stored: StoredAvatar,
     motion: Motion,
     output: Path,
     *,
     fps: Fraction,
-    sound: tuple[np.ndarray, int] | None,
-    camera: str = "front",
-    background: str = "plate",
-    size: int | None = None,
+    sound: Sound | None,
+    shot: Shot,
+    layers: tuple[str, ...] = (),
+    camera_out: Path | None = None,
 ) -> dict[str, float | int | str]:
-    """Writes the video of a motion; returns its figures.
+    """Writes a film of a motion; returns its figures.
+
+    Args:
+        stored: The avatar.
+        motion: What it does, one moment a picture.
+        output: The video, or a folder for pictures where the name has no suffix.
+        fps: Frames a second.
+        sound: Samples and their rate.
+        shot: How it is filmed.
+        layers: ``depth`` and ``normals``, written beside the output as NAME_depth and NAME_normals.
+        camera_out: Where to write the cameras.
 
     Raises:
-        InputError: A camera or background that cannot be used.
+        InputError: The shot cannot be taken, or an output cannot be written.
     """
-    info, gaussians = stored.info, stored.gaussians
-    view = Camera.front(info.focal, info.width, info.height)
-    view = resized(view, size) if size else view
-    cameras = camera_path(camera, view, motion, stored)
-    # From another side the recording's background would stand still behind a moving head: a plain colour does not lie.
-    background = "gray" if background == "plate" and camera != "front" else background
-    behind = background_image(background, stored.plate, view)
+    staged = stage(stored, motion, shot)
+    depth, normal = "depth" in layers, "normals" in layers
+    poses = stored.gaussians.poses(motion)
+    near, far = depth_range(stored.gaussians, poses, staged.cameras) if depth else (0.0, 0.0)
+    first = staged.cameras[0]
+    columns, rows = (1, 1) if shot.stereo is None else (1, 2) if shot.stereo.layout == "tb" else (2, 1)
+    size = {"width": columns * first.width, "height": rows * first.height}
+    pictures = film(stored.gaussians, motion, staged, stereo=shot.stereo, depth=depth, normal=normal)
+    outputs = {"": output} | {name: beside(output, name) for name in layers}
     label = f"render {output.name}"
-    with (
-        VideoWriter(output, fps=fps, width=view.width, height=view.height, audio=sound, alpha=behind is None) as video,
-        progress_bar(label) as progress,
-    ):
-        for done, picture in enumerate(render_motion(gaussians, motion, cameras, background=behind), start=1):
-            video.write(picture)
+    with ExitStack() as stack, progress_bar(label) as progress:
+        writers = {
+            name: stack.enter_context(_writer(path, name, fps=fps, sound=sound, shot=shot, staged=staged, size=size))
+            for name, path in outputs.items()
+        }
+        for done, picture in enumerate(pictures, start=1):
+            for name, writer in writers.items():
+                writer.write(_shown(picture, name, plain=isinstance(writer, PictureFolder), near=near, far=far))
             progress(done, len(motion))
-    size_written = {"width": view.width, "height": view.height}
-    return {"output": str(output), "frames": len(motion), "seconds": len(motion) / float(fps), **size_written}
+    figures = {"output": str(output), "frames": len(motion), "seconds": len(motion) / float(fps)} | size
+    figures |= {name: str(path) for name, path in outputs.items() if name}
+    if depth and output.suffix:
+        figures |= {"depth_near": near, "depth_far": far}
+    if camera_out is not None:
+        write_camera_file(camera_out, staged.cameras, fps=float(fps))
+        figures["cameras"] = str(camera_out)
+    return figures
 
 
-def camera_path(camera: str, view: Camera, motion: Motion, stored: StoredAvatar) -> list[Camera]:
-    """A camera for every moment: ``front``, ``orbit``, or the keys of a JSON file."""
-    if camera == "front":
-        return [view] * len(motion)
-    times = motion.time - motion.time[0]
-    center = head_center(stored, motion)
-    return orbit(view, center, times) if camera == "orbit" else from_file(Path(camera), view, center, times)
+def beside(output: Path, layer: str) -> Path:
+    """Where a layer of an output goes: NAME_depth.mp4 beside a video, the folder NAME_depth beside a folder."""
+    return output.with_name(f"{output.stem}_{layer}{'.mp4' if output.suffix else ''}")
+
+
+def _writer(
+    path: Path,
+    layer: str,
+    *,
+    fps: Fraction,
+    sound: Sound | None,
+    shot: Shot,
+    staged: Staged,
+    size: dict[str, int],
+) -> Writer:
+    """What one layer of a film is written with; the picture itself is the layer without a name."""
+    if not path.suffix:
+        facts: dict[str, float | str] = {}
+        if layer == "depth":
+            facts = {"depth_unit_scale_factor": DEPTH_UNIT}
+        elif layer == "normals":
+            facts = {"axes": "+x right, +y up, +z to the camera; 0 to 65535 is -1 to 1"}
+        return PictureFolder(path, fps=fps, audio=None if layer else sound, facts=facts)
+    alpha = staged.background is None and not layer
+    stereo = shot.stereo.layout if shot.stereo else None
+    return VideoWriter(path, fps=fps, audio=None if layer else sound, alpha=alpha, stereo=stereo, **size)
+
+
+def _shown(picture: Picture, layer: str, *, plain: bool, near: float, far: float) -> np.ndarray:
+    """A layer of a picture as its writer takes it; `plain` for 16 bits."""
+    rendering, viewmat = picture.rendering, picture.camera.viewmat
+    if layer == "depth":
+        return depth_steps(rendering) if plain else depth_picture(rendering, near, far)
+    if layer == "normals":
+        return normal_steps(rendering, viewmat) if plain else normal_picture(rendering, viewmat)
+    return picture.image
 
 
 def head_center(stored: StoredAvatar, motion: Motion) -> np.ndarray:
     """The middle of the head at the first moment, metres."""
-    pose = stored.gaussians.poses(motion[:1])[0]
-    head = stored.gaussians.head
-    vertices = stored.gaussians.vertices(pose).numpy()
-    balls = [vertices[slice(*head.parts[name])] for name in ("eye_l", "eye_r") if name in head.parts]
-    # A head model without eyeballs has its irises as landmarks all the same.
-    shown = torch.as_tensor(vertices[None, : len(head.v_template)])
-    eyes = np.concatenate(balls).mean(0) if balls else head.landmark_positions(shown)[0, 468:].numpy().mean(0)
-    return eyes + np.array([0.0, -0.03, -0.06])
+    return head_centers(stored.gaussians, stored.gaussians.poses(motion[:1]))[0]

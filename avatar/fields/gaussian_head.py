@@ -14,7 +14,7 @@ from avatar.fields.rig import RiggedGaussians, place_gaussians, triangle_frames
 from avatar.heads import rotation_matrices
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from avatar.fields.condition import MotionCondition
@@ -152,6 +152,24 @@ class GaussianHead(nn.Module):
 
     def __len__(self) -> int:
         return len(self.triangles)
+
+    def subset(self, kept: Bool[Tensor, " N"]) -> GaussianHead:
+        """A copy with some of the Gaussians only; with these alone it also costs less to pose."""
+        part = GaussianHead(
+            self.head,
+            self.betas,
+            self.torso_vertices,
+            self.torso_faces,
+            self.condition,
+            triangles=self.triangles[kept],
+            barycentric=self.barycentric[kept],
+            regions=self.regions[kept],
+            vertex_offsets=self.vertex_offsets,
+        ).to(self.offsets.device)
+        with torch.no_grad():
+            for name, value in part.named_parameters(recurse=False):
+                value.copy_(getattr(self, name)[kept])
+        return part.requires_grad_(self.offsets.requires_grad)
 
     def poses(self, motion: Motion) -> list[Pose]:
         """The motion's moments as tensors; raises InputError when it does not fit the head model."""

@@ -1,4 +1,4 @@
-"""A motion carried from one head model to another, through ARKit's 52 actions."""
+"""A motion for one head model on another, by way of the 52 ARKit coefficients."""
 
 from __future__ import annotations
 
@@ -6,38 +6,92 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
 
+from avatar.errors import InputError
 from avatar.heads.actions import action_weights
 from avatar.heads.arkit import arkit_to_motion_parts
+from avatar.heads.head import load_head
+from avatar.heads.library import NAME
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from avatar.heads.head import Head
     from avatar.motion import Motion
 
 
-def retarget(motion: Motion, source: Head, target: Head) -> Motion:
-    """The motion on another head model: the face through ARKit, the head's place and the shoulders as they are.
+def retarget(motion: Motion, source: Head, target: Head, *, betas: Float[Tensor, " S"]) -> Motion:
+    """The motion on another head model: what ARKit can say of the face, the neck as it is, the eyes where they were.
 
-    The identity stays behind. Turns of the jaw beyond opening, and expressions ARKit has no word for, are lost.
+    Jaw, gaze and lids follow ARKit's actions too, so that a wide open mouth stays one. Turns of the jaw to the side and
+    expressions that ARKit has no action for are lost.
 
     Args:
         motion: A motion of `source`.
-        source: Its head model.
-        target: The head model wanted.
+        source: The head model it was made for.
+        target: The head model it is wanted for.
+        betas: (S,) identity of the subject on `target`.
 
     Raises:
-        InputError: One of the models says nothing of ARKit's actions.
+        InputError: One of the two has no ARKit actions.
     """
+    for head in (source, target):
+        if not head.arkit_names:
+            raise InputError(
+                f"The motion cannot be brought from {source.id} to {target.id}",
+                expected="two head models with ARKit actions",
+                found=f"{head.id} without",
+                fix="use a motion that was tracked or made with this avatar's head",
+            )
     parts = arkit_to_motion_parts(action_weights(motion, source), target)
+    turns = Rotation.from_rotvec(motion.global_orient).as_matrix()
+    before, after = _eyes(source, torch.as_tensor(motion.betas)), _eyes(target, betas)
+    # Turned about its own root, each head carries its eyes elsewhere.
+    shift = [(turns @ (between - root)) + root for between, root in (before, after)]
     return replace(
         motion,
-        betas=np.zeros(0, np.float32),
+        betas=betas.cpu().numpy(),
         expression=parts.expression,
         jaw_pose=parts.jaw_pose,
         leye_pose=parts.leye_pose,
         reye_pose=parts.reye_pose,
         eyelids=parts.eyelids,
+        transl=(motion.transl + shift[0] - shift[1]).astype(np.float32),
         head_id=target.id,
         head_hash=target.hash,
         vertex_offsets=None,
     )
+
+
+def motion_on(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> tuple[Motion, str | None]:
+    """The motion for a head model, and a note where it had to be converted.
+
+    Raises:
+        InputError: It belongs to a head model that is not there, in another version, or without ARKit actions.
+    """
+    if motion.head_hash == head.hash:
+        return motion, None
+    try:
+        # What a file calls its head model may be a name, and never a path.
+        source = load_head(motion.head_id) if NAME.fullmatch(motion.head_id) else None
+    except InputError:
+        source = None
+    if source is None or source.hash != motion.head_hash:
+        raise InputError(
+            "The motion belongs to another head model",
+            expected=f"{head.id} ({head.hash[:12]}), or a head model that is installed",
+            found=f"{motion.head_id} ({motion.head_hash[:12]})",
+            fix="import that head model with `avatar heads import`, or use a motion made with this avatar's head",
+        )
+    converted = retarget(motion, source, head, betas=betas)
+    note = f"The motion was made for {source.id}; it was converted to {head.id} through ARKit's coefficients."
+    return converted, note
+
+
+def _eyes(head: Head, betas: Float[Tensor, " S"]) -> tuple[np.ndarray, np.ndarray]:
+    """Where a subject's eyes are at rest, in the middle between both, and the root joint; metres."""
+    joints = head.joints(betas[None].to(head.v_template))[0].detach().cpu().double().numpy()
+    return joints[3:].mean(0), joints[0]

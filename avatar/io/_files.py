@@ -13,7 +13,7 @@ import numpy as np
 from avatar.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Shaped
 
 
 def peak_memory() -> float:
@@ -44,9 +44,10 @@ def read_png(path: Path, *, color: bool = False) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color else image
 
 
-def write_png(path: Path, image: UInt8[np.ndarray, "H W *C"]) -> None:
-    """Writes RGB or grey, complete or not at all; raises InputError where that is not possible."""
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+def write_png(path: Path, image: Shaped[np.ndarray, "H W *C"]) -> None:
+    """Writes grey, RGB or RGBA of 8 or 16 bits, complete or not at all; raises InputError where that cannot be."""
+    swap = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    stored = cv2.cvtColor(image, swap[image.shape[2]]) if image.ndim == 3 else image
     # One fixed filter and level 1 halve the time of writing and of reading against the encoder's own choice of filters.
     settings = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     data = cv2.imencode(".png", stored, settings)[1].tobytes()

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import av
 import numpy as np
@@ -17,12 +17,14 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from avatar.errors import InputError
 from avatar.io._colour import EXACT
+from avatar.io._spherical import mark_stereo
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
 _BT709 = 1  # The number of BT.709 as matrix, primaries and transfer alike (ISO/IEC 23091-2).
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_FRAME_PACKING = {"sbs": 3, "tb": 4}
 _OPAQUE = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _TRANSPARENT = {".webm": "webm", ".mov": "mov"}
 
@@ -48,6 +50,9 @@ class VideoWriter:
         audio: Samples (N,) or (N, C) in [-1, 1] with C 1 or 2, and their rate in Hz; heard from the first picture on.
         crf: H.264 or VP9 quality, lower is better; 18 is visually lossless for H.264.
         alpha: Pictures are RGBA with straight alpha.
+        stereo: The pictures hold two eyes: ``sbs`` side by side, ``tb`` left above right, ``180`` side by side as half
+            spheres (VR180). The first two are said in H.264's stream (frame packing, ITU-T H.264 D.2.26), and all three
+            in ``.mp4`` and ``.mov`` (spherical video), which players of stereo take as their cues.
         preset: x264's name of a speed; a slower one makes smaller files.
 
     Raises:
@@ -68,6 +73,7 @@ class VideoWriter:
         | None = None,
         crf: int = 18,
         alpha: bool = False,
+        stereo: Literal["sbs", "tb", "180"] | None = None,
         preset: str = "medium",
     ) -> None:
         self.path = Path(path)
@@ -103,12 +109,15 @@ class VideoWriter:
                 found=error.strerror or str(error),
                 fix="choose another output path",
             ) from error
-        self._video = self._add_video(kind, crf, preset)
+        self._marked: Literal["sbs", "tb", "180"] | None = stereo if not alpha and kind in ("mp4", "mov") else None
+        self._video = self._add_video(kind, crf, stereo, preset)
         self._audio = self._add_audio(kind) if self._sound is not None else None
 
-    def _add_video(self, kind: str, crf: int, preset: str) -> av.VideoStream:
+    def _add_video(self, kind: str, crf: int, stereo: str | None, preset: str) -> av.VideoStream:
         if self._channels == 3:
             codec, pixels, options = "libx264", "yuv420p", {"crf": str(crf), "preset": preset}
+            if stereo in _FRAME_PACKING:
+                options["x264-params"] = f"frame-packing={_FRAME_PACKING[stereo]}"
         elif kind == "webm":
             codec, pixels = "libvpx-vp9", "yuva420p"
             options = {"crf": str(crf), "b": "0", "deadline": "good", "cpu-used": "4", "auto-alt-ref": "0"}
@@ -192,6 +201,8 @@ class VideoWriter:
                 self._container.mux(self._audio.encode(part))
             self._container.mux(self._audio.encode(None))
         self._container.close()
+        if self._marked is not None:
+            mark_stereo(self._partial, self._marked)
         self._partial.replace(self.path)
 
     def _discard(self) -> None:

@@ -1,7 +1,7 @@
 """An avatar in the formats that other programs read (docs/exports.md)."""
 
 from avatar.render.export.formats import FORMATS, ExportFormat, find_format
-from avatar.render.export.moments import file_motion, fitted, neutral_motion, own_motion, posed, single_moment
+from avatar.render.export.moments import file_motion, neutral_motion, own_motion, posed, single_moment
 from avatar.render.export.writing import export_avatar
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "export_avatar",
     "file_motion",
     "find_format",
-    "fitted",
     "neutral_motion",
     "own_motion",
     "posed",

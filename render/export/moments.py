@@ -9,15 +9,11 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
-from avatar.heads import load_head
-from avatar.heads.library import NAME
-from avatar.heads.retarget import retarget
 from avatar.motion import Motion
 
 if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.gaussians import Gaussians
-    from avatar.heads import Head
     from avatar.io.avatar import StoredAvatar
 
 # Times are typed with few digits; half a millisecond past the last frame is still the last frame.
@@ -71,29 +67,6 @@ def own_motion(avatar: Path) -> Motion:
             fix="add --motion, or leave --time out for the neutral pose",
         )
     return file_motion(path)
-
-
-def fitted(motion: Motion, head: Head) -> tuple[Motion, str | None]:
-    """A motion as one of a head model, carried over through ARKit where it is of another; and a note where it was.
-
-    Raises:
-        InputError: The motion's own head model is not here, or does not speak ARKit.
-    """
-    if motion.head_hash == head.hash:
-        return motion, None
-    try:
-        source = load_head(motion.head_id) if NAME.fullmatch(motion.head_id) else None
-    except InputError:
-        source = None
-    if source is None or source.hash != motion.head_hash:
-        raise InputError(
-            "The motion belongs to another head model",
-            expected=f"{head.id} ({head.hash[:12]}), or a head model that `avatar heads list` names",
-            found=f"{motion.head_id} ({motion.head_hash[:12]})",
-            fix="use a motion of this avatar's head, or import the motion's with: avatar heads import PATH",
-        )
-    note = f"the motion is of {source.id}: its face was carried over through ARKit's 52 actions"
-    return retarget(motion, source, head), note
 
 
 def single_moment(motion: Motion, time: float) -> Motion:

@@ -1,0 +1,129 @@
+"""``avatar view``: the avatar in the browser, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import webbrowser
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avatar.commands._console import say
+from avatar.commands.render import SPEECH_RATE, filed_motion, spoken_motion
+from avatar.errors import InputError
+from avatar.heads.retarget import motion_on
+from avatar.io.avatar import load_avatar
+from avatar.io.take import Take
+from avatar.render.viewer import Programme, Viewer, ViewerSettings
+from avatar.render.viewer.state import SIDES
+
+if TYPE_CHECKING:
+    from avatar.cli import View
+    from avatar.io.avatar import StoredAvatar
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+IDLE_SECONDS = 20.0
+
+
+def run(options: View) -> None:
+    """Opens the viewer and says where it is; ends without a word of trouble at Ctrl-C."""
+    if not SIDES[0] <= options.size <= SIDES[1]:
+        raise InputError(
+            "The option --size cannot be used",
+            expected=f"{SIDES[0]} to {SIDES[1]} pixels",
+            found=str(options.size),
+            fix="leave it out for 512",
+        )
+    stored = load_avatar(options.avatar)
+    programme = chosen_programme(options, stored)
+
+    def speak(path: Path) -> Programme:
+        return spoken_programme(stored, path)
+
+    settings = ViewerSettings(options.host, options.port, options.draw, options.size, beside=options.take is not None)
+    viewer = Viewer(stored, programme, settings, speak=None if stored.info.speech is None else speak)
+    try:
+        listening = viewer.listen(livelink=options.livelink, websocket=options.websocket)
+        udp, tcp = listening.ports
+        if udp is not None:
+            alone = ", from this machine alone: a phone needs --host 0.0.0.0" if options.host in LOOPBACK else ""
+            say(f"Live Link Face is heard at UDP port {udp}{alone}.")
+        if tcp is not None:
+            say(f"ARKit coefficients are heard at ws://{options.host}:{tcp}.")
+        say(f"The avatar is at [bold]{viewer.address}[/bold] (Ctrl-C closes it).")
+        if options.open:
+            webbrowser.open(viewer.address)
+        # A service manager that ends the viewer wants the same clean end.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        viewer.run()
+    except KeyboardInterrupt:
+        say("Closed.")
+    finally:
+        viewer.stop()
+
+
+def chosen_programme(options: View, stored: StoredAvatar) -> Programme:
+    """What the options want played: speech, a motion, a take, or the person idling."""
+    if options.audio and options.motion:
+        raise InputError(
+            "What drives the avatar is not clear",
+            expected="one of --audio FILE and --motion FILE",
+            found="both",
+            fix="give one of the two",
+        )
+    fps = Fraction(*stored.info.fps)
+    if options.audio:
+        return spoken_programme(stored, options.audio)
+    if options.motion:
+        return Programme(options.motion.name, filed_motion(options.motion, fps=fps, stored=stored))
+    inside = options.avatar / "take"
+    if options.take or (inside / "take.json").is_file():
+        return taken_programme(stored, Take.open(options.take or inside))
+    return idle_programme(stored)
+
+
+def spoken_programme(stored: StoredAvatar, path: Path) -> Programme:
+    """The avatar saying a sound file."""
+    motion, sound = spoken_motion(stored, path, fps=Fraction(*stored.info.fps), seed=0, pose="natural")
+    return Programme(path.name, motion, sound)
+
+
+def taken_programme(stored: StoredAvatar, take: Take) -> Programme:
+    """The motion of a take, with its sound and its pictures."""
+    motion, note = motion_on(take.motion(), stored.gaussians.head, betas=stored.gaussians.betas)
+    if note:
+        say(note)
+    samples = take.speech() if (take.path / "speech.wav").is_file() else None
+    if samples is not None:
+        # The take's sound starts with its first picture, the programme with the motion's first moment.
+        samples = samples[round(float(motion.time[0] - take.times[0]) * SPEECH_RATE) :]
+    name = take.info.source_name or take.path.name
+    return Programme(name, motion, None if samples is None else (samples, SPEECH_RATE), take)
+
+
+def idle_programme(stored: StoredAvatar) -> Programme:
+    """The person looking about and blinking, as the avatar remembers it."""
+    from avatar.motion import Motion
+    from avatar.speech.life import LifeModel, natural_motion
+
+    gaussians = stored.gaussians
+    time = np.arange(round(IDLE_SECONDS * 25)) / 25
+    life = natural_motion(LifeModel.from_tensors(stored.life), time, seed=0)
+    motion = Motion(
+        time=time,
+        betas=gaussians.betas.numpy(),
+        expression=life.upper,
+        global_orient=life.global_orient,
+        neck_pose=life.neck_pose,
+        jaw_pose=np.zeros((len(time), 3), np.float32),
+        leye_pose=life.leye_pose,
+        reye_pose=life.reye_pose,
+        eyelids=life.eyelids,
+        transl=life.transl,
+        head_id=gaussians.head.id,
+        head_hash=gaussians.head.hash,
+        torso=life.torso,
+    )
+    return Programme("Looking about", motion)

@@ -143,25 +143,20 @@ def next_commands(output: Path, *, driven: bool, take: Path | None = None) -> li
         driven: Whether it can speak.
         take: The take's folder where it is not the one inside the avatar's.
     """
-    from avatar.cli import COMMANDS
-
     me, inside = shlex.quote(str(output)), output / "take"
     motion = (take or inside) / "motion.npz"
     driver = "--audio SPEECH.wav"
     if not driven:
         driver = f"--motion {shlex.quote(str(motion)) if motion.is_file() else 'MOTION.npz'}"
     judged = f" --take {shlex.quote(str(take))}" if take not in (None, inside) else ""
-    rows = [
+    return [
         (
             "Let it say something: any audio or video file with speech" if driven else "Let it move as you did",
             f"avatar render {me} {driver} -o talk.mp4",
         ),
         ("The same with a moving camera", f"avatar render {me} {driver} --camera orbit -o orbit.mp4"),
-    ]
-    if "view" in COMMANDS:
-        rows.append(("Play with it live in the browser", f"avatar view {me}"))
-    return [
-        *rows,
+        ("Play with it live in the browser", f"avatar view {me}"),
+        ("Put it on a web page", f"avatar export {me} --format web -o site"),
         ("Take it to another program (avatar export --help lists the formats)", f"avatar export {me} --format ply"),
         ("State the held-out figures again, with their own page", f"avatar eval {me}{judged} --open"),
     ]

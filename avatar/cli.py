@@ -32,6 +32,7 @@ class Create:
         head: The head model: `open`, or one that `avatar heads list` names.
         consent: Who is shown, and that they agree; kept in the avatar.
         force: Go on with a recording that the capture report advises against.
+        open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
@@ -43,6 +44,7 @@ class Create:
     head: str = "open"
     consent: str | None = None
     force: bool = False
+    open: bool = False
     json: bool = False
 
 
@@ -109,6 +111,7 @@ class Train:
         preset: Speed against fidelity.
         consent: Who is shown, and that they agree; kept in the avatar.
         force: Go on with a recording that the capture report advises against.
+        open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
@@ -117,6 +120,7 @@ class Train:
     preset: Literal["fast", "standard"] = "standard"
     consent: str | None = None
     force: bool = False
+    open: bool = False
     json: bool = False
 
 
@@ -233,18 +237,23 @@ class View:
 
 @dataclass(frozen=True)
 class Eval:
-    """State an avatar's held-out figures again, from the files alone.
+    """State an avatar's held-out figures again, from the files alone, and draw a page about them.
 
     Attributes:
         avatar: The avatar's folder.
         take: The take; the one inside the avatar's folder where it is left out.
         frames: Folder for NNNNN_truth.png, NNNNN_render.png and NNNNN_mask.png of every held-out frame.
+        report: Where to write the page; `evaluation.html` in the avatar's folder where it is left out. With --json a
+            page is written only where this or --open is given.
+        open: Open the page in the browser at the end.
         json: Print the figures as JSON.
     """
 
     avatar: Positional[Path]
     take: Path | None = None
     frames: Path | None = None
+    report: Path | None = None
+    open: bool = False
     json: bool = False
 
 
@@ -254,10 +263,12 @@ class Demo:
 
     Attributes:
         output: Folder for the avatar, talk.mp4, orbit.mp4 and the report.
+        open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
     output: Output = Path("demo")
+    open: bool = False
     json: bool = False
 
 

@@ -160,7 +160,10 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     }
     assert report["avatar"]["gaussians"] == 480
     assert json.loads((output / "report.json").read_text()) == report
-    assert "Held-out frames" in (output / "report.html").read_text()
+    page = (output / "report.html").read_text()
+    assert "Held-out frames" in page and page.count("<video ") == 3 and "avatar render" in page
+    assert len(report["held_out_frames"]["psnr"]) == 3 and "frames" not in report["stages"]["evaluation"]
+    assert cv2.imread(str(output / "contact.png")) is not None
     assert not (output / create.CHECKPOINT).exists() and not list(output.glob("*partial*"))
     stored = load_avatar(output)
     assert stored.info.consent == "I am made of numbers"
@@ -170,6 +173,18 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     # Nothing is left to do: the same figures, and no file of the avatar is written again.
     before = (output / "weights.safetensors").stat().st_mtime_ns
     assert run(capsys, *command)["held_out"] == report["held_out"]
+    assert (output / "weights.safetensors").stat().st_mtime_ns == before
+
+    # A page that was not finished, or is an earlier version's, is drawn again without training.
+    (output / "report.html").unlink()
+    run(capsys, *command)
+    assert "<video " in (output / "report.html").read_text()
+    job = json.loads((output / "job.json").read_text())
+    del job["stages"]["evaluation"]["frames"]
+    (output / "job.json").write_text(json.dumps(job))
+    (output / "report.html").write_text("old")
+    assert run(capsys, *command)["held_out"] == report["held_out"]
+    assert "<video " in (output / "report.html").read_text()
     assert (output / "weights.safetensors").stat().st_mtime_ns == before
 
 

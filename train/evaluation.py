@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -75,6 +76,23 @@ def require_held_out(take: Take) -> None:
         )
 
 
+@dataclass(frozen=True)
+class FrameFigures:
+    """The avatar's figures of every held-out frame that shows a head, as lists of one length.
+
+    Attributes:
+        index: Rows of the take.
+        time: Seconds.
+        psnr: Peak signal-to-noise ratio within the head, dB.
+        ssim: Structural similarity within the head.
+    """
+
+    index: list[int] = field(default_factory=list)
+    time: list[float] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
+
+
 def evaluate_held_out(
     take: Take,
     gaussians: GaussianHead,
@@ -82,6 +100,17 @@ def evaluate_held_out(
     frames_folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, float]]:
+    """The summary that `evaluate_frames` gives, alone; takes and raises what it does."""
+    return evaluate_frames(take, gaussians, frames_folder=frames_folder, progress=progress)[0]
+
+
+def evaluate_frames(
+    take: Take,
+    gaussians: GaussianHead,
+    *,
+    frames_folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, dict[str, float]], FrameFigures]:
     """Metrics of the avatar and of the nearest-frame baseline on the held-out frames that show a head.
 
     Args:
@@ -93,7 +122,7 @@ def evaluate_held_out(
     Returns:
         ``video_driven``, ``nearest_frame`` (after a similarity alignment) and ``nearest_frame_raw``, each with
         ``psnr``, ``ssim`` and ``l1``, and ``frames`` with the ``count`` of frames compared and of those ``skipped``
-        because nothing of them is labelled head.
+        because nothing of them is labelled head; and the avatar's figures frame by frame.
 
     Raises:
         InputError: The take has no held-out frames, none of them shows a head, or the folder cannot be written to.
@@ -101,6 +130,7 @@ def evaluate_held_out(
     require_held_out(take)
     split = take.split()
     nearest_frames = NearestFrames(take.perception()["landmarks"], split["train"])
+    times, frames = take.times, FrameFigures()
     rows: dict[str, list[dict[str, float]]] = {"video_driven": [], "nearest_frame": [], "nearest_frame_raw": []}
     for done, frame in enumerate(held_out_frames(take, gaussians), start=1):
         if progress:
@@ -108,7 +138,12 @@ def evaluate_held_out(
         if not frame.region.any():
             continue
         truth = frame.truth / 255.0
-        rows["video_driven"].append(region_metrics(frame.render / 255.0, truth, frame.region))
+        own = region_metrics(frame.render / 255.0, truth, frame.region)
+        rows["video_driven"].append(own)
+        frames.index.append(frame.index)
+        frames.time.append(round(float(times[frame.index]), 4))
+        frames.psnr.append(round(own["psnr"], 3))
+        frames.ssim.append(round(own["ssim"], 5))
         nearest, similarity = nearest_frames.to(frame.index)
         other = take.image(nearest).astype(np.float32) / 255
         aligned = warped(other, similarity).clip(0, 1)
@@ -125,7 +160,7 @@ def evaluate_held_out(
             fix="cut the end of the clip off where the face is out of sight, and make the take again",
         )
     summary = {name: mean_metrics(values) for name, values in rows.items()}
-    return summary | {"frames": {"count": float(count), "skipped": float(len(split["test"]) - count)}}
+    return summary | {"frames": {"count": float(count), "skipped": float(len(split["test"]) - count)}}, frames
 
 
 def write_frame(folder: Path, frame: HeldOutFrame) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._job import PREPROCESSING, Job
+from avatar.commands._page import PAGE, draw_report, next_commands, open_page
+from avatar.commands._preview import show_preview
 from avatar.commands.capture import judge_take, require_go_of
 from avatar.config import read_json, write_json
 from avatar.errors import InputError
@@ -59,7 +62,7 @@ class TakeOptions:
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
     report = create(options.video, options.output, options.preset, how=TakeOptions.of(options), consent=options.consent)
-    finish(options.output, report, as_json=options.json)
+    finish(options.output, report, as_json=options.json, in_browser=options.open)
 
 
 def run_preprocess(options: Preprocess) -> None:
@@ -90,15 +93,18 @@ def run_train(options: Train) -> None:
     settings = train_settings(options.preset)
     job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
     report = make_avatar(take, options.output, job, options.preset, consent=options.consent)
-    finish(options.output, report, as_json=options.json)
+    finish(options.output, report, as_json=options.json, in_browser=options.open)
 
 
-def finish(output: Path, report: dict[str, Any], *, as_json: bool) -> None:
-    """Says where the result is and what to run next."""
-    say(f"[bold]{output}[/bold] is ready; its report is {output / 'report.html'}")
-    driver = "--audio SPEECH.wav" if report["speech"]["driven"] else "--motion MOTION.npz"
-    say(f"Next: avatar render {output} {driver} -o talk.mp4")
+def finish(output: Path, report: dict[str, Any], *, as_json: bool, in_browser: bool) -> None:
+    """Shows the result, and says where it is and what to run next."""
     show(report, as_json=as_json)
+    if not as_json:
+        show_preview(output)
+    say(f"[bold]{escape(str(output))}[/bold] is ready; its report is {escape(str(output / PAGE))}")
+    say(f"Next: {escape(next_commands(output, driven=report['speech']['driven'])[0][1])}")
+    if in_browser:
+        open_page(output / PAGE)
 
 
 def open_job(video: Path, output: Path, settings: dict[str, Any]) -> Job:
@@ -192,6 +198,9 @@ def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str
     from avatar.train.config import PRESETS
 
     job.apply(output, {"take": take_key(take)})
+    if "frames" not in job.stages.get("evaluation", {}):
+        # An earlier version did not keep what the page's curves show.
+        job.forget("evaluation")
     before = set(job.stages)
     if not (job.done("training") and job.done("speech")):
         train(take, output, job, PRESETS[preset], consent=consent)
@@ -199,7 +208,7 @@ def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str
         set_consent(output, consent)
     if not job.done("evaluation"):
         evaluate(take, output, job)
-    if before == set(job.stages) and (output / REPORT).is_file():
+    if before == set(job.stages) and all((output / name).is_file() for name in (REPORT, PAGE)):
         return read_json(output / REPORT, dict)
     return write_reports(take, output, job)
 
@@ -262,42 +271,38 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
 
 def evaluate(take: Take, output: Path, job: Job) -> None:
     """Held-out figures of the avatar as written to disk."""
-    from avatar.train.evaluation import evaluate_held_out
+    from avatar.train.evaluation import evaluate_frames
 
     with job.stage(output, "evaluation") as row, progress_bar("held-out frames") as progress:
-        row["figures"] = evaluate_held_out(take, load_avatar(output).gaussians, progress=progress)
+        row["figures"], row["frames"] = evaluate_frames(take, load_avatar(output).gaussians, progress=progress)
 
 
 def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
-    """Writes report.json and report.html from what the stages have found."""
-    from avatar.commands.render import head_center
-    from avatar.train.report import comparison_sheet, orbit_sheet, write_report
-
+    """Writes report.json, report.html and contact.png from what the stages have found."""
     stored = load_avatar(output)
     figures = {name: row.get("figures", {}) for name, row in job.stages.items()}
     report = {
         "source": job.source,
         "clip": clip_figures(take),
         "held_out": figures["evaluation"],
+        "held_out_frames": msgspec.to_builtins(job.stages["evaluation"]["frames"]),
         "tracking": tracking_figures(take),
         "speech": figures["speech"],
         "stages": {
-            name: {key: value for key, value in row.items() if key != "figures"} for name, row in job.stages.items()
+            name: {key: value for key, value in row.items() if key not in ("figures", "frames")}
+            for name, row in job.stages.items()
         },
         "avatar": {
             "head": stored.info.head_id,
             "gaussians": stored.info.gaussians,
             "bytes": sum((output / name).stat().st_size for name in ("avatar.json", "weights.safetensors")),
+            "limits": msgspec.to_builtins(stored.info.limits),
         },
     }
+    # Its absence tells a run after an interruption that the page is still to be drawn.
+    (output / PAGE).unlink(missing_ok=True)
     write_json(output / REPORT, report)
-    center = head_center(stored, take.motion()[-1:])
-    comparison, views = comparison_sheet(take, stored.gaussians), orbit_sheet(take, stored.gaussians, center)
-    pictures = {
-        "Held-out frames: truth, render, error times 5 inside the head's mask": comparison,
-        "Views nobody filmed: the last frame from 30 degrees on either side": views,
-    }
-    write_report(output / "report.html", report, pictures)
+    draw_report(take, stored, output, report)
     return report
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from avatar.assets import asset
 from avatar.commands._console import say, show
+from avatar.commands._page import CONTACT, PAGE, open_page
+from avatar.commands._preview import show_preview
 from avatar.commands.create import create
 from avatar.commands.render import render_video, spoken_motion
 from avatar.io.avatar import load_avatar
@@ -30,9 +32,13 @@ def run(options: Demo) -> None:
     for name, camera in (("talk.mp4", "front"), ("orbit.mp4", "orbit")):
         render_video(stored, motion, options.output / name, fps=fps, sound=sound, camera=camera)
     minutes = (time.perf_counter() - started) / 60
+    if not options.json:
+        show_preview(options.output)
     say(f"Done in {minutes:.1f} minutes. Look at:")
-    for name in ("talk.mp4", "orbit.mp4", "report.html"):
+    for name in ("talk.mp4", "orbit.mp4", PAGE, CONTACT):
         say(f"  {options.output / name}")
     say("Next, with your own clip: avatar create VIDEO.mp4 -o me && avatar render me --audio SPEECH.wav -o talk.mp4")
     if options.json:
         show(report, as_json=True)
+    if options.open:
+        open_page(options.output / PAGE)

@@ -1,21 +1,28 @@
-"""``avatar eval``: the held-out figures, from the files alone."""
+"""``avatar eval``: the held-out figures, from the files alone, and a page about them."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from avatar.commands._console import progress_bar, show
+from rich.markup import escape
+
+from avatar.commands._console import progress_bar, say, show
+from avatar.commands._page import EVALUATION_PAGE, draw_evaluation, open_page
 from avatar.errors import InputError
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
-from avatar.train.evaluation import evaluate_held_out
+from avatar.train.evaluation import evaluate_frames
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from avatar.cli import Eval
 
 
 def run(options: Eval) -> None:
-    """Evaluates and prints."""
+    """Evaluates, draws the page and prints."""
+    page = page_path(options)
     stored = load_avatar(options.avatar)
     folder = options.take or options.avatar / "take"
     if options.take is None and not folder.exists():
@@ -27,5 +34,39 @@ def run(options: Eval) -> None:
         )
     take = Take.open(folder)
     with progress_bar("held-out frames") as progress:
-        figures = evaluate_held_out(take, stored.gaussians, frames_folder=options.frames, progress=progress)
+        figures, frames = evaluate_frames(take, stored.gaussians, frames_folder=options.frames, progress=progress)
+    if page:
+        draw_evaluation(take, stored, figures, frames, options, page)
+        say(f"The page about them is {escape(str(page))}")
     show({"held_out": figures}, as_json=options.json)
+    if page and options.open:
+        open_page(page)
+
+
+def page_path(options: Eval) -> Path | None:
+    """Where the page goes; None where nobody looks at one: programs ask for JSON, and some avatars are read only.
+
+    Raises:
+        InputError: The page that was asked for cannot be written.
+    """
+    if options.report is None and options.json and not options.open:
+        return None
+    beside = options.avatar if options.avatar.is_dir() else options.avatar.parent
+    page = options.report or beside / EVALUATION_PAGE
+    found = None
+    if page.is_dir():
+        found = "a folder"
+    elif not page.parent.is_dir():
+        found = "no such folder"
+    elif not os.access(page.parent, os.W_OK):
+        found = "no permission"
+    if found is None:
+        return page
+    if options.report is None and not options.open:
+        return None
+    raise InputError(
+        f"The page {page} cannot be written",
+        expected="a file name in a folder that can be written to",
+        found=found,
+        fix="choose another --report",
+    )

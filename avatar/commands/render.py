@@ -265,7 +265,9 @@ def _writer(
         return PictureFolder(path, fps=fps, audio=None if layer else sound, facts=facts)
     alpha = staged.background is None and not layer
     stereo = shot.stereo.layout if shot.stereo else None
-    return VideoWriter(path, fps=fps, audio=None if layer else sound, alpha=alpha, stereo=stereo, **size)
+    sound = None if layer else sound
+    width, height = size["width"], size["height"]
+    return VideoWriter(path, fps=fps, width=width, height=height, audio=sound, alpha=alpha, stereo=stereo)
 
 
 def _shown(picture: Picture, layer: str, *, plain: bool, near: float, far: float) -> np.ndarray:

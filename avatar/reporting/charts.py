@@ -91,21 +91,26 @@ def timeline(
     title: str,
     limit: float | None = None,
     gaps: Iterable[tuple[float, float]] = (),
+    floor: float = 0.0,
+    marks: Iterable[tuple[float, str]] = (),
 ) -> str:
     """Lines over time in seconds, the largest value of each short stretch, with missing stretches shaded.
 
     Args:
         time: (T,) seconds, increasing; T > 0.
-        series: The lines; they share one axis that starts at zero.
+        series: The lines; they share one axis.
         label: What the axis shows, with its unit.
         title: Text for readers who do not see the chart.
         limit: A value drawn as a dashed line.
         gaps: Starts and ends in seconds of stretches to shade.
+        floor: Where the axis starts; of values with another floor than zero the smallest of each stretch is drawn.
+        marks: Moments in seconds and a short text above each.
     """
-    wide, high, left, top = 640.0, 150.0, 58.0, 8.0
+    marks = list(marks)
+    wide, high, left, top = 640.0, 150.0, 66.0, 22.0 if marks else 8.0
     finite = [values[np.isfinite(values)] for values in (np.asarray(s.values, float) for s in series)]
     largest = max([float(values.max()) for values in finite if len(values)] + [limit or 0.0, 1e-9])
-    steps = _ticks(0.0, largest)
+    steps = _ticks(floor, max(largest, floor + 1e-9))
     span = max(float(time[-1] - time[0]), 1e-9)
     bottom = top + high
 
@@ -113,7 +118,7 @@ def timeline(
         return left + (moment - float(time[0])) / span * wide
 
     def up(value: float) -> float:
-        return bottom - value / steps[-1] * high
+        return bottom - (value - steps[0]) / (steps[-1] - steps[0]) * high
 
     parts = [
         f'<rect x="{across(start):.1f}" y="{top}" width="{max(across(stop) - across(start), 1.5):.1f}" height="{high}" '
@@ -124,15 +129,20 @@ def timeline(
         parts.append(f'<path d="M{left} {up(step):.1f}h{wide}" stroke="var(--line)"/>')
         parts.append(f'<text x="{left - 6}" y="{up(step) + 4:.1f}" text-anchor="end">{step:g}</text>')
     parts += [
-        f'<text x="{across(moment):.1f}" y="{bottom + 16}" text-anchor="middle">{moment:g}</text>'
+        f'<text x="{across(moment):.1f}" y="{bottom + 19}" text-anchor="middle">{moment:g}</text>'
         for moment in _ticks(float(time[0]), float(time[-1]), inside=True)
     ]
-    parts.append(_centred("seconds", left + wide / 2, bottom + 32))
+    parts.append(_centred("seconds", left + wide / 2, bottom + 37))
     parts.append(_turned(label, 14, top + high / 2))
     if limit is not None:
         parts.append(f'<path d="M{left} {up(limit):.1f}h{wide}" stroke="var(--bad)" stroke-dasharray="6 4"/>')
+    for moment, text in marks:
+        x = across(moment)
+        anchor = "start" if x < left + 40 else "end" if x > left + wide - 40 else "middle"
+        parts.append(f'<path d="M{x:.1f} {top}V{bottom}" stroke="var(--faint)" stroke-dasharray="2 3"/>')
+        parts.append(f'<text class=ink x="{x:.1f}" y="{top - 8}" text-anchor="{anchor}">{html.escape(text)}</text>')
     for line in series:
-        moments, values = _thinned(np.asarray(time, float), np.asarray(line.values, float))
+        moments, values = _thinned(np.asarray(time, float), np.asarray(line.values, float), smallest=floor != 0)
         path, pen = [], "M"
         for moment, value in zip(moments, values, strict=True):
             if not np.isfinite(value):
@@ -144,7 +154,7 @@ def timeline(
             f'<path d="{"".join(path)}" fill="none" stroke="var(--{line.color})" stroke-width="1.6" '
             'stroke-linejoin="round" stroke-linecap="round"/>'
         )
-    chart = _svg(left + wide + 16, bottom + 38, title=title, parts=parts)
+    chart = _svg(left + wide + 16, bottom + 43, title=title, parts=parts)
     return chart if len(series) == 1 else chart + _legend(series)
 
 
@@ -202,8 +212,10 @@ def bars(rows: Sequence[tuple[str, float, str]], *, title: str) -> str:
 
 def _svg(width: float, height: float, *, title: str, parts: Iterable[str]) -> str:
     words = html.escape(title, quote=True)
+    # A telephone shows these at half or two thirds of their size: the style sheet makes their text larger there.
+    kind = ' class="wide"' if width > 600 else ' class="broad"' if width > 500 else ""
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="{words}">'
+        f'<svg{kind} viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="{words}">'
         f"<title>{words}</title>{''.join(parts)}</svg>"
     )
 
@@ -223,24 +235,25 @@ def _legend(series: Sequence[Series]) -> str:
 
 
 def _ticks(low: float, high: float, *, inside: bool = False) -> list[float]:
-    """Four to nine round values from `low` to `high`, or to the first one beyond it unless `inside`."""
+    """Four to nine round values from `low` to `high`, or from and to the first ones beyond them unless `inside`."""
     rough = (high - low) / 5
     if rough <= 0:
         return [low, low + 1.0]
     size = 10.0 ** np.floor(np.log10(rough))
     step = float(size * next(factor for factor in (1, 2, 5, 10) if factor * size >= rough))
-    first = np.ceil(low / step - 1e-9)
+    first = np.ceil(low / step - 1e-9) if inside else np.floor(low / step + 1e-9)
     last = np.floor(high / step + 1e-9) if inside else np.ceil(high / step - 1e-9)
     return [round(float(index) * step, 10) + 0.0 for index in np.arange(first, last + 1)]
 
 
-def _thinned(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most `FINEST` moments, each with the largest value around it."""
+def _thinned(time: np.ndarray, values: np.ndarray, *, smallest: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """At most `FINEST` moments, each with the largest or the smallest value around it."""
     if len(time) <= FINEST:
         return time, values
+    extreme = np.min if smallest else np.max
     edges = np.linspace(0, len(time), FINEST + 1).astype(int)
-    largest = [
-        float(np.max(part[np.isfinite(part)])) if np.isfinite(part).any() else np.nan
+    kept = [
+        float(extreme(part[np.isfinite(part)])) if np.isfinite(part).any() else np.nan
         for part in (values[start:stop] for start, stop in pairwise(edges))
     ]
-    return time[edges[:-1]], np.array(largest)
+    return time[edges[:-1]], np.array(kept)

@@ -35,6 +35,7 @@ thead th, thead th:first-child, .text thead th { font-weight: 600; }
 img, video { max-width: 100%; border-radius: 4px; } figure { margin: 1rem 0; }
 svg { max-width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--faint); } svg .ink { fill: var(--ink); }
+@media (max-width: 40rem) { svg.wide { font-size: 18px; } svg.broad { font-size: 15px; } }
 figcaption, .note { color: var(--faint); font-size: .9rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem;
   margin-top: 1.2rem; }
@@ -45,6 +46,18 @@ figcaption, .note { color: var(--faint); font-size: .9rem; }
 .good { --mark: var(--good); } .warn { --mark: var(--warn); } .bad { --mark: var(--bad); }
 .finding { border-left: .4rem solid var(--mark); padding: .1rem 1rem; margin: 1rem 0; }
 .finding h3 { margin: 0; } .finding p { margin: .2rem 0; } .mark { color: var(--mark); }
+.verdict p { margin: .3rem 0 0; }
+.films { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem 1.5rem; }
+.films figure { margin: .5rem 0; } .films img, .films video { width: 100%; display: block; background: var(--panel); }
+.beside figure { max-width: 45rem; } .beside video { width: 100%; display: block; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; margin: 1.2rem 0; }
+.tile { background: var(--panel); border-radius: 4px; padding: .6rem .9rem;
+  border-top: .25rem solid var(--mark, var(--line)); }
+.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; color: var(--ink); }
+.tile span { color: var(--faint); font-size: .9rem; }
+pre { background: var(--panel); border-radius: 4px; padding: .7rem .9rem; margin: .3rem 0 1rem;
+  font: .9rem/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
+summary { cursor: pointer; color: var(--accent); }
 """
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
@@ -101,14 +114,70 @@ def gallery(pictures: Iterable[tuple[UInt8[np.ndarray, "H W 3"], str]]) -> str:
     return "<div class=gallery>" + "".join(figure(picture, caption) for picture, caption in pictures) + "</div>"
 
 
-def video(data: bytes, caption: str) -> str:
-    """An MP4 inside the page, started by the reader."""
+def pictures(entries: Iterable[tuple[UInt8[np.ndarray, "H W 3"], str]]) -> str:
+    """Larger pictures, two or three side by side where there is room, each with its caption."""
+    return "<div class=films>" + "".join(figure(picture, caption) for picture, caption in entries) + "</div>"
+
+
+def films(entries: Iterable[str]) -> str:
+    """Videos, two or three side by side where there is room."""
+    return "<div class=films>" + "".join(entries) + "</div>"
+
+
+def video(data: bytes, caption: str, *, playing: bool = False, poster: UInt8[np.ndarray, "H W 3"] | None = None) -> str:
+    """An MP4 inside the page, silent until the reader turns the sound on.
+
+    Args:
+        data: The file.
+        caption: Plain text below it.
+        playing: It plays from the start; its controls stop it. Otherwise the reader starts it.
+        poster: A picture for where videos are not played.
+    """
     address = "data:video/mp4;base64," + base64.b64encode(data).decode()
     words = html.escape(caption)
+    how = "autoplay controls" if playing else "controls"
+    still = f' poster="{jpeg_address(poster)}"' if poster is not None else ""
     return (
-        f'<figure><video controls muted loop playsinline preload=metadata src="{address}" aria-label="{words}"></video>'
-        f"<figcaption>{words}</figcaption></figure>"
+        f'<figure><video {how} muted loop playsinline preload=metadata src="{address}"{still} aria-label="{words}">'
+        f"</video><figcaption>{words}</figcaption></figure>"
     )
+
+
+def verdict(kind: str, title: str, *texts: str) -> str:
+    """The page's result in a box; `kind` is ``good``, ``warn`` or ``bad``, the texts are plain."""
+    body = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
+    return f'<div class="verdict {kind}" role=status><strong>{html.escape(title)}</strong>{body}</div>'
+
+
+def finding(kind: str, title: str, text: str) -> str:
+    """One thing to say of the result, in plain text; `kind` is ``good``, ``warn`` or ``bad``."""
+    words = {"good": "Good", "warn": "Fair", "bad": "Weak"}[kind]
+    return (
+        f'<div class="finding {kind}"><h3><span class=mark>{words}:</span> {html.escape(title)}</h3>'
+        f"<p>{html.escape(text)}</p></div>"
+    )
+
+
+def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Key figures side by side: kind (``good``, ``warn``, ``bad`` or none), value and what it is."""
+    return (
+        "<div class=tiles>"
+        + "".join(
+            f'<div class="tile {kind}"><b>{html.escape(value)}</b><span>{html.escape(what)}</span></div>'
+            for kind, value, what in entries
+        )
+        + "</div>"
+    )
+
+
+def commands(entries: Iterable[tuple[str, str]]) -> str:
+    """What to run next: what for, and the command."""
+    return "".join(f"<p>{html.escape(what)}</p><pre>{html.escape(line)}</pre>" for what, line in entries)
+
+
+def details(title: str, *blocks: str) -> str:
+    """A part that the reader opens; `title` is plain text, `blocks` are HTML."""
+    return f"<details><summary>{html.escape(title)}</summary>" + "\n".join(blocks) + "</details>"
 
 
 def jpeg_address(picture: UInt8[np.ndarray, "H W 3"], *, widest: int = WIDEST, quality: int = 90) -> str:

@@ -7,7 +7,24 @@ import cv2
 import numpy as np
 import pytest
 
-from avatar.reporting import Series, bars, figure, histogram2d, page, paragraph, ranges, section, table, timeline, video
+from avatar.reporting import (
+    Series,
+    bars,
+    commands,
+    details,
+    figure,
+    finding,
+    histogram2d,
+    page,
+    paragraph,
+    ranges,
+    section,
+    table,
+    tiles,
+    timeline,
+    verdict,
+    video,
+)
 
 
 def drawn(chart: str) -> ElementTree.Element:
@@ -44,6 +61,28 @@ def test_a_timeline_breaks_at_missing_values_and_keeps_peaks_of_long_clips() -> 
     assert len(heights) < 1000 and heights.count(min(heights)) == 1
     assert "0" in texts(chart) and "-0" not in texts(chart)
     assert sum(node.attrib.get("fill") == "var(--bad)" for node in drawn(chart).iter("rect")) == 1
+
+
+def test_a_timeline_off_zero_keeps_its_lowest_points_and_names_moments() -> None:
+    values = np.full(5000, 33.0)
+    values[1234] = 21.5
+    chart = timeline(
+        np.arange(5000) / 25, [Series("a", values)], label="dB", title="t", floor=21.0, marks=[(0.0, "first"), (9, "b")]
+    )
+    line = next(node for node in drawn(chart).iter("path") if node.attrib.get("fill") == "none")
+    heights = [float(point.split(" ")[1]) for point in line.attrib["d"].replace("M", "L").split("L")[1:]]
+    assert heights.count(max(heights)) == 1 and max(heights) - min(heights) > 100
+    ticks = [float(text) for text in texts(chart) if text.replace(".", "").isdigit()]
+    assert min(ticks[:9]) <= 21 and {"first", "b"} <= set(texts(chart))
+    anchors = {node.text: node.attrib["text-anchor"] for node in drawn(chart).iter("text")}
+    assert anchors["first"] == "start" and anchors["b"] == "start"
+
+
+def test_blocks_of_results_are_escaped() -> None:
+    shown = verdict("good", "<b>", "a & b") + finding("bad", "<i>", "<u>") + tiles([("warn", "<1", "x>y")])
+    shown += commands([("why <", "run 'a<b'")]) + details("<d>", paragraph("inside"))
+    assert not any(tag in shown for tag in ("<b><", "<i>", "<u>", "<d>", "a<b"))
+    assert "Weak:" in shown and "&lt;1" in shown and "a &amp; b" in shown and "<p>inside</p>" in shown
 
 
 @pytest.mark.parametrize("values", [np.zeros(1), np.full(3, np.nan), np.zeros(3)])

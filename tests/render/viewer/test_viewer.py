@@ -160,7 +160,14 @@ def test_without_viser_it_says_what_to_install(
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_prints_its_address_and_closes_clean(how: signal.Signals, tiny_avatar: Path) -> None:
     command = [sys.executable, "-m", "avatar.cli", "view", str(tiny_avatar), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Started from a script's background, the tests' own process may ignore Ctrl-C, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -172,6 +179,7 @@ def test_the_command_prints_its_address_and_closes_clean(how: signal.Signals, ti
         out, err = process.communicate(timeout=20)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 0 and out == "" and err.endswith("Closed.\n") and "Traceback" not in err
 
 

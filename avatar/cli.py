@@ -156,14 +156,16 @@ class Export:
     """Write an avatar in a format that other programs read (docs/exports.md).
 
     Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam
-    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd.
+    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd. A page that any web server hosts: web (docs/web.md).
 
     Attributes:
         avatar: The avatar's folder or .avatar file.
         format: One of the names above.
-        output: The file, or the folder for `rig`; the avatar's name with the format's suffix where it is left out.
+        output: The file, or the folder for `rig` and `web`; the avatar's name with the format's suffix where it is left
+            out.
         motion: A motion file (npz) whose moment to take, or that an animation plays; the neutral pose where both this
             and --time are left out.
+        audio: What `web` plays; the avatar speaks it where no --motion is given. Any audio or video file.
         time: The moment, seconds in the motion's own time; in the avatar's own recording where no --motion is given.
         json: Print what was written as JSON.
     """
@@ -172,6 +174,7 @@ class Export:
     format: str = "ply"
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     motion: Path | None = None
+    audio: Path | None = None
     time: float | None = None
     json: bool = False
 

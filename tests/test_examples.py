@@ -22,3 +22,10 @@ def test_turntable_shows_five_sides(
     assert shown is not None
     assert shown.shape[1] == 5 * shown.shape[0]
     assert shown.std() > 5
+
+
+def test_web_page(tiny_avatar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["03_web_page.py", str(tiny_avatar), str(tmp_path / "site")])
+    runpy.run_path(str(EXAMPLES / "03_web_page.py"))
+    names = {path.name for path in (tmp_path / "site").iterdir()}
+    assert {"index.html", "own.html", "player.js", "avatar.json", "avatar.bin"} <= names

@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar.commands._console import say, show
+from avatar.errors import InputError
+from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
 from avatar.render.export.formats import find_format
 from avatar.render.export.moments import file_motion, fitted, neutral_motion, own_motion, single_moment
 from avatar.render.export.writing import check_output, export_avatar
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from avatar.cli import Export
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
+    from avatar.render.export.formats import ExportFormat
+
+SOUND_RATE = 48_000
 
 
 def run(options: Export) -> None:
@@ -23,6 +30,7 @@ def run(options: Export) -> None:
     name = options.avatar.absolute().stem
     output = options.output or Path(f"{name}-{options.format}" if kind.is_folder else name + kind.suffixes[0])
     check_output(output, kind)
+    more = {} if options.audio is None else {"sound": asked_sound(options.audio, options.format, kind)}
     stored = load_avatar(options.avatar)
     motion, notes = asked_motion(options, stored)
     if motion is None:
@@ -35,7 +43,7 @@ def run(options: Export) -> None:
     elif motion is not None and options.time is None and not kind.plays:
         still = "one moment, here the motion's first; choose with --time"
         notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}")
-    written = export_avatar(stored, output, kind, moment=moment, motion=animated)
+    written = export_avatar(stored, output, kind, moment=moment, motion=animated, **more)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:
         say(f"Note: {note}.")
@@ -53,3 +61,20 @@ def asked_motion(options: Export, stored: StoredAvatar) -> tuple[Motion | None, 
     else:
         return None, []
     return motion, [note] if note else []
+
+
+def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[np.ndarray, int]:
+    """An audio file's samples and their rate; raises InputError where there are none, or the format has no sound."""
+    if not kind.sounds:
+        raise InputError(
+            f"The format {name} has no sound", expected="--audio with --format web", found=f"--audio {path}"
+        )
+    samples = read_audio(path, rate=SOUND_RATE)
+    if samples is None:
+        raise InputError(
+            f"{path} has no sound",
+            expected="an audio or video file with speech",
+            found="no sound track",
+            fix="choose another --audio",
+        )
+    return samples, SOUND_RATE

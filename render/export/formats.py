@@ -46,6 +46,7 @@ class ExportFormat:
         function: Its `Writer`.
         poses: Whether it shows one moment.
         plays: Whether it can hold a motion.
+        sounds: Whether it can hold a sound; its writer then takes `sound`, samples and their rate.
     """
 
     summary: str
@@ -54,6 +55,7 @@ class ExportFormat:
     function: str
     poses: bool = True
     plays: bool = False
+    sounds: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -77,6 +79,7 @@ FORMATS: dict[str, ExportFormat] = {
     "usd": ExportFormat("splats and mesh as OpenUSD", (".usdc", ".usda", ".usd"), "mesh", "export_usd", plays=True),
     "flame": ExportFormat("the head in FLAME's layout", (".npz",), "rig", "export_flame", poses=False),
     "lam": ExportFormat("splats and actions for LAM's web renderer", (".zip",), "lam", "export_lam", poses=False),
+    "web": ExportFormat("a web page that plays it", (), "web", "export_web", poses=False, plays=True, sounds=True),
     "rig": ExportFormat("the rigged avatar, to be played elsewhere", (), "rig", "export_rig", poses=False, plays=True),
 }
 

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def export_avatar(
-    stored: StoredAvatar, output: Path, kind: ExportFormat, *, moment: Motion, motion: Motion | None = None
+    stored: StoredAvatar,
+    output: Path,
+    kind: ExportFormat,
+    *,
+    moment: Motion,
+    motion: Motion | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """Writes an avatar in a format and returns the figures of what was written.
 
@@ -29,6 +35,7 @@ def export_avatar(
         kind: The format.
         moment: The one moment that a still export shows.
         motion: The whole motion that an animation plays.
+        more: What the format's writer takes beyond that.
 
     Raises:
         InputError: The place cannot be written to, or is taken.
@@ -40,7 +47,7 @@ def export_avatar(
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as place:
             target = Path(place, output.name)
-            figures = kind.writer()(stored, target, moment=moment, motion=motion) or {}
+            figures = kind.writer()(stored, target, moment=moment, motion=motion, **more) or {}
             if kind.is_folder and output.is_dir():
                 output.rmdir()
             target.replace(output)

@@ -1,0 +1,44 @@
+"""``avatar export --format web``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar import cli
+from avatar.io.audio import write_wav
+from avatar.motion import Motion
+
+
+def test_the_command_writes_the_page(
+    tiny_avatar: Path, tiny_motion: Motion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_motion.save(tmp_path / "motion.npz")
+    write_wav(tmp_path / "hum.wav", np.sin(np.arange(32_000) / 20) / 4)
+    given = ["--motion", str(tmp_path / "motion.npz"), "--audio", str(tmp_path / "hum.wav"), "--json"]
+    cli.main(["export", str(tiny_avatar), "--format", "web", "-o", str(tmp_path / "site"), *given])
+    assert json.loads(capsys.readouterr().out)["frames"] == len(tiny_motion)
+    assert json.loads((tmp_path / "site" / "avatar.json").read_text())["track"]["sound"] == "sound.mp3"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ply", "error: The format ply has no sound."),
+        ("web", "error: This avatar cannot be driven by sound."),
+    ],
+)
+def test_a_sound_that_cannot_be_used(
+    tiny_avatar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    write_wav(tmp_path / "hum.wav", np.sin(np.arange(32_000) / 20) / 4)
+    before = sorted(tmp_path.iterdir())
+    output = tmp_path / ("a.ply" if name == "ply" else "site")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["export", str(tiny_avatar), "--format", name, "-o", str(output), "--audio", str(tmp_path / "hum.wav")]
+        )
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(text)
+    assert sorted(tmp_path.iterdir()) == before

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from avatar.preprocess._appearance import Appearance, Moments, SmallFrames
-from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, pack, unpack
+from avatar.preprocess._landmark_offsets import relearnt_offsets
+from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, moving_columns, pack, unpack
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Photometric, Problem
 from avatar.preprocess._unknowns import PerFrame, Shared, eye_poses, frames_of, to_motion
@@ -49,8 +50,6 @@ NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2
 ACTION_NUDGE = 1.5e-2
 # Frames that are drawn at once.
 BATCH = 16
-# Curvature of what is held, against the largest of what is not.
-HELD = 1e3
 
 
 def refine_take(
@@ -80,6 +79,7 @@ def refine_take(
     """
     config, tracking = config or RefinementConfig(), tracking or TrackingConfig()
     tracking = replace(tracking, smoothness=tracking.smoothness.scaled(config.smoothness))
+    looser = replace(tracking, priors=replace(tracking.priors, offsets=tracking.priors.offsets * config.offsets))
     started = clock.perf_counter()
     observations = Observations.of_take(take)
     shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})
@@ -106,12 +106,15 @@ def refine_take(
                 level=level,
                 threads=config.threads,
             )
-            weighted = replace(problem, landmark_weight=problem.landmark_weight * level.landmarks)
+            weights = problem.landmark_weight * level.landmarks
+            weighted = replace(problem, landmark_weight=weights, head_only=level.head_only)
             view = View(weighted, shared, head, motion, appearance)
             frames = corrected(view, frames, used, config=config, tracking=tracking, progress=step)
             motion = view.motion(frames)
+            shared = relearnt_offsets(problem, shared, frames, appearance.learnt, config=looser)
         landmarks = modelled_landmarks(problem, shared, frames, config=tracking)
     take.write_motion(motion, focal=take.info.focal)
+    take.write_tracking({name: value.numpy() for name, value in vars(shared).items()})
     report = report_of(observations, landmarks, config=tracking)
     report["seconds"] = clock.perf_counter() - started
     take.record(STAGE, **report)
@@ -194,30 +197,23 @@ class View:
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
         """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences.
 
-        What this level leaves as it is gets a curvature that no other term moves.
+        It is zero for what this level leaves as it is.
         """
         state = pack(self.problem, self.shared, frames)
         nudges = torch.full((state.shape[1],), ACTION_NUDGE)
         for columns, nudge in NUDGES:
             nudges[columns] = nudge
-        moving = self._moving(state.shape[1])
+        moving = moving_columns(self.problem, state.shape[1])
         steps = nudges.diag()[moving]
-        total = np.zeros((len(moving),) * 2)
+        total = np.zeros((state.shape[1],) * 2)
         with torch.no_grad():
             for index in self.appearance.learnt[keys].tolist():
                 row = torch.from_numpy(state[index].astype(np.float32))
                 nudged = torch.cat([row[None], row + steps])
                 seen = torch.cat([self._residuals(part, np.full(len(part), index)) for part in nudged.split(BATCH)])
                 slopes = (seen[1:] - seen[0]).flatten(1) / nudges[moving, None]
-                total += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
-        total /= len(keys)
-        matrix = np.diag(np.full(state.shape[1], HELD * total.max()))
-        matrix[np.ix_(moving, moving)] = total
-        return matrix
-
-    def _moving(self, count: int) -> Int[np.ndarray, " m"]:
-        """The unknowns that this level corrects, of `count`."""
-        return np.arange(DEPTH.stop if self.appearance.level.head_only else count)
+                total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+        return total / len(keys)
 
     def linearised(
         self,
@@ -231,14 +227,13 @@ class View:
         """The mean over `used` of `weight` times the mean squared error, to second order around `frames`."""
         state = pack(self.problem, self.shared, frames)
         gradient, trust = np.zeros_like(state), np.zeros(len(state))
-
+        moving = moving_columns(self.problem, state.shape[1])
         for indices in np.array_split(used, -(-len(used) // BATCH)):
             rows = torch.from_numpy(state[indices].astype(np.float32)).requires_grad_()
             self._residuals(rows, indices).square().sum().backward()
             assert rows.grad is not None
             sizes = np.array([self._size(int(index)) for index in indices])
-            moving = self._moving(state.shape[1])
-            gradient[np.ix_(indices, moving)] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
+            gradient[indices, moving] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
             for _ in indices:
                 progress()
         share = weight / len(used)

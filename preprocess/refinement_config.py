@@ -20,7 +20,7 @@ class RefinementLevel:
         sweeps: Corrections of the motion in each round.
         residual_start: Step from which the avatar's residuals learn.
         head_only: Whether the head's turn and place alone are corrected, and what the face does stays.
-        landmarks: Factor on the landmarks' weight: the pictures know better where they can tell.
+        landmarks: Factor on the landmarks' weight.
     """
 
     side: int
@@ -31,7 +31,7 @@ class RefinementLevel:
     sweeps: int = 1
     residual_start: int = 150
     head_only: bool = False
-    landmarks: float = 0.5
+    landmarks: float = 1.0
 
     @property
     def all_steps(self) -> int:
@@ -50,11 +50,16 @@ COARSE = RefinementLevel(
     first_steps=250,
     later_steps=100,
     rounds=2,
-    sweeps=2,
     head_only=True,
-    landmarks=1.0,
 )
-FINE = RefinementLevel(side=256, sampling=Sampling(gaussians=8000, torso_gaussians=2000, closed=False), first_steps=500)
+FINE = RefinementLevel(
+    side=256,
+    sampling=Sampling(gaussians=8000, torso_gaussians=2000, closed=False),
+    first_steps=350,
+    later_steps=150,
+    rounds=2,
+    landmarks=2.0,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class RefinementConfig:
         levels: Sizes at which pictures are compared, coarse to fine.
         key_frames: Frames whose pictures give the second derivatives, which all frames of a level share.
         photometric: Weight of the mean squared colour error inside the head's region, against the tracker's terms.
+        offsets: Factor on the prior of the landmarks' corrections: with the head where the pictures have it, they are
+            about as large as the embedding's own spread.
         smoothness: Factor on the weights of the accelerations: the pictures' noise is that of every frame for itself.
         threads: Threads of the rasteriser; None for as many as the machine has cores.
     """
@@ -72,5 +79,6 @@ class RefinementConfig:
     levels: tuple[RefinementLevel, ...] = field(default=(COARSE, FINE))
     key_frames: int = 6
     photometric: float = 5e3
-    smoothness: float = 2.0
+    offsets: float = 0.03
+    smoothness: float = 5.0
     threads: int | None = None

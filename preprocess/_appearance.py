@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -21,15 +20,16 @@ from avatar.render.rigged import rasterize_rigged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.motion import Motion
-    from avatar.preprocess.refinement_config import RefinementConfig
+    from avatar.preprocess.refinement_config import RefinementLevel
 
 HEAD = 1
 # Learning rates at the first step; all decay to a tenth, positions to a fiftieth.
@@ -42,6 +42,7 @@ ALPHA_WEIGHT = 0.1
 EDGE = 1.0
 
 
+@dataclass(frozen=True)
 class SmallFrames:
     """The used frames of a take at small size, on disk: memory stays flat in the clip's length.
 
@@ -49,30 +50,74 @@ class SmallFrames:
         images: (T, h, w, 3) sRGB bytes.
         masks: (T, h, w) soft person mask, 255 is the person.
         regions: (T, h, w) where the head is compared, 255 is all of the weight.
+        plate: (h, w, 3) what is behind the person, sRGB in [0, 1].
+        used: (n,) the frames that are there.
     """
 
-    def __init__(self, take: Take, side: int, folder: Path) -> None:
+    images: UInt8[np.ndarray, "T h w 3"]
+    masks: UInt8[np.ndarray, "T h w"]
+    regions: UInt8[np.ndarray, "T h w"]
+    plate: Float[Tensor, "h w 3"]
+    used: Int[np.ndarray, " n"]
+
+    @classmethod
+    def of_take(cls, take: Take, side: int, folder: Path) -> SmallFrames:
+        """The take's frames, their longer side `side` pixels or less, kept in a folder."""
         factor = min(1.0, side / max(take.info.width, take.info.height))
-        self.width, self.height = round(take.info.width * factor), round(take.info.height * factor)
-        shape = (len(take), self.height, self.width)
-        self.images = np.memmap(folder / "images", np.uint8, "w+", shape=(*shape, 3))
-        self.masks = np.memmap(folder / "masks", np.uint8, "w+", shape=shape)
-        self.regions = np.memmap(folder / "regions", np.uint8, "w+", shape=shape)
-        self.plate = torch.from_numpy(self._small(take.background())).float() / 255
+        width, height = round(take.info.width * factor), round(take.info.height * factor)
+        plate = torch.from_numpy(_resized(take.background(), width, height)).float() / 255
+        frames = cls._empty(len(take), plate, np.flatnonzero(take.used), folder)
 
         def read(index: int) -> None:
-            mask = self._small(np.asarray(take.mask(index), np.float32))
-            head = cv2.resize(take.parts(index), (self.width, self.height), interpolation=cv2.INTER_NEAREST) == HEAD
+            mask = _resized(np.asarray(take.mask(index), np.float32), width, height)
+            head = cv2.resize(take.parts(index), (width, height), interpolation=cv2.INTER_NEAREST) == HEAD
             region = (head & (mask > 0.5)).astype(np.float32)
-            self.images[index] = self._small(take.image(index))
-            self.masks[index] = np.rint(mask * 255)
-            self.regions[index] = np.rint(cv2.GaussianBlur(region, (0, 0), EDGE) * 255)
+            frames.images[index] = _resized(take.image(index), width, height)
+            frames.masks[index] = np.rint(mask * 255)
+            frames.regions[index] = np.rint(cv2.GaussianBlur(region, (0, 0), EDGE) * 255)
 
         with ThreadPoolExecutor(max_workers=2) as readers:
-            list(readers.map(read, np.flatnonzero(take.used).tolist()))
+            list(readers.map(read, frames.used.tolist()))
+        return frames
 
-    def _small(self, picture: np.ndarray) -> np.ndarray:
-        return cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
+    @classmethod
+    def _empty(
+        cls, count: int, plate: Float[Tensor, "h w 3"], used: Int[np.ndarray, " n"], folder: Path
+    ) -> SmallFrames:
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = (count, *plate.shape[:2])
+        return cls(
+            np.memmap(folder / "images", np.uint8, "w+", shape=(*shape, 3)),
+            np.memmap(folder / "masks", np.uint8, "w+", shape=shape),
+            np.memmap(folder / "regions", np.uint8, "w+", shape=shape),
+            plate,
+            used,
+        )
+
+    def smaller(self, side: int, folder: Path) -> SmallFrames:
+        """These frames with a longer side of `side` pixels, kept in a folder; themselves where they are no larger."""
+        if max(self.width, self.height) <= side:
+            return self
+        factor = side / max(self.width, self.height)
+        width, height = round(self.width * factor), round(self.height * factor)
+        plate = torch.from_numpy(_resized(self.plate.numpy(), width, height))
+        frames = self._empty(len(self.images), plate, self.used, folder)
+        for index in self.used.tolist():
+            for whole, small in zip(
+                (self.images, self.masks, self.regions), (frames.images, frames.masks, frames.regions), strict=True
+            ):
+                small[index] = _resized(np.asarray(whole[index]), width, height)
+        return frames
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.plate.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.plate.shape[0]
 
     def camera(self, take: Take) -> Camera:
         """The take's camera at this size."""
@@ -91,6 +136,10 @@ class SmallFrames:
     def region(self, index: int) -> Float[Tensor, "h w"]:
         """The weight of its pixels in [0, 1]."""
         return torch.from_numpy(self.regions[index].astype(np.float32) / 255)
+
+
+def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
@@ -136,7 +185,8 @@ class Appearance:
         motion: The motion to start from.
         frames: The take's frames at small size.
         learnt: Rows whose pixels may be learned from; the held-out ones are never among them.
-        config: Sizes and steps.
+        level: Sizes and steps.
+        threads: Threads of the rasteriser; None for as many as the machine has cores.
     """
 
     def __init__(
@@ -147,10 +197,11 @@ class Appearance:
         frames: SmallFrames,
         *,
         learnt: Int[np.ndarray, " n"],
-        config: RefinementConfig,
+        level: RefinementLevel,
+        threads: int | None = None,
     ) -> None:
-        self.frames, self.learnt, self.config = frames, learnt, config
-        self.gaussians: GaussianHead = initial_head(take, head, motion, learnt, config.sampling)
+        self.frames, self.learnt, self.level, self.threads = frames, learnt, level, threads
+        self.gaussians: GaussianHead = initial_head(take, head, motion, learnt, level.sampling)
         self._loose = loose_gaussians(self.gaussians).float()[:, None]
         self._regularizer = Regularizer(self.gaussians)
         camera = frames.camera(take)
@@ -161,7 +212,7 @@ class Appearance:
             for name, rate in RATES.items()
         ]
         self._optimizer = FusedAdam(groups, eps=1e-12)
-        self._generator = np.random.default_rng(config.sampling.seed)
+        self._generator = np.random.default_rng(level.sampling.seed)
         self._done = 0
 
     def fit(self, motion: Motion, steps: int, *, progress: Callable[[], None]) -> None:
@@ -179,7 +230,7 @@ class Appearance:
     def _step(self, index: int, moment: Moments) -> None:
         background = torch.from_numpy(self._generator.random(3, np.float32))
         condition = self._condition(moment)
-        learning = self._done >= self.config.residual_start
+        learning = self._done >= self.level.residual_start
         residual = self._residual(condition)[0] if learning else torch.zeros(len(self.gaussians), 10)
         residual = residual.detach().requires_grad_(learning)
         image, alpha = (value[0] for value in self._pictures(moment, residual[None], background))
@@ -190,7 +241,7 @@ class Appearance:
         (loss + self._regularizer(self.gaussians, residual)).backward()
         if residual.grad is not None:
             self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, condition[0])
-        progress = self._done / self.config.all_steps
+        progress = self._done / self.level.all_steps
         for group in self._optimizer.param_groups:
             group["lr"] = group["first"] * (POSITION_DECAY if group["name"] == "offsets" else DECAY) ** progress
         self._optimizer.step()
@@ -222,6 +273,6 @@ class Appearance:
             height=self.frames.height,
             residual=residual,
             backgrounds=background,
-            threads=self.config.threads,
+            threads=self.threads,
         )
         return picture.image, picture.alpha

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 NECK, PLACE, DEPTH, JAW, GAZE, LIDS = (slice(0, 3), slice(3, 5), slice(5, 6), slice(6, 9), slice(9, 11), slice(11, 13))
 POSE = 11
 FIXED = 13
+HEAD = slice(0, DEPTH.stop)
 CHUNK = 64
 ROUNDS = 6
 DAMPING = 1e-4
@@ -42,15 +43,15 @@ NUDGE = 2e-3  # rad; single precision leaves an error of about 1e-4 of the deriv
 
 @dataclass(frozen=True)
 class Quadratic:
-    """Second-order model of the objective around a state of n unknowns in T frames.
+    """Second-order model of the objective around a state of n unknowns in T frames, m of which move.
 
     Attributes:
-        gradient: (T, n).
-        blocks: (T, n, n) Hessian within a frame, without smoothness.
+        gradient: (T, n); that of the landmarks is there for what moves alone.
+        blocks: (T, m, m) Hessian within a frame, without smoothness.
     """
 
     gradient: Float[np.ndarray, "T n"]
-    blocks: Float[np.ndarray, "T n n"]
+    blocks: Float[np.ndarray, "T m m"]
 
 
 def refine(
@@ -79,14 +80,17 @@ def refine(
     state = pack(problem, shared, frames)
     stiffness, scale = _stiffness(problem, state.shape[1], config=config)
     value = _value(problem, shared, state, config=config, stiffness=stiffness, scale=scale)
-    history = [value]
+    history, moving = [value], moving_columns(problem, state.shape[1])
     for iteration in range(config.window_steps):
         model = _quadratic(problem, shared, state, config=config)
         gradient = model.gradient + _smoothed(stiffness, state) * scale
         floor = np.full(state.shape, -np.inf)
         if problem.camera.arkit:
             floor[:, FIXED:] = -state[:, FIXED:]
-        step = _step(model.blocks, gradient, stiffness, scale=scale, floor=floor)
+        step = np.zeros_like(state)
+        step[:, moving] = _step(
+            model.blocks, gradient[:, moving], stiffness, scale=scale[moving], floor=floor[:, moving]
+        )
         length, moved, found = 1.0, state, value
         while length >= SHORTEST:
             moved = state + length * step
@@ -103,6 +107,11 @@ def refine(
         if gain < config.tolerance * value:
             break
     return unpack(problem, shared, torch.from_numpy(state.astype(np.float32))), history
+
+
+def moving_columns(problem: Problem, count: int) -> slice:
+    """Columns of a state of `count` unknowns that are solved for; the others stay."""
+    return HEAD if problem.head_only else slice(0, count)
 
 
 def pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarray, "T n"]:
@@ -232,13 +241,13 @@ def _quadratic(
     problem: Problem, shared: Shared, state: Float[np.ndarray, "T n"], *, config: TrackingConfig
 ) -> Quadratic:
     """Reweighted least squares of the landmarks, the priors, and the pictures where they are used."""
-    count = state.shape[1]
+    moving = moving_columns(problem, state.shape[1])
     _, gradient, diagonal = _priors(problem, state, config=config)
-    blocks = np.zeros((len(state), count, count))
-    blocks[:, np.arange(count), np.arange(count)] = diagonal
+    blocks = np.zeros((len(state), moving.stop, moving.stop))
+    blocks[:, np.arange(moving.stop), np.arange(moving.stop)] = diagonal[:, moving]
     if problem.photometric is not None:
         gradient += problem.photometric.slope(state)
-        blocks += problem.photometric.blocks
+        blocks += problem.photometric.blocks[:, moving, moving]
     values = torch.from_numpy(state.astype(np.float32))
     unit = 100 / problem.unit
     for start in range(0, len(state), CHUNK):
@@ -250,14 +259,14 @@ def _quadratic(
         slopes = slopes * unit
         weighted = (slopes * weight[:, None, None]).flatten(2)
         blocks[rows] += (weighted @ slopes.flatten(2).transpose(1, 2)).double().numpy()
-        gradient[rows] += (weighted @ error.flatten(1)[..., None])[..., 0].double().numpy()
+        gradient[rows, moving] += (weighted @ error.flatten(1)[..., None])[..., 0].double().numpy()
     return Quadratic(gradient, blocks)
 
 
 def _slopes(
     problem: Problem, shared: Shared, state: Float[Tensor, "T n"]
-) -> tuple[Float[Tensor, "T 2 P"], Float[Tensor, "T n 2 P"]]:
-    """Pixels and their derivatives: rotations by central differences, all else in closed form."""
+) -> tuple[Float[Tensor, "T 2 P"], Float[Tensor, "T m 2 P"]]:
+    """Pixels and their derivatives by what moves: rotations by central differences, all else in closed form."""
     camera, model = problem.camera, problem.model
 
     def posed(values: Tensor) -> Tensor:
@@ -266,27 +275,35 @@ def _slopes(
     frames = unpack(problem, shared, state)
     points = camera.points(model, shared, frames)
     depth = (shared.log_focal + frames.place[:, 2]).exp()
-    moves = torch.zeros(len(state), POSE, *points.shape[1:])
-    for column in (*range(*NECK.indices(POSE)), *range(*JAW.indices(POSE)), *range(*GAZE.indices(POSE))):
+    posing = HEAD.stop if problem.head_only else POSE
+    moves = torch.zeros(len(state), posing, *points.shape[1:])
+    turns = (*range(*NECK.indices(posing)), *range(*JAW.indices(posing)), *range(*GAZE.indices(posing)))
+    for column in turns:
         nudge = torch.zeros(state.shape[1])
         nudge[column] = NUDGE
         moves[:, column] = (posed(state + nudge) - posed(state - nudge)) / (2 * NUDGE)
     moves[:, PLACE.start, 0] = 1
     moves[:, PLACE.start + 1, 1] = 1
     moves[:, DEPTH.start, 2] = -depth[:, None]
-    blend = model.blended(model.identity(shared.betas)[1], camera.rotations(shared, frames))[:, :, :3]
-    # The deformation basis holds the actions before the lids; the state holds them the other way round.
-    actions = state.shape[1] - FIXED
-    order = [actions, actions + 1, *range(actions)]
-    basis = model.deform[order].view(len(order), 3, -1)
-    deformed = torch.einsum("tijp,djp->tdip", blend, basis)
-    moves = torch.cat([moves, deformed], 1)
+    if not problem.head_only:
+        moves = torch.cat([moves, _deforming(problem, shared, frames)], 1)
     x, y, z = (row[:, None] for row in points.unbind(1))
     focal = shared.log_focal.exp() / z
     across = focal * (x / z * moves[:, :, 2] - moves[:, :, 0])
     down = focal * (moves[:, :, 1] - y / z * moves[:, :, 2])
     slopes = torch.stack([across, down], 2)
     return camera.project(points, shared), slopes
+
+
+def _deforming(problem: Problem, shared: Shared, frames: PerFrame) -> Float[Tensor, "T n 3 P"]:
+    """How lids and actions move the points."""
+    camera, model = problem.camera, problem.model
+    blend = model.blended(model.identity(shared.betas)[1], camera.rotations(shared, frames))[:, :, :3]
+    # The deformation basis holds the actions before the lids; the state holds them the other way round.
+    actions = frames.actions.shape[1]
+    order = [actions, actions + 1, *range(actions)]
+    basis = model.deform[order].view(len(order), 3, -1)
+    return torch.einsum("tijp,djp->tdip", blend, basis)
 
 
 def _step(

@@ -91,6 +91,7 @@ class Problem:
         iris: Diameter of an average person's iris landmarks on the model, metres.
         silhouettes: Masks, if they are used.
         photometric: The pictures, if they are used; the Gauss-Newton solver alone knows them.
+        head_only: Whether the Gauss-Newton solver moves the head's turn and place alone.
     """
 
     model: PointModel
@@ -105,6 +106,7 @@ class Problem:
     iris: float
     silhouettes: Silhouettes | None = None
     photometric: Photometric | None = None
+    head_only: bool = False
 
 
 def solve(

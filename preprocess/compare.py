@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import InputError
@@ -60,6 +62,36 @@ def compare_motion(estimate: Motion, truth: Motion, head: Head) -> dict[str, flo
     figures["distance_ratio"] = float(np.median(estimate.transl[:, 2] / truth.transl[:, 2]))
     figures |= _acceleration_ratios(estimate, truth, head, turns=turns)
     return figures
+
+
+def seen_in_crop(
+    truth: Motion, head: Head, *, focal: float, width: int, height: int, crop: tuple[int, int, int]
+) -> Motion:
+    """A motion before a clip's camera, as a take of a crop of the clip has to state it.
+
+    A take's camera looks at the middle of its crop; the clip's looks at the middle of the whole picture. The two differ
+    by a turn, a degree or two for a head beside the middle (and by a keystone that is far below what a tracker sees).
+
+    Args:
+        truth: The motion before the clip's camera, `Camera.front`.
+        head: Its head model.
+        focal: Focal length of the clip, pixels.
+        width: Width of the clip, pixels.
+        height: Height of the clip, pixels.
+        crop: Left, top and side of the crop, pixels; a side of 0 for no crop.
+    """
+    left, top, side = crop
+    if side == 0:
+        return truth
+    across, down = left + side / 2 - width / 2, top + side / 2 - height / 2
+    turn = Rotation.align_vectors([[0, 0, -1]], [[across, -down, -focal]])[0]
+    # The root turns about its joint, which has to end where the turned world has it.
+    pivot = head.with_identity(torch.as_tensor(truth.betas)).joints()[0, 0].double().numpy()
+    return replace(
+        truth,
+        global_orient=(turn * _turn(truth.global_orient)).as_rotvec().astype(np.float32),
+        transl=(turn.apply(pivot + truth.transl) - pivot).astype(np.float32),
+    )
 
 
 def aligned(

@@ -6,6 +6,10 @@ is moved to where their render agrees with the frame, by Gauss-Newton over all m
 and priors. The second derivatives of the pictures hardly differ between frames of one clip or between rounds, so a few
 key frames give them once for all, and a frame costs one render and one backward pass a sweep (a quasi-Newton form of
 direct image alignment: Baker and Matthews, "Lucas-Kanade 20 Years On", IJCV 2004).
+
+It goes from coarse to fine. Detectors compress nods, by a quarter and more, and errors of some degrees lie beyond the
+reach of fine texture; small pictures first turn and move the head alone, as one rigid body whose skin must look the
+same in all frames of the clip.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ import numpy as np
 import torch
 
 from avatar.preprocess._appearance import Appearance, Moments, SmallFrames
-from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, pack, unpack
+from avatar.preprocess._landmark_offsets import relearnt_offsets
+from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, moving_columns, pack, unpack
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Photometric, Problem
 from avatar.preprocess._unknowns import PerFrame, Shared, eye_poses, frames_of, to_motion
@@ -74,48 +79,79 @@ def refine_take(
     """
     config, tracking = config or RefinementConfig(), tracking or TrackingConfig()
     tracking = replace(tracking, smoothness=tracking.smoothness.scaled(config.smoothness))
+    looser = replace(tracking, priors=replace(tracking.priors, offsets=tracking.priors.offsets * config.offsets))
     started = clock.perf_counter()
     observations = Observations.of_take(take)
     shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})
     used, motion = np.flatnonzero(take.used), take.motion()
-    done = 0
+    done, work = 0, sum(level.work(len(used)) for level in config.levels)
 
     def step() -> None:
         nonlocal done
         done += 1
         if progress:
-            progress(done, config.all_steps + config.rounds * config.sweeps * len(used))
+            progress(done, work)
 
     with one_thread(), tempfile.TemporaryDirectory(prefix="headsplat-") as folder:
         problem = tracking_problem(observations, head, config=tracking)
-        problem = replace(problem, landmark_weight=problem.landmark_weight * config.landmarks)
         frames = frames_of(motion, shared, problem.camera, head=head)
-        appearance = Appearance(
-            take,
-            head,
-            motion,
-            SmallFrames(take, config.side, Path(folder)),
-            learnt=take.split()["train"],
-            config=config,
-        )
-        hessian = None
-        for round_ in range(config.rounds):
-            appearance.fit(motion, config.later_steps if round_ else config.first_steps, progress=step)
-            view = View(problem, shared, head, motion, appearance)
-            if hessian is None:
-                hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
-            for _ in range(config.sweeps):
-                term = view.linearised(frames, used, hessian, weight=config.photometric, progress=step)
-                frames = solve_windows(
-                    replace(problem, photometric=term), shared, frames, config=tracking, progress=lambda _: None
-                )
+        pictures = SmallFrames.of_take(take, max(level.side for level in config.levels), Path(folder) / "whole")
+        for number, level in enumerate(config.levels):
+            appearance = Appearance(
+                take,
+                head,
+                motion,
+                pictures.smaller(level.side, Path(folder) / str(number)),
+                learnt=take.split()["train"],
+                level=level,
+                threads=config.threads,
+            )
+            weights = problem.landmark_weight * level.landmarks
+            weighted = replace(problem, landmark_weight=weights, head_only=level.head_only)
+            view = View(weighted, shared, head, motion, appearance)
+            frames = corrected(view, frames, used, config=config, tracking=tracking, progress=step)
             motion = view.motion(frames)
+            shared = relearnt_offsets(problem, shared, frames, appearance.learnt, config=looser)
         landmarks = modelled_landmarks(problem, shared, frames, config=tracking)
     take.write_motion(motion, focal=take.info.focal)
+    take.write_tracking({name: value.numpy() for name, value in vars(shared).items()})
     report = report_of(observations, landmarks, config=tracking)
     report["seconds"] = clock.perf_counter() - started
     take.record(STAGE, **report)
     return report
+
+
+def corrected(
+    view: View,
+    frames: PerFrame,
+    used: Int[np.ndarray, " n"],
+    *,
+    config: RefinementConfig,
+    tracking: TrackingConfig,
+    progress: Callable[[], None],
+) -> PerFrame:
+    """The frames after all rounds of one level.
+
+    Args:
+        view: The clip at this level, its avatar not yet fitted.
+        frames: The unknowns so far.
+        used: Rows that have a picture.
+        config: Settings of all levels.
+        tracking: The tracker's own.
+        progress: Called after each step of the avatar, and for each picture of a sweep.
+    """
+    appearance, hessian = view.appearance, None
+    level = appearance.level
+    for round_ in range(level.rounds):
+        appearance.fit(view.motion(frames), level.later_steps if round_ else level.first_steps, progress=progress)
+        if hessian is None:
+            hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
+        for _ in range(level.sweeps):
+            term = view.linearised(frames, used, hessian, weight=config.photometric, progress=progress)
+            frames = solve_windows(
+                replace(view.problem, photometric=term), view.shared, frames, config=tracking, progress=lambda _: None
+            )
+    return frames
 
 
 @dataclass(frozen=True)
@@ -126,7 +162,7 @@ class View:
         problem: What the tracker fits, without pictures.
         shared: Its shared unknowns.
         head: The head model.
-        before: The motion before this round, whose shoulders stay where they are in the picture.
+        before: The motion before this level, whose shoulders stay where they are in the picture.
         appearance: The avatar that is drawn.
     """
 
@@ -159,19 +195,24 @@ class View:
         return replace(moved, torso=torso, vertex_offsets=self.before.vertex_offsets)
 
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
-        """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences."""
+        """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences.
+
+        It is zero for what this level leaves as it is.
+        """
         state = pack(self.problem, self.shared, frames)
-        total = np.zeros((state.shape[1],) * 2)
         nudges = torch.full((state.shape[1],), ACTION_NUDGE)
         for columns, nudge in NUDGES:
             nudges[columns] = nudge
+        moving = moving_columns(self.problem, state.shape[1])
+        steps = nudges.diag()[moving]
+        total = np.zeros((state.shape[1],) * 2)
         with torch.no_grad():
             for index in self.appearance.learnt[keys].tolist():
                 row = torch.from_numpy(state[index].astype(np.float32))
-                nudged = torch.cat([row[None], row + nudges.diag()])
+                nudged = torch.cat([row[None], row + steps])
                 seen = torch.cat([self._residuals(part, np.full(len(part), index)) for part in nudged.split(BATCH)])
-                slopes = (seen[1:] - seen[0]).flatten(1) / nudges[:, None]
-                total += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+                slopes = (seen[1:] - seen[0]).flatten(1) / nudges[moving, None]
+                total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
         return total / len(keys)
 
     def linearised(
@@ -186,13 +227,13 @@ class View:
         """The mean over `used` of `weight` times the mean squared error, to second order around `frames`."""
         state = pack(self.problem, self.shared, frames)
         gradient, trust = np.zeros_like(state), np.zeros(len(state))
-
+        moving = moving_columns(self.problem, state.shape[1])
         for indices in np.array_split(used, -(-len(used) // BATCH)):
             rows = torch.from_numpy(state[indices].astype(np.float32)).requires_grad_()
             self._residuals(rows, indices).square().sum().backward()
             assert rows.grad is not None
             sizes = np.array([self._size(int(index)) for index in indices])
-            gradient[indices] = rows.grad.double().numpy() / sizes[:, None]
+            gradient[indices, moving] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
             for _ in indices:
                 progress()
         share = weight / len(used)

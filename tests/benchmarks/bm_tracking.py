@@ -26,7 +26,7 @@ from rich.table import Table
 
 from avatar.heads import Head, load_head
 from avatar.io.take import Take
-from avatar.preprocess.compare import compare_motion
+from avatar.preprocess.compare import compare_motion, seen_in_crop
 from avatar.preprocess.identity_detail import detail_take
 from avatar.preprocess.ingest import ingest
 from avatar.preprocess.photometric import refine_take
@@ -103,9 +103,12 @@ def figures_of(clip: WrittenClip, head: Head, folder: Path) -> dict[str, dict[st
 
 def errors(take: Take, clip: WrittenClip, head: Head) -> dict[str, float]:
     """Errors of a take's motion and camera where it shows the face."""
-    used = take.used
-    compared = compare_motion(take.motion()[np.flatnonzero(used)], clip.motion, head)
-    truth = clip.camera.focal * take.info.width / take.info.crop[2]
+    used, camera = take.used, clip.camera
+    exact = seen_in_crop(
+        clip.motion, head, focal=camera.focal, width=camera.width, height=camera.height, crop=take.info.crop
+    )
+    compared = compare_motion(take.motion()[np.flatnonzero(used)], exact, head)
+    truth = camera.focal * take.info.width / take.info.crop[2]
     signed = 100 * (take.info.focal / truth - 1)
     lost = {"lost_frames": len(clip.motion) - int(used.sum())}
     return compared | {"focal_percent": abs(signed), "focal_signed_percent": signed} | lost

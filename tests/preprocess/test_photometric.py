@@ -14,24 +14,30 @@ from avatar.fields.survey import posed_vertices, project, take_camera
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.motion import Motion
+from avatar.preprocess._appearance import SmallFrames
 from avatar.preprocess._newton import pack, unpack
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Photometric
 from avatar.preprocess._unknowns import Shared, frames_of, to_motion
 from avatar.preprocess.photometric import refine_take
-from avatar.preprocess.refinement_config import RefinementConfig
+from avatar.preprocess.refinement_config import RefinementConfig, RefinementLevel
 from avatar.preprocess.tracking import track, tracking_problem
 from avatar.preprocess.tracking_config import TrackingConfig
 
 SMALL = RefinementConfig(
-    side=96,
-    sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4, closed=False),
-    first_steps=150,
-    later_steps=80,
-    residual_start=60,
+    levels=(
+        RefinementLevel(
+            side=96,
+            sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4, closed=False),
+            first_steps=150,
+            later_steps=80,
+            rounds=2,
+            residual_start=60,
+            landmarks=0.01,
+        ),
+    ),
     key_frames=3,
     photometric=2e4,
-    landmarks=0.01,
     threads=1,
 )
 # Some of the frames are held out.
@@ -80,6 +86,29 @@ def test_the_pictures_overrule_wrong_landmarks(refined, tiny_motion: Motion, hel
     assert turn_error(after, tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
     jaws = [np.abs(m.jaw_pose[rows, 0] - tiny_motion.jaw_pose[rows, 0]).mean() for m in (after, before)]
     assert jaws[0] < 0.8 * jaws[1]
+
+
+def test_a_level_can_correct_the_head_alone(refined, open_head: Head, tiny_motion: Motion, tmp_path):
+    before, take = refined[0], Take.open(shutil.copytree(refined[1].path, tmp_path / "take"))
+    take.write_motion(before, focal=take.info.focal)
+    level = replace(SMALL.levels[0], side=64, rounds=1, head_only=True)
+    refine_take(take, open_head, config=replace(SMALL, levels=(level,)))
+    after, rows = take.motion(), np.array(LIES)
+    assert turn_error(after, tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
+    for name in ("jaw_pose", "leye_pose", "expression"):
+        assert np.allclose(getattr(after, name), getattr(before, name), atol=2e-3), name
+
+
+def test_smaller_frames_show_the_same(tiny_take: Take, tmp_path):
+    whole = SmallFrames.of_take(tiny_take, 64, tmp_path / "whole")
+    small = whole.smaller(32, tmp_path / "small")
+    index = int(whole.used[-1])
+    assert (small.width, small.height) == (32, 32)
+    assert whole.smaller(64, tmp_path / "none") is whole
+    for name in ("image", "mask", "region"):
+        blocks = getattr(whole, name)(index).reshape(32, 2, 32, 2, -1).mean((1, 3))
+        assert np.allclose(getattr(small, name)(index).reshape(32, 32, -1), blocks, atol=0.003), name
+    assert np.allclose(small.plate, whole.plate.reshape(32, 2, 32, 2, 3).mean((1, 3)), atol=1e-6)
 
 
 def test_what_is_recorded(refined):

@@ -18,7 +18,7 @@ from avatar.heads.arkit import ARKIT_NAMES, MEDIAPIPE_BLENDSHAPES, arkit_to_moti
 from avatar.io.video import read_frames
 from avatar.motion import Motion
 from avatar.preprocess import _mesh_regions as regions
-from avatar.preprocess.compare import aligned, compare_motion
+from avatar.preprocess.compare import aligned, compare_motion, seen_in_crop
 from avatar.preprocess.landmarks import FaceLandmarker
 from avatar.preprocess.tracking import Observations, TrackingConfig, track_observations
 from avatar.preprocess.tracking_overlay import draw_overlay, mesh_edges, posed
@@ -293,6 +293,18 @@ def test_a_shaking_head_accelerates_more_than_the_truth():
     assert moved["place_acceleration_ratio"] > 2
     assert away["place_acceleration_ratio"] == pytest.approx(1, abs=1e-4)
     assert "turn_acceleration_ratio" not in compare_motion(motion[:2], motion, head())
+
+
+def test_a_crop_turns_the_truth_towards_its_middle():
+    motion, _ = clip(seconds=0.2)
+    crop = (280, 120, 200)
+    turned = seen_in_crop(motion, head(), focal=2000.0, width=640, height=480, crop=crop)
+    whole, part = (posed(head(), m)[0].astype(np.float64) for m in (motion, turned))
+    pixels = [points[:, :2] / -points[:, 2:] * [2000, -2000] for points in (whole, part)]
+    # Where the whole picture shows a point, the crop's camera shows it at the same place of the crop.
+    assert np.abs(pixels[0] + [320, 240] - (pixels[1] + [380, 220])).max() < 0.02 * np.abs(pixels[0]).max()
+    assert np.linalg.norm(whole, axis=1) == pytest.approx(np.linalg.norm(part, axis=1), abs=1e-4)
+    assert seen_in_crop(motion, head(), focal=2000.0, width=640, height=480, crop=(0, 0, 0)) is motion
 
 
 def test_the_overlay_draws_on_the_head_only():

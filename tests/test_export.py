@@ -19,7 +19,8 @@ from avatar.assets import asset
 from avatar.heads import Head, load_head, read_head, write_head
 from avatar.heads.retarget import motion_on
 from avatar.motion import Motion
-from avatar.render.export import FORMATS, moments
+from avatar.render.export import FORMATS
+from avatar.render.motions import single_moment
 
 Run = Callable[..., Any]
 Refused = Callable[..., str]
@@ -300,4 +301,4 @@ def test_a_motion_of_a_head_that_is_not_here(
 
 def test_the_last_frame_can_be_asked_for_with_few_digits(tiny_motion: Motion) -> None:
     thirds = replace(tiny_motion, time=np.arange(len(tiny_motion)) / 3.0)
-    assert moments.single_moment(thirds, round(float(thirds.time[-1]), 3)).time[0] > 0
+    assert single_moment(thirds, round(float(thirds.time[-1]), 3)).time[0] > 0

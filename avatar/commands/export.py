@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from avatar.commands._console import say, show
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
-from avatar.io.audio import read_audio
+from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.render.export.formats import find_format
-from avatar.render.export.moments import file_motion, neutral_motion, own_motion, single_moment
 from avatar.render.export.writing import check_output, export_avatar
+from avatar.render.motions import file_motion, neutral_motion, own_motion, single_moment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,14 +69,9 @@ def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[np.ndarray, 
     """An audio file's samples and their rate; raises InputError where there are none, or the format has no sound."""
     if not kind.sounds:
         raise InputError(
-            f"The format {name} has no sound", expected="--audio with --format web", found=f"--audio {path}"
+            f"The format {name} has no sound",
+            expected="--audio with --format web",
+            found=f"--audio {path}",
+            fix="leave --audio out, or give --format web",
         )
-    samples = read_audio(path, rate=SOUND_RATE)
-    if samples is None:
-        raise InputError(
-            f"{path} has no sound",
-            expected="an audio or video file with speech",
-            found="no sound track",
-            fix="choose another --audio",
-        )
-    return samples, SOUND_RATE
+    return require_audio(path, rate=SOUND_RATE), SOUND_RATE

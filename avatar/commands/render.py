@@ -12,23 +12,24 @@ import numpy as np
 from avatar.commands._console import progress_bar, say, show
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
-from avatar.io.audio import read_audio
+from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
 from avatar.io.video import VideoWriter, frame_count
-from avatar.motion import Motion
+from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
 from avatar.render.layers import DEPTH_UNIT, depth_picture, depth_range, depth_steps, normal_picture, normal_steps
+from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.render.stereo import Stereo
 
 if TYPE_CHECKING:
     from avatar.cli import Render
     from avatar.io.avatar import StoredAvatar
+    from avatar.motion import Motion
     from avatar.render.shots import Picture
 
-SPEECH_RATE = 16000
-SOUND_RATE = 48000
+SOUND_RATE = 48_000
 TRANSPARENT = (".mov", ".webm")
 Sound = tuple[np.ndarray, int]
 Writer = VideoWriter | PictureFolder
@@ -126,31 +127,9 @@ def spoken_motion(
     Raises:
         InputError: The file has no sound, or the avatar was made without speech.
     """
-    from avatar.speech.drive import motion_from_audio
-    from avatar.speech.life import LifeModel
-    from avatar.speech.model import SpeechModel
-
-    samples = read_audio(audio, rate=SPEECH_RATE)
-    if samples is None or not len(samples):
-        raise InputError(
-            f"{audio} has no sound",
-            expected="an audio or video file with speech",
-            found="no sound track",
-            fix="choose another --audio",
-        )
-    if stored.info.speech is None:
-        raise InputError(
-            "This avatar cannot speak",
-            expected="an avatar made from a clip with sound",
-            found="an avatar made from a silent clip",
-            fix="drive it with --motion, or make it again from a clip with sound",
-        )
-    speech = SpeechModel.from_tensors(stored.speech, stored.info.speech)
-    life = LifeModel.from_tensors(stored.life)
-    motion = motion_from_audio(speech, life, samples=samples, fps=float(fps), seed=seed, pose=pose)
-    sound = read_audio(audio, rate=SOUND_RATE)
-    assert sound is not None
-    return motion, (sound, SOUND_RATE)
+    samples = require_audio(audio, rate=SPEECH_RATE)
+    motion = motions.spoken_motion(stored, samples, fps=float(fps), seed=seed, pose=pose)
+    return motion, (require_audio(audio, rate=SOUND_RATE), SOUND_RATE)
 
 
 def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
@@ -160,17 +139,7 @@ def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
         InputError: There is no such file, it is empty, or it belongs to a head model that it cannot be converted from.
         FormatError: It is no motion file.
     """
-    try:
-        motion = Motion.load(path)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"There is no motion file {path}", expected="an npz of a motion", found="nothing", fix="check the path"
-        ) from error
-    if not len(motion):
-        raise InputError(
-            f"{path} is empty", expected="at least one moment", found="none", fix="choose another --motion"
-        )
-    motion, note = motion_on(motion, stored.gaussians.head, betas=stored.gaussians.betas)
+    motion, note = motion_on(motions.file_motion(path), stored.gaussians.head, betas=stored.gaussians.betas)
     if note:
         say(note)
     length = float(motion.time[-1] - motion.time[0])

@@ -100,7 +100,7 @@ def test_trimesh_reads_the_obj(stored: StoredAvatar, moment: Motion, tmp_path: P
     (mesh,) = scene.geometry.values()
     ours, source = wanted(stored.gaussians, moment)[0], subject_mesh(stored.gaussians)
     assert np.abs(np.asarray(mesh.vertices) - ours[: len(mesh.vertices)]).max() < 1e-6
-    assert len(mesh.faces) == sum(map(len, source.faces.values()))
+    assert len(mesh.faces) == sum(map(len, source.mesh.faces.values()))
     text = path.read_text().splitlines()
     assert [line[2:] for line in text if line.startswith("g ")] == list(source.faces)
     colors = np.array([line.split()[4:] for line in text if line.startswith("v ")], float)

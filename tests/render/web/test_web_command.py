@@ -26,7 +26,7 @@ def test_the_command_writes_the_page(
     ("name", "text"),
     [
         ("ply", "error: The format ply has no sound."),
-        ("web", "error: This avatar cannot be driven by sound."),
+        ("web", "error: This avatar cannot speak."),
     ],
 )
 def test_a_sound_that_cannot_be_used(

@@ -157,7 +157,10 @@ def write_camera_file(
         write_json(file, content)
     except OSError as error:
         raise InputError(
-            f"{file} cannot be written", expected="a folder that can be written to", found=error.strerror or str(error)
+            f"{file} cannot be written",
+            expected="a folder that can be written to",
+            found=error.strerror or str(error),
+            fix="choose another path, or make room on the disk",
         ) from error
 
 
@@ -226,6 +229,7 @@ def _nerfstudio_camera(file: Path, index: int, matrix: tuple[float, ...], fov: f
             f"The camera file {file} has a camera that shows nothing",
             expected=f"a rotation and a position in 16 numbers, and a fov of {FOV_TEXT}",
             found=f"camera {index} with {values.size} numbers and fov {fov:g}",
+            fix="correct that camera, or write the file again",
         )
     to_world = values.reshape(4, 4).copy()
     to_world[:3, :3] /= length

@@ -88,7 +88,7 @@ def file_motion(path: Path) -> Motion:
     """A motion file that has a moment; raises InputError or FormatError for anything else."""
     try:
         motion = Motion.load(path)
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except FileNotFoundError as error:
         raise InputError(
             f"There is no motion file {path}", expected="an npz of a motion", found="nothing", fix="check the path"
         ) from error

@@ -90,13 +90,21 @@ def shot_of(options: Render) -> Shot:
             found=options.output.suffix,
             fix="choose another --output or another background",
         )
+    if options.stereo is None and (options.ipd is not None or options.convergence is not None):
+        raise InputError(
+            "One eye has no other beside it",
+            expected="--ipd and --convergence with --stereo",
+            found="no --stereo",
+            fix="add --stereo sbs, or leave them out",
+        )
+    eyes = {} if options.ipd is None else {"ipd": options.ipd / 1000}
     return Shot(
         camera=options.camera,
         look_at_face=options.look_at_face,
         fov=options.fov,
         size=parsed_size(options.size),
         background="transparent" if clear else options.background,
-        stereo=Stereo(options.stereo, options.ipd / 1000, options.convergence) if options.stereo else None,
+        stereo=Stereo(options.stereo, convergence=options.convergence, **eyes) if options.stereo else None,
     )
 
 
@@ -185,7 +193,7 @@ def render_shot(
     poses = stored.gaussians.poses(motion)
     near, far = depth_range(stored.gaussians, poses, staged.cameras) if depth else (0.0, 0.0)
     first = staged.cameras[0]
-    columns, rows = (1, 1) if shot.stereo is None else (1, 2) if shot.stereo.layout == "tb" else (2, 1)
+    columns, rows = (1, 1) if shot.stereo is None else shot.stereo.grid
     size = {"width": columns * first.width, "height": rows * first.height}
     pictures = film(stored.gaussians, motion, staged, stereo=shot.stereo, depth=depth, normal=normal)
     outputs = {"": output} | {name: beside(output, name) for name in layers}
@@ -195,6 +203,8 @@ def render_shot(
             name: stack.enter_context(_writer(path, name, fps=fps, sound=sound, shot=shot, staged=staged, size=size))
             for name, path in outputs.items()
         }
+        if camera_out is not None:
+            write_camera_file(camera_out, staged.cameras, fps=float(fps))
         for done, picture in enumerate(pictures, start=1):
             for name, writer in writers.items():
                 writer.write(_shown(picture, name, plain=isinstance(writer, PictureFolder), near=near, far=far))
@@ -204,7 +214,6 @@ def render_shot(
     if depth and output.suffix:
         figures |= {"depth_near": near, "depth_far": far}
     if camera_out is not None:
-        write_camera_file(camera_out, staged.cameras, fps=float(fps))
         figures["cameras"] = str(camera_out)
     return figures
 

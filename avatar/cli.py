@@ -145,8 +145,8 @@ class Render:
         depth: Write depth too: a video to look at beside the .mp4, 16-bit pictures beside a folder.
         normals: Write surface normals too, likewise.
         stereo: Two eyes: `sbs` side by side, `tb` left above right, `180` for VR180 headsets.
-        ipd: Distance between the eyes, millimetres.
-        convergence: Distance that lies in the screen's plane, metres; the head's where it is left out.
+        ipd: Distance between the eyes of --stereo, millimetres; 63 where it is left out.
+        convergence: Distance that --stereo shows in the screen's plane, metres; the head's where it is left out.
         camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
         pose: `natural` head motion from the subject's own, or `still`.
         seed: Seed of blinks and head motion.
@@ -167,7 +167,7 @@ class Render:
     depth: tyro.conf.FlagCreatePairsOff[bool] = False
     normals: tyro.conf.FlagCreatePairsOff[bool] = False
     stereo: Literal["sbs", "tb", "180"] | None = None
-    ipd: float = 63.0
+    ipd: float | None = None
     convergence: float | None = None
     camera_out: Path | None = None
     pose: Literal["natural", "still"] = "natural"
@@ -185,11 +185,13 @@ class Export:
     Attributes:
         avatar: The avatar's folder or .avatar file.
         format: One of the names above.
-        output: The file, or the folder for `rig` and `web`; the avatar's name with the format's suffix where it is left
-            out.
+        output: The file, or the folder for `rig` and `web`; where it is left out, the avatar's name with the format's:
+            me.ply, me-mesh.glb, me-web.
         motion: A motion file (npz) whose moment to take, or that an animation plays; the neutral pose where both this
             and --time are left out.
         audio: What `web` plays; the avatar speaks it where no --motion is given. Any audio or video file.
+        webcam: The unpacked npm package @mediapipe/tasks-vision, with which the page of `web` can follow its visitor's
+            face (docs/web.md).
         time: The moment, seconds in the motion's own time; in the avatar's own recording where no --motion is given.
         json: Print what was written as JSON.
     """
@@ -199,6 +201,7 @@ class Export:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     motion: Path | None = None
     audio: Path | None = None
+    webcam: Path | None = None
     time: float | None = None
     json: bool = False
 

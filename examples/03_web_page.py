@@ -11,12 +11,12 @@ from pathlib import Path
 
 from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
-from avatar.render.export.web import write_web
+from avatar.render.export import FORMATS, export_avatar
 
 RATE = 48_000
 
 stored = load_avatar(Path(sys.argv[1]))
 folder = Path(sys.argv[2])
 samples = read_audio(Path(sys.argv[3]), rate=RATE) if len(sys.argv) > 3 else None
-write_web(stored, folder, sound=None if samples is None else (samples, RATE))
+export_avatar(stored, folder, FORMATS["web"], sound=None if samples is None else (samples, RATE))
 shutil.copy(Path(__file__).with_name("03_own_page.html"), folder / "own.html")

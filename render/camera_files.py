@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 EXAMPLE = '[{"time": 0, "eye": [0, 0, 0]}, {"time": 2, "eye": [0.2, 0, 0]}]'
+FIX = "correct the file, or save a path in `avatar view`"
 SIDES = (16, 8192)
 FOV_RANGE = (1.0, 150.0)
 FOV_TEXT = "{:g} to {:g} degrees".format(*FOV_RANGE)
@@ -113,6 +114,7 @@ def read_camera_file(file: Path, camera: Camera, center: Float[np.ndarray, " 3"]
             f"The camera file {file} cannot be used",
             expected=f"nerfstudio's camera_path.json, or a list such as {EXAMPLE}",
             found=str(error),
+            fix=FIX,
         ) from error
     return CameraFile(_from_keys(file, keys, camera, center))
 
@@ -157,7 +159,10 @@ def write_camera_file(
         write_json(file, content)
     except OSError as error:
         raise InputError(
-            f"{file} cannot be written", expected="a folder that can be written to", found=error.strerror or str(error)
+            f"{file} cannot be written",
+            expected="a folder that can be written to",
+            found=error.strerror or str(error),
+            fix="choose another path, or make room on the disk",
         ) from error
 
 
@@ -210,6 +215,7 @@ def _from_nerfstudio(file: Path, content: _Nerfstudio, center: np.ndarray) -> Ca
             expected=f"at least one camera, times that grow and sides of {SIDES[0]} to {SIDES[1]} pixels",
             found=f"{len(rows)} cameras at {content.fps:g} frames/s"
             + (f", {size[0]}x{size[1]} pixels" if size else ""),
+            fix=FIX,
         )
     cameras = [_nerfstudio_camera(file, index, *row) for index, row in enumerate(rows)]
     path = path_of(cameras, times, center)
@@ -226,6 +232,7 @@ def _nerfstudio_camera(file: Path, index: int, matrix: tuple[float, ...], fov: f
             f"The camera file {file} has a camera that shows nothing",
             expected=f"a rotation and a position in 16 numbers, and a fov of {FOV_TEXT}",
             found=f"camera {index} with {values.size} numbers and fov {fov:g}",
+            fix=FIX,
         )
     to_world = values.reshape(4, 4).copy()
     to_world[:3, :3] /= length
@@ -238,7 +245,9 @@ def _nerfstudio_camera(file: Path, index: int, matrix: tuple[float, ...], fov: f
 def _from_keys(file: Path, keys: list[CameraKey], camera: Camera, center: np.ndarray) -> CameraPath:
     keys = sorted(keys, key=lambda key: key.time)
     if not keys:
-        raise InputError(f"The camera file {file} is empty", expected=f"key-frames such as {EXAMPLE}", found="none")
+        raise InputError(
+            f"The camera file {file} is empty", expected=f"key-frames such as {EXAMPLE}", found="none", fix=FIX
+        )
     for key, after in zip(keys, [*keys[1:], None], strict=True):
         away = np.subtract(key.target or center, key.eye)
         fits = np.isfinite([key.time, *away]).all() and np.hypot(away[0], away[2]) > 1e-6
@@ -250,10 +259,14 @@ def _from_keys(file: Path, keys: list[CameraKey], camera: Camera, center: np.nda
                 "and an eye that is not straight above, below or at its target",
                 found=f"eye {key.eye}, target {key.target or tuple(float(v) for v in center)}, "
                 f"focal {key.focal}, fov {key.fov}",
+                fix=FIX,
             )
         if after is not None and after.time == key.time:
             raise InputError(
-                f"The camera file {file} has two keys at {key.time:g} s", expected="a time of its own for each key"
+                f"The camera file {file} has two keys at {key.time:g} s",
+                expected="a time of its own for each key",
+                found=f"{sum(other.time == key.time for other in keys)} keys",
+                fix=FIX,
             )
     focals = [key.focal or camera.K[1, 1] for key in keys]
     fovs = [key.fov or np.degrees(2 * np.arctan(camera.height / 2 / f)) for key, f in zip(keys, focals, strict=True)]

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from avatar.render._outputs import Rendering
     from avatar.render.stereo import Stereo
 
-# Largest side of a film, both eyes together: what H.264 can hold.
-LARGEST_SIDE = 16384
+# The largest picture of a film, both eyes together: side and pixels of H.264's level 6.2, such as 8192x4352. Beyond it
+# players give up, and encoding takes tens of gigabytes.
+LARGEST_SIDE, LARGEST_PICTURE = 16384, 139_264 * 256
 # From the middle of the eyes to that of the head, metres.
 EYES_TO_CENTER = np.array([0.0, -0.03, -0.06])
 
@@ -127,8 +128,7 @@ def stage(stored: StoredAvatar, motion: Motion, shot: Shot) -> Staged:
     cameras = follow(cameras, centers, times) if shot.look_at_face else cameras
     if shot.fov is not None:
         cameras = [framed(camera, camera.width, camera.height, fov=shot.fov) for camera in cameras]
-    if shot.stereo:
-        _check_pair(cameras[0], shot.stereo)
+    _check_picture(cameras[0], shot.stereo)
     refuse_cameras_inside(gaussians, poses, cameras, centers, times)
     axes = np.stack([camera.viewmat[2] for camera in cameras])
     distances = (axes[:, :3] * centers).sum(1) + axes[:, 3]
@@ -235,13 +235,13 @@ def _cameras(shot: Shot, view: Camera, centers: np.ndarray, times: np.ndarray) -
     return stored.path.cameras(times, view.width, view.height)
 
 
-def _check_pair(camera: Camera, stereo: Stereo) -> None:
-    width = camera.width * (1 if stereo.layout == "tb" else 2)
-    height = camera.height * (2 if stereo.layout == "tb" else 1)
-    if max(width, height) > LARGEST_SIDE:
+def _check_picture(camera: Camera, stereo: Stereo | None) -> None:
+    columns, rows = (1, 1) if stereo is None else stereo.grid
+    width, height = columns * camera.width, rows * camera.height
+    if max(width, height) > LARGEST_SIDE or width * height > LARGEST_PICTURE:
         raise InputError(
-            "Both eyes together make too large a picture",
-            expected=f"sides of up to {LARGEST_SIDE} pixels",
+            "The pictures would be too large" if stereo is None else "Both eyes together make too large a picture",
+            expected=f"sides of up to {LARGEST_SIDE} pixels, and {LARGEST_PICTURE / 1e6:.0f} million pixels in all",
             found=f"{width}x{height}",
-            fix="give a smaller --size, which is that of one eye",
+            fix="give a smaller --size" + ("" if stereo is None else ", which is that of one eye"),
         )

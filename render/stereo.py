@@ -35,6 +35,11 @@ class Stereo:
     ipd: float = 0.063
     convergence: float | None = None
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many pictures of one eye lie side by side, and one above the other."""
+        return (1, 2) if self.layout == "tb" else (2, 1)
+
     def __post_init__(self) -> None:
         if not 0 <= self.ipd <= 0.5:
             raise InputError(

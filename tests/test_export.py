@@ -16,10 +16,12 @@ from plyfile import PlyData
 
 from avatar import cli
 from avatar.assets import asset
+from avatar.commands.export import default_output
 from avatar.heads import Head, load_head, read_head, write_head
 from avatar.heads.retarget import motion_on
 from avatar.motion import Motion
-from avatar.render.export import FORMATS, moments
+from avatar.render.export import FORMATS
+from avatar.render.motions import single_moment
 
 Run = Callable[..., Any]
 Refused = Callable[..., str]
@@ -74,7 +76,8 @@ def test_every_format_is_written_whole_and_its_size_said(name: str, export: Run,
     path = out / ("me" + (kind.suffixes[0] if kind.suffixes else ""))
     result, said = export("--format", name, "-o", path)
     files = [path] if path.is_file() else list(path.iterdir())
-    assert result["format"] == name and result["output"] == str(path) and result["pose"] == "neutral"
+    assert result["format"] == name and result["output"] == str(path)
+    assert result.get("pose") == ("neutral" if kind.poses else None)
     assert result["bytes"] == sum(file.stat().st_size for file in files) > 1000
     assert f"{path} is ready: {kind.summary}, {result['bytes'] / 1e6:.1f} MB." in said.replace("\n", "")
     assert [p.name for p in out.iterdir()] == [path.name]
@@ -89,6 +92,9 @@ def test_the_name_is_the_avatars_where_none_is_given(
     monkeypatch.chdir(out)
     assert export(avatar=tiny_avatar)[0]["output"] == "avatar.ply"
     assert export("--format", "rig", avatar=tiny_avatar)[0]["output"] == "avatar-rig"
+    # Formats of one suffix do not replace each other's files.
+    outputs = {default_output(tiny_avatar, name, kind).name for name, kind in FORMATS.items()}
+    assert len(outputs) == len(FORMATS) and {"avatar.spz", "avatar-spz4.spz", "avatar-mesh.glb"} < outputs
 
 
 def test_a_time_moves_the_splats(export: Run, motion_file: Path, tiny_motion: Motion, out: Path) -> None:
@@ -111,7 +117,10 @@ def test_what_a_format_cannot_hold_is_said(export: Run, motion_file: Path, out: 
     assert notes("--format", "mesh", "-o", out / "a.glb", "--motion", motion_file) == []
     flame = "--format", "flame", "-o", out / "a.npz", "--motion", motion_file
     assert notes(*flame) == ["flame holds the rest pose and no motion."]
-    assert notes(*flame, "--time", "1") == ["flame holds the rest pose: --time has no effect."]
+    rest = "flame holds the rest pose and no motion."
+    assert notes(*flame, "--time", "1") == ["flame shows no single moment: --time has no effect.", rest]
+    rig, _ = export("--format", "rig", "-o", out / "rig", "--motion", motion_file, "--time", "1")
+    assert rig["frames"] > 1 and rig["notes"] == ["rig shows no single moment: --time has no effect."]
 
 
 def test_a_time_alone_is_of_the_avatars_own_recording(
@@ -300,4 +309,4 @@ def test_a_motion_of_a_head_that_is_not_here(
 
 def test_the_last_frame_can_be_asked_for_with_few_digits(tiny_motion: Motion) -> None:
     thirds = replace(tiny_motion, time=np.arange(len(tiny_motion)) / 3.0)
-    assert moments.single_moment(thirds, round(float(thirds.time[-1]), 3)).time[0] > 0
+    assert single_moment(thirds, round(float(thirds.time[-1]), 3)).time[0] > 0

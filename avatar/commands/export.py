@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avatar.commands._console import say, show
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
-from avatar.io.audio import read_audio
+from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.render.export.formats import find_format
-from avatar.render.export.moments import file_motion, neutral_motion, own_motion, single_moment
 from avatar.render.export.writing import check_output, export_avatar
+from avatar.render.motions import file_motion, own_motion, single_moment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,36 +28,40 @@ SOUND_RATE = 48_000
 def run(options: Export) -> None:
     """Writes what the options ask for and says what was written."""
     kind = find_format(options.format)
-    name = options.avatar.absolute().stem
-    output = options.output or Path(f"{name}-{options.format}" if kind.is_folder else name + kind.suffixes[0])
+    output = options.output or default_output(options.avatar, options.format, kind)
     check_output(output, kind)
-    more = {} if options.audio is None else {"sound": asked_sound(options.audio, options.format, kind)}
+    more = asked_extras(options, kind)
     stored = load_avatar(options.avatar)
-    motion, notes = asked_motion(options, stored)
-    if motion is None:
-        moment = neutral_motion(stored.gaussians)
-    else:
-        moment = single_moment(motion, float(motion.time[0]) if options.time is None else options.time)
-    animated = motion if options.time is None and kind.plays else None
+    # A time chooses a moment; a format that shows none takes the motion as if no time were given.
+    at = options.time if kind.poses else None
+    motion, notes = asked_motion(options, stored, at)
+    moment = None if motion is None else single_moment(motion, float(motion.time[0]) if at is None else at)
+    animated = motion if at is None and kind.plays else None
     if options.time is not None and not kind.poses:
-        notes.append(f"{options.format} holds the rest pose: --time has no effect.")
-    elif motion is not None and options.time is None and not kind.plays:
+        notes.append(f"{options.format} shows no single moment: --time has no effect.")
+    if motion is not None and at is None and not kind.plays:
         still = "one moment, here the motion's first; choose with --time"
         notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}.")
     written = export_avatar(stored, output, kind, moment=moment, motion=animated, **more)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:
         say(f"Note: {note}")
-    pose = "neutral" if motion is None else f"{float(moment.time[0]):.3f} s"
-    result = {"format": options.format, **written, "pose": pose}
+    shown = {"pose": "neutral" if moment is None else f"{float(moment.time[0]):.3f} s"} if kind.poses else {}
+    result = {"format": options.format, **written, **shown}
     show(result | ({"notes": notes} if options.json else {}), as_json=options.json)
 
 
-def asked_motion(options: Export, stored: StoredAvatar) -> tuple[Motion | None, list[str]]:
+def default_output(avatar: Path, name: str, kind: ExportFormat) -> Path:
+    """Where an export goes that nobody named a place for: formats of one suffix do not replace each other's files."""
+    stem, suffix = avatar.absolute().stem, "" if kind.is_folder else kind.suffixes[0]
+    return Path(f"{stem}{suffix}" if suffix == f".{name}" else f"{stem}-{name}{suffix}")
+
+
+def asked_motion(options: Export, stored: StoredAvatar, at: float | None) -> tuple[Motion | None, list[str]]:
     """The motion that the options ask for, as one of the avatar's head; and what has to be said about it."""
     if options.motion is not None:
         motion = file_motion(options.motion)
-    elif options.time is not None:
+    elif at is not None:
         motion = own_motion(options.avatar)
     else:
         return None, []
@@ -65,18 +69,30 @@ def asked_motion(options: Export, stored: StoredAvatar) -> tuple[Motion | None, 
     return motion, [note] if note else []
 
 
+def asked_extras(options: Export, kind: ExportFormat) -> dict[str, Any]:
+    """What the format's writer takes beside motions; raises InputError for what it does not take."""
+    extras = {}
+    if options.audio is not None:
+        extras["sound"] = asked_sound(options.audio, options.format, kind)
+    if options.webcam is not None:
+        if options.format != "web":
+            raise InputError(
+                f"The format {options.format} follows no face",
+                expected="--webcam with --format web",
+                found=f"--webcam {options.webcam}",
+                fix="leave --webcam out, or give --format web",
+            )
+        extras["webcam"] = options.webcam
+    return extras
+
+
 def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[np.ndarray, int]:
     """An audio file's samples and their rate; raises InputError where there are none, or the format has no sound."""
     if not kind.sounds:
         raise InputError(
-            f"The format {name} has no sound", expected="--audio with --format web", found=f"--audio {path}"
+            f"The format {name} has no sound",
+            expected="--audio with --format web",
+            found=f"--audio {path}",
+            fix="leave --audio out, or give --format web",
         )
-    samples = read_audio(path, rate=SOUND_RATE)
-    if samples is None:
-        raise InputError(
-            f"{path} has no sound",
-            expected="an audio or video file with speech",
-            found="no sound track",
-            fix="choose another --audio",
-        )
-    return samples, SOUND_RATE
+    return require_audio(path, rate=SOUND_RATE), SOUND_RATE

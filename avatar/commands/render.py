@@ -12,23 +12,24 @@ import numpy as np
 from avatar.commands._console import progress_bar, say, show
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
-from avatar.io.audio import read_audio
+from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
 from avatar.io.video import VideoWriter, frame_count
-from avatar.motion import Motion
+from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
 from avatar.render.layers import DEPTH_UNIT, depth_picture, depth_range, depth_steps, normal_picture, normal_steps
+from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.render.stereo import Stereo
 
 if TYPE_CHECKING:
     from avatar.cli import Render
     from avatar.io.avatar import StoredAvatar
+    from avatar.motion import Motion
     from avatar.render.shots import Picture
 
-SPEECH_RATE = 16000
-SOUND_RATE = 48000
+SOUND_RATE = 48_000
 TRANSPARENT = (".mov", ".webm")
 Sound = tuple[np.ndarray, int]
 Writer = VideoWriter | PictureFolder
@@ -89,13 +90,21 @@ def shot_of(options: Render) -> Shot:
             found=options.output.suffix,
             fix="choose another --output or another background",
         )
+    if options.stereo is None and (options.ipd is not None or options.convergence is not None):
+        raise InputError(
+            "One eye has no other beside it",
+            expected="--ipd and --convergence with --stereo",
+            found="no --stereo",
+            fix="add --stereo sbs, or leave them out",
+        )
+    eyes = {} if options.ipd is None else {"ipd": options.ipd / 1000}
     return Shot(
         camera=options.camera,
         look_at_face=options.look_at_face,
         fov=options.fov,
         size=parsed_size(options.size),
         background="transparent" if clear else options.background,
-        stereo=Stereo(options.stereo, options.ipd / 1000, options.convergence) if options.stereo else None,
+        stereo=Stereo(options.stereo, convergence=options.convergence, **eyes) if options.stereo else None,
     )
 
 
@@ -126,31 +135,9 @@ def spoken_motion(
     Raises:
         InputError: The file has no sound, or the avatar was made without speech.
     """
-    from avatar.speech.drive import motion_from_audio
-    from avatar.speech.life import LifeModel
-    from avatar.speech.model import SpeechModel
-
-    samples = read_audio(audio, rate=SPEECH_RATE)
-    if samples is None or not len(samples):
-        raise InputError(
-            f"{audio} has no sound",
-            expected="an audio or video file with speech",
-            found="no sound track",
-            fix="choose another --audio",
-        )
-    if stored.info.speech is None:
-        raise InputError(
-            "This avatar cannot speak",
-            expected="an avatar made from a clip with sound",
-            found="an avatar made from a silent clip",
-            fix="drive it with --motion, or make it again from a clip with sound",
-        )
-    speech = SpeechModel.from_tensors(stored.speech, stored.info.speech)
-    life = LifeModel.from_tensors(stored.life)
-    motion = motion_from_audio(speech, life, samples=samples, fps=float(fps), seed=seed, pose=pose)
-    sound = read_audio(audio, rate=SOUND_RATE)
-    assert sound is not None
-    return motion, (sound, SOUND_RATE)
+    samples = require_audio(audio, rate=SPEECH_RATE)
+    motion = motions.spoken_motion(stored, samples, fps=float(fps), seed=seed, pose=pose)
+    return motion, (require_audio(audio, rate=SOUND_RATE), SOUND_RATE)
 
 
 def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
@@ -160,17 +147,7 @@ def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
         InputError: There is no such file, it is empty, or it belongs to a head model that it cannot be converted from.
         FormatError: It is no motion file.
     """
-    try:
-        motion = Motion.load(path)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"There is no motion file {path}", expected="an npz of a motion", found="nothing", fix="check the path"
-        ) from error
-    if not len(motion):
-        raise InputError(
-            f"{path} is empty", expected="at least one moment", found="none", fix="choose another --motion"
-        )
-    motion, note = motion_on(motion, stored.gaussians.head, betas=stored.gaussians.betas)
+    motion, note = motion_on(motions.file_motion(path), stored.gaussians.head, betas=stored.gaussians.betas)
     if note:
         say(note)
     length = float(motion.time[-1] - motion.time[0])
@@ -216,7 +193,7 @@ def render_shot(
     poses = stored.gaussians.poses(motion)
     near, far = depth_range(stored.gaussians, poses, staged.cameras) if depth else (0.0, 0.0)
     first = staged.cameras[0]
-    columns, rows = (1, 1) if shot.stereo is None else (1, 2) if shot.stereo.layout == "tb" else (2, 1)
+    columns, rows = (1, 1) if shot.stereo is None else shot.stereo.grid
     size = {"width": columns * first.width, "height": rows * first.height}
     pictures = film(stored.gaussians, motion, staged, stereo=shot.stereo, depth=depth, normal=normal)
     outputs = {"": output} | {name: beside(output, name) for name in layers}
@@ -226,6 +203,8 @@ def render_shot(
             name: stack.enter_context(_writer(path, name, fps=fps, sound=sound, shot=shot, staged=staged, size=size))
             for name, path in outputs.items()
         }
+        if camera_out is not None:
+            write_camera_file(camera_out, staged.cameras, fps=float(fps))
         for done, picture in enumerate(pictures, start=1):
             for name, writer in writers.items():
                 writer.write(_shown(picture, name, plain=isinstance(writer, PictureFolder), near=near, far=far))
@@ -235,7 +214,6 @@ def render_shot(
     if depth and output.suffix:
         figures |= {"depth_near": near, "depth_far": far}
     if camera_out is not None:
-        write_camera_file(camera_out, staged.cameras, fps=float(fps))
         figures["cameras"] = str(camera_out)
     return figures
 

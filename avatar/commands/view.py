@@ -8,14 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from avatar.commands._console import say
-from avatar.commands.render import SPEECH_RATE, filed_motion, spoken_motion
+from avatar.commands.render import filed_motion, spoken_motion
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
+from avatar.render.motions import SPEECH_RATE, idle_motion
 from avatar.render.viewer import Programme, Viewer, ViewerSettings
 from avatar.render.viewer.state import SIDES
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-IDLE_SECONDS = 20.0
+IDLE_RATE = 25.0
 
 
 def run(options: View) -> None:
@@ -65,7 +64,7 @@ def run(options: View) -> None:
 
 
 def chosen_programme(options: View, stored: StoredAvatar) -> Programme:
-    """What the options want played: speech, a motion, a take, or the person idling."""
+    """What the options want played: speech, a motion, a take, or the person listening."""
     if options.audio and options.motion:
         raise InputError(
             "What drives the avatar is not clear",
@@ -104,26 +103,5 @@ def taken_programme(stored: StoredAvatar, take: Take) -> Programme:
 
 
 def idle_programme(stored: StoredAvatar) -> Programme:
-    """The person looking about and blinking, as the avatar remembers it."""
-    from avatar.motion import Motion
-    from avatar.speech.life import LifeModel, natural_motion
-
-    gaussians = stored.gaussians
-    time = np.arange(round(IDLE_SECONDS * 25)) / 25
-    life = natural_motion(LifeModel.from_tensors(stored.life), time, seed=0)
-    motion = Motion(
-        time=time,
-        betas=gaussians.betas.numpy(),
-        expression=life.upper,
-        global_orient=life.global_orient,
-        neck_pose=life.neck_pose,
-        jaw_pose=np.zeros((len(time), 3), np.float32),
-        leye_pose=life.leye_pose,
-        reye_pose=life.reye_pose,
-        eyelids=life.eyelids,
-        transl=life.transl,
-        head_id=gaussians.head.id,
-        head_hash=gaussians.head.hash,
-        torso=life.torso,
-    )
-    return Programme("Looking about", motion)
+    """The person listening, over and over."""
+    return Programme("Looking about", idle_motion(stored, fps=IDLE_RATE))

@@ -106,7 +106,7 @@ def motion_parts_to_arkit(parts: ArkitMotion, head: Head) -> Float[np.ndarray, "
         weights[row, columns] = nnls(system, metric @ psi)[0]
     weights[:, _INDEX["jawOpen"]] = parts.jaw_pose[:, 0] / head.jaw_open_angle
     for side, pose in (("Left", parts.leye_pose), ("Right", parts.reye_pose)):
-        _write_eye(weights, side, pose, head)
+        write_eye(weights, side, pose, head)
     weights[:, [_INDEX["eyeBlinkLeft"], _INDEX["eyeBlinkRight"]]] = parts.eyelids
     return weights.clip(0, 1).astype(np.float32)
 
@@ -137,7 +137,8 @@ def _eye_pose(weights: np.ndarray, side: str, head: Head) -> np.ndarray:
     return np.stack([down - up, _inwards(side) * (inner - outer), np.zeros(len(weights))], axis=1).astype(np.float32)
 
 
-def _write_eye(weights: np.ndarray, side: str, pose: np.ndarray, head: Head) -> None:
+def write_eye(weights: Float[np.ndarray, "T C"], side: str, pose: Float[np.ndarray, "T 3"], head: Head) -> None:
+    """Writes an eye's turns into the eyeLook columns of rows that begin with ARKit's weights; beyond 1 where it is."""
     turns = (-pose[:, 0], pose[:, 0], _inwards(side) * pose[:, 1], -_inwards(side) * pose[:, 1])
     for turn, angle, way in zip(turns, head.eye_look_angles, ("Up", "Down", "In", "Out"), strict=True):
         weights[:, _INDEX[f"eyeLook{way}{side}"]] = np.maximum(turn, 0) / angle

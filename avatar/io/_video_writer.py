@@ -215,10 +215,14 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self._discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self._discard()
+            raise
 
 
 def _planes(audio: tuple[np.ndarray, int]) -> tuple[Float[np.ndarray, "C N"], int]:

@@ -66,6 +66,19 @@ def read_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"] | No
     return samples if len(samples) else None
 
 
+def require_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"]:
+    """`read_audio` of a file that is wanted for its sound; raises InputError where it has none."""
+    samples = read_audio(path, rate=rate)
+    if samples is None:
+        raise InputError(
+            f"{path} has no sound",
+            expected="an audio or video file with speech",
+            found="no sound track",
+            fix="choose another --audio",
+        )
+    return samples
+
+
 def write_wav(
     path: Path,
     samples: Float[np.ndarray, "N ..."],

@@ -77,9 +77,13 @@ class PictureFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
             shutil.rmtree(self._partial, ignore_errors=True)
-            return
+
+    def _finish(self) -> None:
         if self._audio is not None:
             write_wav(self._partial / "sound.wav", self._audio[0], rate=self._audio[1])
         rate = [self._fps.numerator, self._fps.denominator]

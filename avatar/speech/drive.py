@@ -46,10 +46,10 @@ def motion_from_audio(
     """
     if speech_model is None:
         raise InputError(
-            "This avatar cannot be driven by sound",
-            expected="an avatar with a speech model",
-            found="one trained from a clip without sound",
-            fix="train it from a clip with the person's voice, or drive it with a motion file",
+            "This avatar cannot speak",
+            expected="an avatar made from a clip with sound",
+            found="an avatar made from a silent clip",
+            fix="drive it with --motion, or make it again from a clip with sound",
         )
     activity = speech_activity(loudness(samples))
     speech = speech_model.predict(samples, fps=fps, activity=activity)

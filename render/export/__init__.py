@@ -1,8 +1,8 @@
 """An avatar in the formats that other programs read (docs/exports.md)."""
 
 from avatar.render.export.formats import FORMATS, ExportFormat, find_format
-from avatar.render.export.moments import file_motion, neutral_motion, own_motion, posed, single_moment
 from avatar.render.export.writing import export_avatar
+from avatar.render.motions import file_motion, neutral_motion, own_motion, posed, single_moment
 
 __all__ = [
     "FORMATS",

@@ -91,6 +91,7 @@ def pack_gaussians(head: GaussianHead) -> tuple[dict[str, Any], bytes]:
             "The avatar is too large for the web player",
             expected=f"at most {LARGEST_INDEX} vertices and triangles with Gaussians",
             found=f"{vertices} vertices, {len(faces)} triangles",
+            fix="choose another --format, or a head model with fewer vertices",
         )
     block.add("faces", faces.astype(np.uint16))
     block.add("face_counts", counts.astype(np.uint16))

@@ -9,7 +9,7 @@ import numpy as np
 
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.io.lam_zip import write_lam_zip
-from avatar.render.export.moments import neutral_motion, posed
+from avatar.render.motions import neutral_motion, posed
 
 if TYPE_CHECKING:
     from pathlib import Path

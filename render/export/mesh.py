@@ -10,19 +10,19 @@ import torch
 from avatar import __version__
 from avatar.heads.actions import action_weights
 from avatar.heads.arkit import ARKIT_NAMES
-from avatar.io.mesh_glb import Animation, SkinnedMesh, write_mesh_glb
+from avatar.io.mesh_glb import Animation, write_mesh_glb
 from avatar.io.obj import write_obj
 from avatar.io.usd import require_usd, write_usd
-from avatar.render.export.moments import posed
 from avatar.render.export.surface import subject_mesh, vertex_normals
+from avatar.render.motions import posed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from avatar.heads import Head
     from avatar.io.avatar import StoredAvatar
+    from avatar.io.mesh_glb import SkinnedMesh
     from avatar.motion import Motion
-    from avatar.render.export.surface import SubjectMesh
 
 GENERATOR = f"headsplat {__version__}"
 # The joints do these.
@@ -31,29 +31,30 @@ JOINT_ACTIONS = tuple(name for name in ARKIT_NAMES if name == "jawOpen" or name.
 
 def export_mesh(stored: StoredAvatar, target: Path, *, moment: Motion, motion: Motion | None) -> dict[str, Any]:
     """The GLB, posed as at the moment or playing the motion."""
-    mesh = subject_mesh(stored.gaussians)
+    mesh = subject_mesh(stored.gaussians).mesh
     played = animation(moment if motion is None else motion, stored.gaussians.head)
     head = stored.gaussians.head
     copyright = f"head model {head.id}: {head.licence}"
-    write_mesh_glb(target, skinned(mesh), played, generator=GENERATOR, copyright=copyright)
-    return {**_counted(mesh.rest, mesh.faces), "morph_targets": len(ARKIT_NAMES), "frames": len(motion or ())}
+    write_mesh_glb(target, mesh, played, generator=GENERATOR, copyright=copyright)
+    return {**_counted(mesh), "morph_targets": len(ARKIT_NAMES), "frames": len(motion or ())}
 
 
 def export_usd(stored: StoredAvatar, target: Path, *, moment: Motion, motion: Motion | None) -> dict[str, Any]:
     """The OpenUSD stage: the splats of the moment, and the mesh that plays the motion."""
     require_usd()
-    mesh, gaussians = subject_mesh(stored.gaussians), posed(stored, moment)
+    mesh, gaussians = subject_mesh(stored.gaussians).mesh, posed(stored, moment)
     played = animation(moment if motion is None else motion, stored.gaussians.head)
-    write_usd(target, gaussians, skinned(mesh), played, comment=GENERATOR)
-    return {"gaussians": len(gaussians.means), **_counted(mesh.rest, mesh.faces), "frames": len(motion or ())}
+    write_usd(target, gaussians, mesh, played, comment=GENERATOR)
+    return {"gaussians": len(gaussians.means), **_counted(mesh), "frames": len(motion or ())}
 
 
 def export_obj(stored: StoredAvatar, target: Path, *, moment: Motion, motion: Motion | None) -> dict[str, Any]:
     """The OBJ of the posed mesh."""
     gaussians = stored.gaussians
-    mesh = subject_mesh(gaussians)
+    subject = subject_mesh(gaussians)
+    mesh = subject.mesh
     with torch.no_grad():
-        vertices = gaussians.vertices(gaussians.poses(moment)[0]).numpy()[mesh.sources]
+        vertices = gaussians.vertices(gaussians.poses(moment)[0]).numpy()[subject.sources]
     write_obj(
         target,
         vertices,
@@ -63,7 +64,7 @@ def export_obj(stored: StoredAvatar, target: Path, *, moment: Motion, motion: Mo
         colors=mesh.colors,
         comment=f"{GENERATOR}; metres, +y up, +z out of the face",
     )
-    return _counted(vertices, mesh.faces)
+    return _counted(mesh)
 
 
 def animation(motion: Motion, head: Head) -> Animation:
@@ -73,19 +74,5 @@ def animation(motion: Motion, head: Head) -> Animation:
     return Animation(motion.time, motion.pose, motion.transl, weights)
 
 
-def skinned(mesh: SubjectMesh) -> SkinnedMesh:
-    """The subject's mesh with its actions as named morph targets."""
-    return SkinnedMesh(
-        rest=mesh.rest,
-        normals=mesh.normals,
-        uv=mesh.uv,
-        colors=mesh.colors,
-        faces=mesh.faces,
-        weights=mesh.weights,
-        joints=mesh.joints,
-        targets=dict(zip(ARKIT_NAMES, mesh.actions, strict=True)),
-    )
-
-
-def _counted(vertices: np.ndarray, faces: dict[str, np.ndarray]) -> dict[str, int]:
-    return {"vertices": len(vertices), "triangles": sum(len(part) for part in faces.values())}
+def _counted(mesh: SkinnedMesh) -> dict[str, int]:
+    return {"vertices": len(mesh.rest), "triangles": sum(len(part) for part in mesh.faces.values())}

@@ -11,7 +11,7 @@ from avatar.io.gltf_splats import write_gltf_splats
 from avatar.io.ply import write_ply
 from avatar.io.splat import write_splat
 from avatar.io.spz import write_spz
-from avatar.render.export.moments import posed
+from avatar.render.motions import posed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

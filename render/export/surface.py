@@ -10,6 +10,8 @@ import torch
 from scipy.spatial import KDTree
 
 from avatar.heads.actions import action_displacements
+from avatar.heads.arkit import ARKIT_NAMES
+from avatar.io.mesh_glb import SkinnedMesh
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -26,28 +28,14 @@ LEAST_WEIGHT = 0.02
 
 @dataclass(frozen=True)
 class SubjectMesh:
-    """A mesh to be skinned; vertices are repeated where the texture coordinates part.
+    """A subject's mesh, with its actions as morph targets; vertices are repeated where the texture coordinates part.
 
     Attributes:
-        rest: (V, 3) metres, in the rest pose.
-        normals: (V, 3) of the rest pose.
-        uv: (V, 2) texture coordinates, v upwards; the torso has none and keeps zero.
-        colors: (V, 3) sRGB in [0, 1].
-        faces: (F, 3) triangles, those of a part by its name, counter-clockwise from outside.
-        weights: (V, 5) of root, neck, jaw, left and right eye.
-        joints: (5, 3) their rest positions, metres.
-        actions: (52, V, 3) displacements of ARKit's actions, metres.
+        mesh: The mesh; the torso has no texture coordinates and keeps zero.
         sources: (V,) each vertex's number among the avatar's own, `GaussianHead.vertices`.
     """
 
-    rest: Float[np.ndarray, "V 3"]
-    normals: Float[np.ndarray, "V 3"]
-    uv: Float[np.ndarray, "V 2"]
-    colors: Float[np.ndarray, "V 3"]
-    faces: dict[str, Int[np.ndarray, "F 3"]]
-    weights: Float[np.ndarray, "V 5"]
-    joints: Float[np.ndarray, "5 3"]
-    actions: Float[np.ndarray, "52 V 3"]
+    mesh: SkinnedMesh
     sources: Int[np.ndarray, " V"]
 
 
@@ -67,7 +55,7 @@ def subject_mesh(gaussians: GaussianHead) -> SubjectMesh:
     weights = np.zeros((count + torso, 5), np.float32)
     weights[:count], weights[count:, 0] = head.weights.numpy(), 1
     actions = np.pad(action_displacements(head), ((0, 0), (0, torso), (0, 0)))
-    return SubjectMesh(
+    mesh = SkinnedMesh(
         rest=rest[sources],
         normals=vertex_normals(rest, faces)[sources],
         uv=uv,
@@ -75,9 +63,9 @@ def subject_mesh(gaussians: GaussianHead) -> SubjectMesh:
         faces=by_part(head, faces, cut),
         weights=weights[sources],
         joints=head.joints()[0].numpy(),
-        actions=actions[:, sources],
-        sources=sources,
+        targets=dict(zip(ARKIT_NAMES, actions[:, sources], strict=True)),
     )
+    return SubjectMesh(mesh, sources)
 
 
 def split_at_seams(

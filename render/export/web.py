@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import tempfile
 from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,12 +17,12 @@ from avatar.errors import InputError
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.models import fetch
 from avatar.render.export._web_package import SCHEMA, pack_gaussians
-from avatar.render.export._web_track import POSE_COLUMNS, between_the_eyes, idle_motion, neutral_pose, track_rows
-from avatar.speech.drive import motion_from_audio
-from avatar.speech.life import LifeModel
-from avatar.speech.model import SpeechModel
+from avatar.render.export._web_track import POSE_COLUMNS, between_the_eyes, track_rows
+from avatar.render.motions import SPEECH_RATE, ease_motion, idle_motion, spoken_motion
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
 
@@ -36,25 +35,27 @@ WEBCAM_FILES = {
     "webcam/vision_wasm_internal.wasm": "wasm/vision_wasm_internal.wasm",
 }
 WEBCAM_MODEL = "webcam/face_landmarker.task"
-SPEECH_RATE, SOUND_RATE = 16000, 48000
+SOUND_RATE = 48_000
 
 
-def write_web(
+def export_web(
     stored: StoredAvatar,
-    folder: Path,
+    target: Path,
     *,
-    motion: Motion | None = None,
+    moment: Motion,
+    motion: Motion | None,
     sound: tuple[np.ndarray, int] | None = None,
     seed: int = 0,
     webcam: Path | None = None,
 ) -> dict[str, Any]:
-    """Writes the static folder of an avatar's page: player, avatar, track and sound.
+    """The static folder of an avatar's page: player, avatar, track and sound.
 
     Without a motion the avatar speaks the sound, and without a sound it blinks, looks and moves its head.
 
     Args:
         stored: The avatar.
-        folder: One that does not exist yet, or is empty. It appears whole or not at all.
+        target: The folder to make.
+        moment: Not looked at, for a page always moves.
         motion: What the page plays.
         sound: Samples (N,) or (N, C) in [-1, 1] and their rate; heard from the motion's first moment on.
         seed: Of the head motion and the blinks, where they are made here.
@@ -63,61 +64,23 @@ def write_web(
             which only those load who press the button.
 
     Returns:
-        Figures: Gaussians, frames, seconds and bytes.
+        Figures: Gaussians, frames, seconds and bytes of each file.
 
     Raises:
-        InputError: The folder is in use or cannot be written, the avatar cannot speak, or the motion is for another
-            head model.
+        InputError: The avatar cannot speak, or the motion is for another head model.
     """
-    folder = Path(folder)
-    _check_free(folder)
     motion = motion or _default_motion(stored, sound, seed)
     entries = _files(stored, motion, sound)
     if webcam:
         entries |= _webcam_files(webcam)
         entries[MANIFEST] = _with_webcam(entries[MANIFEST])
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as place:
-            made = Path(place, folder.name)
-            made.mkdir()
-            for name, content in entries.items():
-                (made / name).parent.mkdir(exist_ok=True)
-                (made / name).write_bytes(content)
-            made.replace(folder)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written",
-            expected="a folder that can be written to",
-            found=error.strerror or str(error),
-            fix="choose another output path, or make room on the disk",
-        ) from error
+    target.mkdir()
+    for name, content in entries.items():
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_bytes(content)
     seconds = float(motion.time[-1] - motion.time[0])
     sizes = {name: len(content) for name, content in entries.items()}
     return {"gaussians": len(stored.gaussians), "frames": len(motion), "seconds": seconds, "files": sizes}
-
-
-def export_web(
-    stored: StoredAvatar,
-    target: Path,
-    *,
-    moment: Motion | None = None,
-    motion: Motion | None = None,
-    sound: tuple[np.ndarray, int] | None = None,
-) -> dict[str, Any]:
-    """`write_web` as ``avatar export`` calls its formats; a page always moves, and so the `moment` is not looked at."""
-    del moment
-    return write_web(stored, target, motion=motion, sound=sound)
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(
-            f"{folder} is there already",
-            expected="a folder that does not exist yet",
-            found="a folder with files in it" if folder.is_dir() else "a file",
-            fix="choose another output path, or remove it",
-        )
 
 
 def _default_motion(stored: StoredAvatar, sound: tuple[np.ndarray, int] | None, seed: int) -> Motion:
@@ -125,18 +88,16 @@ def _default_motion(stored: StoredAvatar, sound: tuple[np.ndarray, int] | None, 
     fps = stored.info.fps[0] / stored.info.fps[1]
     if sound is None:
         return idle_motion(stored, fps=fps, seed=seed)
-    speech = SpeechModel.from_tensors(stored.speech, stored.info.speech) if stored.info.speech else None
-    samples = _mono(*sound, SPEECH_RATE)
-    return motion_from_audio(speech, LifeModel.from_tensors(stored.life), samples=samples, fps=fps, seed=seed)
+    return spoken_motion(stored, _mono(*sound, SPEECH_RATE), fps=fps, seed=seed)
 
 
 def _files(stored: StoredAvatar, motion: Motion, sound: tuple[np.ndarray, int] | None) -> dict[str, bytes]:
     """Every file of the folder."""
     gaussians, info = stored.gaussians, stored.info
     gaussians.poses(motion[:1])  # Refuses a motion for another head model.
-    neutral = neutral_pose(stored)
+    ease = ease_motion(stored)
     head = gaussians.head
-    row = track_rows(neutral, head)[0]
+    row = track_rows(ease, head)[0]
     steady, fps = _steady(motion, info.fps[0] / info.fps[1])
     entries, data = pack_gaussians(gaussians)
     manifest = {
@@ -145,7 +106,7 @@ def _files(stored: StoredAvatar, motion: Motion, sound: tuple[np.ndarray, int] |
         **entries,
         "data": {"file": DATA, "bytes": len(data)},
         "camera": {"focal": info.focal, "width": info.width, "height": info.height},
-        "center": between_the_eyes(stored, neutral).tolist(),
+        "center": between_the_eyes(stored, ease).tolist(),
         "limits": info.limits,
         "consent": info.consent,
         "coefficients": list(ARKIT_NAMES),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar.errors import InputError
+from avatar.render.motions import neutral_motion
 
 if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
@@ -20,7 +21,7 @@ def export_avatar(
     output: Path,
     kind: ExportFormat,
     *,
-    moment: Motion,
+    moment: Motion | None = None,
     motion: Motion | None = None,
     **more: Any,
 ) -> dict[str, Any]:
@@ -33,14 +34,15 @@ def export_avatar(
         stored: The avatar.
         output: Where to; missing folders above it are made. A file is replaced, a folder never.
         kind: The format.
-        moment: The one moment that a still export shows.
+        moment: The one moment that a still export shows; the neutral pose when None.
         motion: The whole motion that an animation plays.
-        more: What the format's writer takes beyond that.
+        more: What the format's writer takes beyond that, as `export_web` does.
 
     Raises:
         InputError: The place cannot be written to, or is taken.
     """
     check_output(output, kind)
+    moment = neutral_motion(stored.gaussians) if moment is None else moment
     made = [folder for folder in output.absolute().parents if not folder.exists()]
     whole = False
     try:

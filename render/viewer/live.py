@@ -38,14 +38,16 @@ def read_message(text: str | bytes) -> LiveFace:
 
     ``{"weights": {"jawOpen": 0.4, ...}, "head": [yaw, pitch, roll]}``: coefficients by ARKit's names, those left out
     being zero, or all 52 as a list in the order of `ARKIT_NAMES`; `head` is optional, in degrees, to the head's own
-    left, up and to its left shoulder. The coefficients may also stand alone.
+    left, up and to its left shoulder. The coefficients may also stand alone. What the web page understands is read too:
+    ``{"coefficients": ..., "pose": {"neck": [x, y, z]}}``, whose turn is an axis-angle in radians.
 
     Raises:
         FormatError: It is something else.
     """
     try:
         content: Any = json.loads(text)
-        weights = content.get("weights", content) if isinstance(content, dict) else content
+        said = content if isinstance(content, dict) else {}
+        weights = said.get("weights", said.get("coefficients", content))
         if isinstance(weights, dict):
             unknown = set(weights) - {*ARKIT_NAMES, "_neutral", "head"}
             if unknown:
@@ -53,15 +55,23 @@ def read_message(text: str | bytes) -> LiveFace:
             row = np.array([float(weights.get(name, 0.0)) for name in ARKIT_NAMES])
         else:
             row = np.array(weights, np.float64)
-        head = content.get("head") if isinstance(content, dict) else None
-        turn = None if head is None else np.radians(np.array(head, np.float64))
+        turn = _turn(said)
     except (ValueError, TypeError) as error:
         raise _refusal(str(error)) from error
     if row.shape != (len(ARKIT_NAMES),) or not np.isfinite(row).all():
         raise _refusal(f"coefficients of shape {row.shape}")
     if turn is not None and (turn.shape != (3,) or not np.isfinite(turn).all()):
         raise _refusal(f"a head of shape {turn.shape}")
-    return LiveFace(row.clip(0, 1), None if turn is None else head_turn(*turn))
+    return LiveFace(row.clip(0, 1), turn)
+
+
+def _turn(said: dict[str, Any]) -> np.ndarray | None:
+    """The head's turn as axis-angle, in one of its two forms; None where there is none."""
+    if said.get("head") is not None:
+        return head_turn(*np.radians(np.array(said["head"], np.float64)))
+    pose = said.get("pose")
+    neck = pose.get("neck") if isinstance(pose, dict) else None
+    return None if neck is None else np.array(neck, np.float64)
 
 
 def _refusal(found: str) -> FormatError:

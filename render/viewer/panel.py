@@ -30,6 +30,7 @@ class Panel:
     """
 
     rate: viser.GuiMarkdownHandle
+    show_recording: Callable[[bool], None]
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, self.gui = viewer, viewer.server.gui

@@ -4,74 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from avatar.heads.controls import control_groups
+
 if TYPE_CHECKING:
     from avatar.render.viewer.panel import Panel
 
-# ARKit's actions by where they are seen.
-GROUPS = {
-    "Mouth": ("mouthSmile", "mouthFrown", "mouthPucker", "mouthFunnel", "mouthClose", "mouthLeft", "mouthRight"),
-    "Lips": ("mouth",),
-    "Jaw and tongue": ("jaw", "tongue"),
-    "Eyelids": ("eyeBlink", "eyeSquint", "eyeWide"),
-    "Gaze, each eye": ("eyeLook",),
-    "Brows": ("brow",),
-    "Cheeks and nose": ("cheek", "nose"),
-}
-# ARKit's names in plain words; of pairs what both have in common.
-WORDS = {
-    "browDown": "Brow down",
-    "browInnerUp": "Inner brows up",
-    "browOuterUp": "Outer brow up",
-    "cheekPuff": "Puff the cheeks",
-    "cheekSquint": "Cheek up",
-    "eyeBlink": "Blink",
-    "eyeLookDown": "Look down",
-    "eyeLookIn": "Look inwards",
-    "eyeLookOut": "Look outwards",
-    "eyeLookUp": "Look up",
-    "eyeSquint": "Squint",
-    "eyeWide": "Wide open",
-    "jawForward": "Jaw forward",
-    "jawLeft": "Jaw to its left",
-    "jawOpen": "Jaw open",
-    "jawRight": "Jaw to its right",
-    "mouthClose": "Lips together",
-    "mouthDimple": "Dimple",
-    "mouthFrown": "Frown",
-    "mouthFunnel": "Funnel, as in oh",
-    "mouthLeft": "To its left",
-    "mouthLowerDown": "Lower lip down",
-    "mouthPress": "Press",
-    "mouthPucker": "Pucker, as a kiss",
-    "mouthRight": "To its right",
-    "mouthRollLower": "Roll lower lip in",
-    "mouthRollUpper": "Roll upper lip in",
-    "mouthShrugLower": "Lower lip shrug",
-    "mouthShrugUpper": "Upper lip shrug",
-    "mouthSmile": "Smile",
-    "mouthStretch": "Stretch",
-    "mouthUpperUp": "Upper lip up",
-    "noseSneer": "Sneer",
-    "tongueOut": "Tongue out",
-}
-OPEN_GROUPS = ("Mouth",)
-
-
-def grouped(actions: tuple[str, ...]) -> dict[str, list[str]]:
-    """The actions in their groups, each in the first that fits."""
-    groups: dict[str, list[str]] = {name: [] for name in GROUPS}
-    for action in actions:
-        group = next(name for name, starts in GROUPS.items() if action.startswith(starts))
-        groups[group].append(action)
-    return {name: members for name, members in groups.items() if members}
-
-
-def plain_name(action: str) -> str:
-    """An ARKit name in plain words: ``mouthSmileLeft`` is "Smile, left"."""
-    if action in WORDS:
-        return WORDS[action]
-    stem, side = next((action.removesuffix(side), side) for side in ("Left", "Right") if action.endswith(side))
-    return f"{WORDS[stem]}, {side.lower()}"
+OPEN_GROUPS = ("Mouth", "Jaw and tongue")
 
 
 def add_face(panel: Panel) -> None:
@@ -80,11 +18,14 @@ def add_face(panel: Panel) -> None:
     weights = state.puppet.adjustments.weights
     sliders = []
     reset = gui.add_button("All face sliders to zero")
-    for group, members in grouped(state.puppet.actions).items():
-        with gui.add_folder(group, expand_by_default=group in OPEN_GROUPS):
-            for action in members:
+    for group in control_groups():
+        with gui.add_folder(group.name, expand_by_default=group.name in OPEN_GROUPS):
+            for control in (side for each in group.controls for side in each.sides()):
+                action = control.moves[0]
+                if action not in state.puppet.actions:
+                    continue
                 slider = gui.add_slider(
-                    plain_name(action), min=0.0, max=1.0, step=0.01, initial_value=0.0, hint=f"ARKit: {action}"
+                    control.text, min=0.0, max=1.0, step=0.01, initial_value=0.0, hint=f"ARKit: {action}"
                 )
                 sliders.append(slider)
 

@@ -106,6 +106,14 @@ def add_save(panel: Panel) -> None:
     record = gui.add_button("Start recording", icon=v.Icon.PLAYER_RECORD)
     done = gui.add_progress_bar(0.0, visible=False)
 
+    def show(recording: bool) -> None:
+        if recording:
+            record.label, record.icon, record.color = "Stop and save the video", v.Icon.PLAYER_STOP, "red"
+        else:
+            record.label, record.icon, record.color = "Start recording", v.Icon.PLAYER_RECORD, None
+
+    panel.show_recording = show
+
     @snapshot.on_click
     @panel.guarded
     def _(event: viser.GuiEvent) -> None:
@@ -124,13 +132,21 @@ def add_save(panel: Panel) -> None:
     @panel.guarded
     def _(event: viser.GuiEvent) -> None:
         assert event.client is not None
-        if viewer.recorder.client is None:
-            viewer.recorder.start(event.client.client_id)
+        recorder, number = viewer.recorder, event.client.client_id
+        if recorder.client not in (None, number):
+            raise InputError(
+                "Somebody else is recording",
+                expected="one recording at a time",
+                found="another browser's",
+                fix="wait until it is saved",
+            )
+        if recorder.client is None:
+            recorder.start(number)
             state.touch()
-            record.label, record.icon, record.color = "Stop and save the video", v.Icon.PLAYER_STOP, "red"
+            show(True)
             return
-        moments = viewer.recorder.stop()
-        record.label, record.icon, record.color = "Start recording", v.Icon.PLAYER_RECORD, None
+        moments = recorder.stop()
+        show(False)
         record.disabled, done.visible = True, True
         try:
             content = video_of(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Narrower and wider windows than these are shown in part.
 ASPECTS = (0.3, 4.0)
 # Shapes that differ by less than this are made alike by cutting.
-SIMILAR = 1.7
+SIMILAR = 2.0
 
 
 class Window(NamedTuple):

@@ -82,7 +82,12 @@ def video_of(
         InputError: Nothing was seen.
     """
     if not moments:
-        raise InputError("Nothing was recorded", expected="at least one picture", found="none")
+        raise InputError(
+            "Nothing was recorded",
+            expected="at least one picture",
+            found="none",
+            fix="start again, and stop after a moment",
+        )
     start = moments[0].now
     count = max(1, round((moments[-1].now - start) * fps))
     times = np.array([moment.now - start for moment in moments])

@@ -336,3 +336,4 @@ class Viewer:
         self.audience.forget(number)
         if self.recorder.client == number:
             self.recorder.stop()
+            self.panel.show_recording(False)

@@ -27,7 +27,8 @@ from rich.table import Table
 
 from avatar.io.avatar import load_avatar
 from avatar.motion import Motion
-from avatar.render.export.web import PLAYER_FILES, write_web
+from avatar.render.export import FORMATS, export_avatar
+from avatar.render.export.web import PLAYER_FILES
 from avatar.render.playback import render_pose
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +60,7 @@ def measure(folder: Path, scratch: Path, options: Options) -> dict[str, Any]:
     stored = load_avatar(folder)
     motion = Motion.load(folder / "take" / "motion.npz")
     site = scratch / folder.name
-    sizes = write_web(stored, site, motion=motion)["files"]
+    sizes = export_avatar(stored, site, FORMATS["web"], motion=motion)["files"]
     package = WebPackage(site)
     camera = camera_of(stored, SIZE)
     moments = np.linspace(0, len(motion) - 1, options.frames).round().astype(int)

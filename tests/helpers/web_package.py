@@ -20,7 +20,7 @@ LEVELS = {"u8": 255.0, "u16": 65535.0}
 
 
 class WebPackage:
-    """A folder that `write_web` wrote."""
+    """A folder that `export_web` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.manifest: dict[str, Any] = json.loads((folder / "avatar.json").read_text())

@@ -40,10 +40,17 @@ def test_sound_lies_beside_the_pictures(tmp_path: Path) -> None:
     assert again is not None and np.abs(again - sound).max() < 1e-4
 
 
+def broken() -> None:
+    raise InputError("The sound cannot be written")
+
+
 def test_nothing_half_written_is_left_and_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(KeyError), PictureFolder(tmp_path / "out", fps=Fraction(25)) as folder:
         folder.write(np.zeros((4, 4, 3), np.uint8))
         raise KeyError
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="The sound"), PictureFolder(tmp_path / "out", fps=Fraction(25)) as folder:
+        folder._finish = broken  # type: ignore[method-assign]
     assert not list(tmp_path.iterdir())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")

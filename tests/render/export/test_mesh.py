@@ -100,15 +100,15 @@ def test_trimesh_reads_the_obj(stored: StoredAvatar, moment: Motion, tmp_path: P
     (mesh,) = scene.geometry.values()
     ours, source = wanted(stored.gaussians, moment)[0], subject_mesh(stored.gaussians)
     assert np.abs(np.asarray(mesh.vertices) - ours[: len(mesh.vertices)]).max() < 1e-6
-    assert len(mesh.faces) == sum(map(len, source.faces.values()))
+    assert len(mesh.faces) == sum(map(len, source.mesh.faces.values()))
     text = path.read_text().splitlines()
-    assert [line[2:] for line in text if line.startswith("g ")] == list(source.faces)
+    assert [line[2:] for line in text if line.startswith("g ")] == list(source.mesh.faces)
     colors = np.array([line.split()[4:] for line in text if line.startswith("v ")], float)
-    assert np.abs(colors - source.colors).max() < 1e-4
+    assert np.abs(colors - source.mesh.colors).max() < 1e-4
 
 
 def test_the_colours_are_those_of_the_gaussians(stored: StoredAvatar, neutral_glb: Path) -> None:
-    mesh, reader = subject_mesh(stored.gaussians), Reader(neutral_glb)
+    mesh, reader = subject_mesh(stored.gaussians).mesh, Reader(neutral_glb)
     linear = reader.array(reader.gltf.meshes[0].primitives[0].attributes.COLOR_0)[:, :3] / 65535
     encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     assert np.abs(encoded - mesh.colors).max() < 1e-3

@@ -80,6 +80,12 @@ def test_messages_in_all_their_forms() -> None:
         assert face.weights[JAW] == 1 and face.weights.sum() == 1 and face.turn is None
 
 
+def test_a_message_for_the_web_page_is_understood_too() -> None:
+    face = read_message(json.dumps({"coefficients": {"jawOpen": 0.5}, "pose": {"neck": [0, 0.2, 0]}}))
+    assert face.weights[JAW] == 0.5 and face.turn is not None and np.allclose(face.turn, [0, 0.2, 0])
+    assert read_message(json.dumps({"coefficients": {}, "pose": {"jaw": [0, 0, 0]}})).turn is None
+
+
 @pytest.mark.parametrize(
     "text",
     [

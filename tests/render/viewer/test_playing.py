@@ -11,11 +11,11 @@ from avatar.cameras import Camera
 from avatar.errors import AvatarError, InputError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.heads.arkit import ARKIT_NAMES
+from avatar.heads.controls import control_groups
 from avatar.io.take import Take
 from avatar.motion import PER_FRAME, Motion
 from avatar.render.trajectories import camera_eye, orbit
 from avatar.render.viewer.camera_keys import CameraKeys
-from avatar.render.viewer.panel_face import GROUPS, grouped, plain_name
 from avatar.render.viewer.programme import Programme
 from avatar.render.viewer.puppet import LiveFace, Puppet
 from avatar.render.viewer.timeline import Timeline
@@ -143,13 +143,12 @@ def test_a_live_face_replaces_the_motion(puppet: Puppet, tiny_motion: Motion) ->
 
 
 def test_every_action_has_a_group_and_plain_words(puppet: Puppet) -> None:
-    groups = grouped(puppet.actions)
-    assert sum(map(len, groups.values())) == len(puppet.actions) >= 51
-    names = {group: [plain_name(action) for action in members] for group, members in groups.items()}
-    assert set(names) <= set(GROUPS)
-    for members in names.values():
-        assert len(set(members)) == len(members)
-    assert plain_name("mouthSmileLeft") == "Smile, left" and plain_name("jawLeft") == "Jaw to its left"
+    sides = [side for group in control_groups() for control in group.controls for side in control.sides()]
+    assert sorted(side.moves for side in sides) == sorted((name,) for name in ARKIT_NAMES)
+    assert len({side.text for side in sides}) == len(ARKIT_NAMES) and len(puppet.actions) >= 51
+    texts = {side.moves[0]: side.text for side in sides}
+    assert texts["mouthSmileLeft"] == "Smile, left" and texts["jawLeft"] == "Jaw to its left"
+    assert texts["eyeLookInRight"] == "Look to its left, right eye"
 
 
 CENTER = np.array([0.02, -0.05, -0.8])

@@ -235,7 +235,7 @@ const scenarios = {
       input.value = value;
       input.dispatchEvent(new Event("input"));
     }, [text, value]);
-    await slide("Open", 1);
+    await slide("Jaw open", 1);
     const opened = await picture();
     await page.click("#apart");
     await page.waitForTimeout(50);

@@ -16,7 +16,7 @@ from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.heads import Head
 from avatar.io.avatar import StoredAvatar, load_avatar
 from avatar.motion import Motion
-from avatar.render.export.web import write_web
+from avatar.render.export import FORMATS, export_avatar
 
 GAUSSIANS, COMPONENTS, SOUND_RATE = 15_000, 16, 48_000
 HERE = Path(__file__).parent
@@ -85,7 +85,7 @@ def web_folder(
 ) -> Path:
     """The avatar's page with a motion and a sound; not to be changed."""
     folder = tmp_path_factory.mktemp("web") / "site" / "talk"
-    write_web(web_avatar, folder, motion=tiny_motion, sound=(web_sound, SOUND_RATE))
+    export_avatar(web_avatar, folder, FORMATS["web"], motion=tiny_motion, sound=(web_sound, SOUND_RATE))
     return folder
 
 

@@ -22,11 +22,21 @@ def test_the_command_writes_the_page(
     assert json.loads((tmp_path / "site" / "avatar.json").read_text())["track"]["sound"] == "sound.mp3"
 
 
+def test_a_webcam_is_for_pages_that_have_what_it_takes(
+    tiny_avatar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("spz", "error: The format spz follows no face."), ("web", "is not MediaPipe for the web.")):
+        output = tmp_path / ("a.spz" if name == "spz" else "site")
+        with pytest.raises(SystemExit):
+            cli.main(["export", str(tiny_avatar), "--format", name, "-o", str(output), "--webcam", str(tmp_path)])
+        assert text in capsys.readouterr().err and not output.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("ply", "error: The format ply has no sound."),
-        ("web", "error: This avatar cannot be driven by sound."),
+        ("web", "error: This avatar cannot speak."),
     ],
 )
 def test_a_sound_that_cannot_be_used(

@@ -18,7 +18,7 @@ from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.io.avatar import StoredAvatar, load_avatar
 from avatar.motion import Motion
-from avatar.render.export.web import write_web
+from avatar.render.export import FORMATS, export_avatar
 from avatar.render.playback import render_pose
 
 FRAMES, SIZE = (3, 11, 26), 320
@@ -117,8 +117,8 @@ def test_heads_whose_expressions_are_not_arkit_s(
     monkeypatch.setattr("avatar.io.avatar.load_head", lambda name: head)
     stored = load_avatar(write_avatar(tmp_path / "avatar", gaussians))
     still = replace(motion[:1], time=np.zeros(1))
-    monkeypatch.setattr("avatar.render.export.web.neutral_pose", lambda stored: still)
-    write_web(stored, tmp_path / "site", motion=motion)
+    monkeypatch.setattr("avatar.render.export.web.ease_motion", lambda stored: still)
+    export_avatar(stored, tmp_path / "site", FORMATS["web"], motion=motion)
     package = WebPackage(tmp_path / "site")
     assert package.rows.shape[1] == 73 + 45
     job = {"folder": str(tmp_path / "site"), "rows": [package.rows[9].tolist()]}

@@ -19,8 +19,10 @@ from avatar.errors import InputError
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.io.avatar import StoredAvatar, load_avatar
 from avatar.motion import Motion
-from avatar.render.export._web_track import idle_motion, neutral_pose, track_rows
-from avatar.render.export.web import PLAYER_FILES, write_web
+from avatar.render.export import FORMATS, export_avatar
+from avatar.render.export._web_track import track_rows
+from avatar.render.export.web import PLAYER_FILES
+from avatar.render.motions import ease_motion, idle_motion
 
 PLAYER = Path(__file__).resolve().parents[3] / "render" / "web"
 LARGEST_AVATAR, LARGEST_COMPRESSED, LARGEST_PLAYER = 3_000_000, 1_100_000, 60_000
@@ -75,7 +77,7 @@ def test_the_independent_reader_finds_the_same_gaussians(
 
 
 def test_without_a_motion_the_avatar_lives_and_ends_as_it_begins(web_avatar: StoredAvatar, tmp_path: Path) -> None:
-    figures = write_web(web_avatar, tmp_path / "site")
+    figures = export_avatar(web_avatar, tmp_path / "site", FORMATS["web"])
     assert figures["seconds"] > 20
     package = WebPackage(tmp_path / "site")
     assert package.manifest["track"]["sound"] is None
@@ -85,13 +87,13 @@ def test_without_a_motion_the_avatar_lives_and_ends_as_it_begins(web_avatar: Sto
     steps = np.linalg.norm(np.diff(idle.transl, axis=0), axis=1)
     assert np.linalg.norm(idle.transl[-1] - idle.transl[0]) < 2 * steps.max()
     assert np.abs(idle.global_orient[-1] - idle.global_orient[0]).max() < 0.02
-    neutral = neutral_pose(web_avatar)
+    neutral = ease_motion(web_avatar)
     assert np.abs(idle.expression.mean(0) - neutral.expression).max() < np.abs(idle.expression).max() + 1e-3
 
 
 def test_any_spacing_in_time_becomes_even(web_avatar: StoredAvatar, tiny_motion: Motion, tmp_path: Path) -> None:
     kept = np.delete(np.arange(len(tiny_motion)), [3, 4, 11])
-    write_web(web_avatar, tmp_path / "site", motion=tiny_motion[kept])
+    export_avatar(web_avatar, tmp_path / "site", FORMATS["web"], motion=tiny_motion[kept])
     track = json.loads((tmp_path / "site" / "avatar.json").read_text())["track"]
     fps = web_avatar.info.fps[0] / web_avatar.info.fps[1]
     assert track["fps"] == pytest.approx(fps)
@@ -103,7 +105,7 @@ def test_stereo_sound_of_any_rate_becomes_one_channel(
 ) -> None:
     time = np.arange(2 * 22_050) / 22_050
     sound = np.stack([np.sin(2 * np.pi * 440 * time), np.zeros(len(time))], 1) * 0.5
-    write_web(web_avatar, tmp_path / "site", motion=tiny_motion, sound=(sound, 22_050))
+    export_avatar(web_avatar, tmp_path / "site", FORMATS["web"], motion=tiny_motion, sound=(sound, 22_050))
     heard, rate = soundfile.read(io.BytesIO((tmp_path / "site" / "sound.mp3").read_bytes()))
     assert rate == 48_000 and heard.ndim == 1
     assert len(heard) / rate == pytest.approx(2, abs=0.06)
@@ -114,7 +116,7 @@ def test_an_avatar_with_other_counts_of_components(
     web_avatar: StoredAvatar, tiny_avatar: Path, tiny_motion: Motion, tmp_path: Path
 ) -> None:
     few = load_avatar(tiny_avatar)
-    write_web(few, tmp_path / "few", motion=tiny_motion)
+    export_avatar(few, tmp_path / "few", FORMATS["web"], motion=tiny_motion)
     package = WebPackage(tmp_path / "few")
     with torch.no_grad():
         expected = few.gaussians(few.gaussians.poses(tiny_motion[2:3])[0])
@@ -127,7 +129,7 @@ def test_a_folder_in_use_is_left_as_it_is(web_avatar: StoredAvatar, tiny_motion:
     taken.mkdir()
     (taken / "index.html").write_text("mine")
     with pytest.raises(InputError) as error:
-        write_web(web_avatar, taken, motion=tiny_motion)
+        export_avatar(web_avatar, taken, FORMATS["web"], motion=tiny_motion)
     assert str(error.value) == (
         f"{taken} is there already.\n  Expected: a folder that does not exist yet.\n"
         "  Found: a folder with files in it.\n  To do: choose another output path, or remove it."
@@ -135,16 +137,16 @@ def test_a_folder_in_use_is_left_as_it_is(web_avatar: StoredAvatar, tiny_motion:
     assert [path.name for path in tmp_path.rglob("*")] == ["site", "index.html"]
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"Found: a file\."):
-        write_web(web_avatar, tmp_path / "file", motion=tiny_motion)
+        export_avatar(web_avatar, tmp_path / "file", FORMATS["web"], motion=tiny_motion)
     (tmp_path / "empty").mkdir()
-    write_web(web_avatar, tmp_path / "empty", motion=tiny_motion)
+    export_avatar(web_avatar, tmp_path / "empty", FORMATS["web"], motion=tiny_motion)
     assert (tmp_path / "empty" / "index.html").is_file()
 
 
 def test_a_webcam_needs_mediapipe(web_avatar: StoredAvatar, tiny_motion: Motion, tmp_path: Path) -> None:
     (tmp_path / "package").mkdir()
     with pytest.raises(InputError, match=r"Found: no vision_bundle\.mjs, .*wasm\.\n  To do: run: npm pack @mediapipe"):
-        write_web(web_avatar, tmp_path / "site", motion=tiny_motion, webcam=tmp_path / "package")
+        export_avatar(web_avatar, tmp_path / "site", FORMATS["web"], motion=tiny_motion, webcam=tmp_path / "package")
     assert not (tmp_path / "site").exists()
 
 
@@ -152,12 +154,12 @@ def test_what_cannot_be_played_is_refused_and_leaves_nothing(
     web_avatar: StoredAvatar, tiny_motion: Motion, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="The motion belongs to another head model"):
-        write_web(web_avatar, tmp_path / "site", motion=replace(tiny_motion, head_hash="0" * 64))
-    with pytest.raises(InputError, match="This avatar cannot be driven by sound"):
-        write_web(web_avatar, tmp_path / "site", sound=(np.zeros(16_000, np.float32), 16_000))
+        export_avatar(web_avatar, tmp_path / "site", FORMATS["web"], motion=replace(tiny_motion, head_hash="0" * 64))
+    with pytest.raises(InputError, match="This avatar cannot speak"):
+        export_avatar(web_avatar, tmp_path / "site", FORMATS["web"], sound=(np.zeros(16_000, np.float32), 16_000))
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        write_web(web_avatar, tmp_path / "file" / "site", motion=tiny_motion)
+        export_avatar(web_avatar, tmp_path / "file" / "site", FORMATS["web"], motion=tiny_motion)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

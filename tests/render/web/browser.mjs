@@ -174,7 +174,8 @@ const scenarios = {
     await page.click("#play");
     await page.waitForFunction("window.avatar.playback?.time > 0.2", null, { timeout: 15_000 });
     const samples = [];
-    for (let i = 0; i < 8; i++) {
+    // On a busy machine the sound itself comes in fits and starts.
+    for (let i = 0; i < 60 && (i < 8 || samples.at(-1)[1] - samples[0][1] < 1); i++) {
       samples.push(await page.evaluate(() => [window.heard.context.currentTime, avatar.playback.time]));
       await page.waitForTimeout(150);
     }

@@ -59,24 +59,19 @@ def relearnt_offsets(
             share = share * problem.landmark_weight[: regions.COUNT]
             slopes = slopes * scale
             # The residual of a correction that starts from zero.
-            whole = residual + torch.einsum("tikl,kl->til", slopes, shared.offsets)
-            pull += torch.einsum("tl,tikl,til->lk", share, slopes, whole)
-            hold += torch.einsum("tl,tikl,tijl->lkj", share, slopes, slopes)
+            whole = residual + torch.einsum("tkil,kl->til", slopes, shared.offsets)
+            pull += torch.einsum("tl,tkil,til->lk", share, slopes, whole)
+            hold += torch.einsum("tl,tkil,tjil->lkj", share, slopes, slopes)
         shared = replace(shared, offsets=torch.linalg.solve(hold, pull).T.contiguous())
     return shared
 
 
 def _slopes(
     problem: Problem, shared: Shared, frames: PerFrame
-) -> tuple[Float[Tensor, "T 2 3 L"], Float[Tensor, "T 2 L"]]:
+) -> tuple[Float[Tensor, "T 3 2 L"], Float[Tensor, "T 2 L"]]:
     """Derivatives of the landmarks' pixels by their places on the head at rest, and the pixels."""
     camera, model = problem.camera, problem.model
     points = camera.points(model, shared, frames)
     _, joints = model.identity(shared.betas, shared.offsets)
     turn = model.blended(joints, camera.rotations(shared, frames))[:, :, :3]
-    x, y, z = points.unbind(1)
-    focal, nothing = shared.log_focal.exp(), torch.zeros_like(z)
-    across = torch.stack([-focal / z, nothing, focal * x / z**2], 1)
-    up = torch.stack([nothing, focal / z, -focal * y / z**2], 1)
-    projected = torch.stack([across, up], 1)
-    return torch.einsum("tijl,tjkl->tikl", projected, turn), camera.project(points, shared)
+    return camera.slopes(points, shared, moves=turn.transpose(1, 2)), camera.project(points, shared)

@@ -287,12 +287,7 @@ def _slopes(
     moves[:, DEPTH.start, 2] = -depth[:, None]
     if not problem.head_only:
         moves = torch.cat([moves, _deforming(problem, shared, frames)], 1)
-    x, y, z = (row[:, None] for row in points.unbind(1))
-    focal = shared.log_focal.exp() / z
-    across = focal * (x / z * moves[:, :, 2] - moves[:, :, 0])
-    down = focal * (moves[:, :, 1] - y / z * moves[:, :, 2])
-    slopes = torch.stack([across, down], 2)
-    return camera.project(points, shared), slopes
+    return camera.project(points, shared), camera.slopes(points, shared, moves=moves)
 
 
 def _deforming(problem: Problem, shared: Shared, frames: PerFrame) -> Float[Tensor, "T n 3 P"]:

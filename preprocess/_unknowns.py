@@ -126,6 +126,16 @@ class Pinhole:
         scale = shared.log_focal.exp() / z
         return torch.stack([self.width / 2 - x * scale, self.height / 2 + y * scale], 1)
 
+    def slopes(
+        self, points: Float[Tensor, "T 3 P"], shared: Shared, *, moves: Float[Tensor, "T n 3 P"]
+    ) -> Float[Tensor, "T n 2 P"]:
+        """How the pixels of `points` move when the points move by each of n `moves`, to first order."""
+        x, y, z = (row[:, None] for row in points.unbind(1))
+        focal = shared.log_focal.exp() / z
+        across = focal * (x / z * moves[:, :, 2] - moves[:, :, 0])
+        down = focal * (moves[:, :, 1] - y / z * moves[:, :, 2])
+        return torch.stack([across, down], 2)
+
     def pixels(self, model: PointModel, shared: Shared, frames: PerFrame) -> Float[Tensor, "T 2 P"]:
         """Where the model's points appear."""
         return self.project(self.points(model, shared, frames), shared)

@@ -16,6 +16,7 @@ import numpy as np
 from avatar.cameras import FRONT_VIEW, Camera
 from avatar.config import write_json
 from avatar.errors import FormatError, InputError
+from avatar.io._files import writing
 from avatar.render.trajectories import CameraPath, camera_eye, vertical_fov
 
 if TYPE_CHECKING:
@@ -155,15 +156,7 @@ def write_camera_file(
             {"camera_to_world": _to_world(c), "fov": vertical_fov(c), "aspect": c.width / c.height} for c in cameras
         ],
     }
-    try:
-        write_json(file, content)
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be written",
-            expected="a folder that can be written to",
-            found=error.strerror or str(error),
-            fix="choose another path, or make room on the disk",
-        ) from error
+    writing(file, lambda path: write_json(path, content))
 
 
 def path_of(cameras: list[Camera], times: Float[np.ndarray, " K"], center: Float[np.ndarray, " 3"]) -> CameraPath:

@@ -70,9 +70,14 @@ def writing(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(path)
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be written",
-            expected="a folder that can be written to",
-            found=error.strerror or str(error),
-            fix="choose another output path, or make room on the disk",
-        ) from error
+        raise not_writable(path, error) from error
+
+
+def not_writable(path: Path, error: OSError) -> InputError:
+    """What to say where the file system refuses to take a file or a folder."""
+    return InputError(
+        f"{path} cannot be written",
+        expected="a folder that can be written to",
+        found=error.strerror or str(error),
+        fix="choose another output path, or make room on the disk",
+    )

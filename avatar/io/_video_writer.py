@@ -17,6 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from avatar.errors import InputError
 from avatar.io._colour import EXACT
+from avatar.io._files import not_writable
 from avatar.io._spherical import mark_stereo
 
 if TYPE_CHECKING:
@@ -103,12 +104,7 @@ class VideoWriter:
             flags = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
             self._container = av.open(str(self._partial), "w", format=kind, options=flags)
         except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be written",
-                expected="a folder that can be written to",
-                found=error.strerror or str(error),
-                fix="choose another output path",
-            ) from error
+            raise not_writable(self.path, error) from error
         self._marked: Literal["sbs", "tb", "180"] | None = stereo if not alpha and kind in ("mp4", "mov") else None
         self._video = self._add_video(kind, crf, stereo, preset)
         self._audio = self._add_audio(kind) if self._sound is not None else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from avatar.config import write_json
 from avatar.errors import InputError
-from avatar.io._files import write_png
+from avatar.io._files import not_writable, write_png
 from avatar.io.audio import write_wav
 
 if TYPE_CHECKING:
@@ -59,12 +59,7 @@ class PictureFolder:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
         except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be written",
-                expected="a folder that can be written to",
-                found=error.strerror or str(error),
-                fix="choose another output path",
-            ) from error
+            raise not_writable(self.path, error) from error
 
     def write(self, image: Shaped[np.ndarray, "H W *C"]) -> None:
         """Adds the next picture: grey, RGB or RGBA with straight alpha, uint8 or uint16."""

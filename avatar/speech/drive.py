@@ -59,11 +59,5 @@ def motion_from_audio(
     return replace(
         speech,
         expression=speech.expression - upper + life.upper,
-        global_orient=life.global_orient,
-        neck_pose=life.neck_pose,
-        leye_pose=life.leye_pose,
-        reye_pose=life.reye_pose,
-        eyelids=life.eyelids,
-        transl=life.transl,
-        torso=life.torso,
+        **life.rows,
     )

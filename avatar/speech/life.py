@@ -64,6 +64,11 @@ class LifeMotion:
     torso: Float[np.ndarray, "T 3"]
     upper: Float[np.ndarray, "T E"]
 
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """The rows that a `Motion` takes as they are, by their names: all but the time and the expression."""
+        return {name: getattr(self, name) for name in (*HEAD_JOINTS, *EYE_JOINTS, "eyelids", "transl", "torso")}
+
 
 @dataclass(frozen=True)
 class LifeModel:

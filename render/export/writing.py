@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar.errors import InputError
+from avatar.io._files import not_writable
 from avatar.render.motions import neutral_motion
 
 if TYPE_CHECKING:
@@ -55,12 +56,7 @@ def export_avatar(
             target.replace(output)
             whole = True
     except OSError as error:
-        raise InputError(
-            f"{output} cannot be written",
-            expected="a place that can be written to",
-            found=error.strerror or str(error),
-            fix="choose another output path, or make room on the disk",
-        ) from error
+        raise not_writable(output, error) from error
     finally:
         if not whole and made:
             shutil.rmtree(made[-1], ignore_errors=True)

@@ -227,8 +227,7 @@ def test_both_eyes_of_a_headset(browsed: dict[str, Any], scenario: Scenario, web
 
 def test_it_is_fast_enough_on_two_cores(scenario: Scenario) -> None:
     result = scenario("speed")
-    # Where other work takes the cores, the fastest picture says what the player can do, and the rate what is left.
-    assert max(result["fps"], 1000 / result["took"]) >= 15, result
+    assert result["fps"] >= 15, result
 
 
 def test_what_cannot_be_shown_is_said_in_the_page(scenario: Scenario) -> None:

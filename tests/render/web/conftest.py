@@ -1,9 +1,12 @@
 """An avatar like those that `avatar create` makes, as a web folder, and what runs it: node, and Chromium by node."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +102,29 @@ def run_node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
     def run(script: str, job: dict[str, Any], *, timeout: float) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("node")
         (folder / "job.json").write_text(json.dumps({**job, "player": str(PLAYER), "output": str(folder)}))
-        done = subprocess.run(
-            [node, HERE / script, folder / "job.json"], capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        command = [node, HERE / script, folder / "job.json"]
+        with (folder / "said.txt").open("w") as said:
+            process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = f"not ended within {timeout} s"
+        finally:
+            # Asked to end, the script closes its browser; killed at once, it would leave it running.
+            stop(process)
+        assert code == 0, f"{code}: {(folder / 'said.txt').read_text()[-3000:]}"
         return json.loads((folder / "result.json").read_text())
 
     return run
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and what it started, if it has not ended."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, how)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
 
 
 def require_tools(name: str) -> None:

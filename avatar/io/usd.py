@@ -4,6 +4,9 @@ Both stand for the same head; the variant ``representation`` of the default prim
 usd-core does the writing.
 """
 
+# usd-core is bindings without type hints, and may be absent.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import importlib
@@ -54,7 +57,7 @@ def write_usd(path: Path, gaussians: Gaussians, mesh: SkinnedMesh, animation: An
         comment: What to note.
     """
     require_usd()
-    from pxr import Sdf, Usd, UsdGeom  # pyright: ignore[reportMissingImports]
+    from pxr import Sdf, Usd, UsdGeom
 
     stage = Usd.Stage.CreateNew(str(path))
     stage.SetMetadata("comment", comment)
@@ -74,7 +77,7 @@ def write_usd(path: Path, gaussians: Gaussians, mesh: SkinnedMesh, animation: An
 
 
 def _splats(stage: Any, gaussians: Gaussians) -> None:
-    from pxr import Sdf, Vt  # pyright: ignore[reportMissingImports]
+    from pxr import Sdf, Vt
 
     # Through the names alone, so that a usd-core from before the schema writes it too.
     prim = stage.DefinePrim(f"{ROOT}/splats", SPLATS)
@@ -109,7 +112,7 @@ def _splats(stage: Any, gaussians: Gaussians) -> None:
 
 
 def _mesh(stage: Any, mesh: SkinnedMesh, animation: Animation) -> None:
-    from pxr import Gf, Sdf, UsdGeom, UsdSkel, Vt  # pyright: ignore[reportMissingImports]
+    from pxr import Gf, Sdf, UsdGeom, UsdSkel, Vt
 
     place = f"{ROOT}/body"
     UsdSkel.Root.Define(stage, place)
@@ -163,7 +166,7 @@ def _mesh(stage: Any, mesh: SkinnedMesh, animation: Animation) -> None:
 
 def _play(stage: Any, played: Any, paths: list[str], offsets: np.ndarray, animation: Animation, names: list) -> None:
     """Joints and weights of every moment, or as plain values for a single one."""
-    from pxr import Usd, Vt  # pyright: ignore[reportMissingImports]
+    from pxr import Usd, Vt
 
     played.CreateJointsAttr(paths)
     played.CreateBlendShapesAttr(names)

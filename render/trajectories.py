@@ -96,6 +96,21 @@ def orbit(
     return [replace(camera, viewmat=look_at(center + radius * d, center)) for d in directions]
 
 
+def around(camera: Camera, center: Float[np.ndarray, " 3"], *, yaw: float, pitch: float) -> Camera:
+    """The camera turned about `center` from straight ahead, at its own distance.
+
+    Args:
+        camera: Gives distance and lens.
+        center: (3,) what it looks at, metres.
+        yaw: Degrees towards the +x side of the head.
+        pitch: Degrees upwards.
+    """
+    a, b = np.radians([yaw, pitch])
+    direction = np.array([np.sin(a) * np.cos(b), np.sin(b), np.cos(a) * np.cos(b)])
+    distance = float(np.linalg.norm(camera_eye(camera) - center))
+    return replace(camera, viewmat=look_at(center + distance * direction, center))
+
+
 def dolly(
     camera: Camera,
     center: Float[np.ndarray, " 3"],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead, Pose
 
 OPAQUE = 0.5
-# The outline of the meshes is held to this, metres: soft edges of the picture lie within the one, hair within the other.
+# The outline of the meshes is held to this, metres: soft edges of the picture lie within the one, hair in the other.
 INNER_MARGIN, OUTER_MARGIN = 0.006, 0.03
 # Where a head model's triangles are carried by the root more than this, and no further in than the neck is wide, the
 # clothes stand for them; the neck's width is read where it is carried by so much.

@@ -63,4 +63,4 @@ def test_an_orbit_names_its_views_and_keeps_its_distance(tiny_gaussians, pose, c
     assert all(0 <= share < 0.2 for *_, flaws in views for share in flaws)
     side = around(camera, center, yaw=90, pitch=0)
     distance = np.linalg.norm(camera_eye(camera) - center)
-    assert camera_eye(side) == pytest.approx(center + [distance, 0, 0])
+    assert camera_eye(side) == pytest.approx(center + np.array([distance, 0, 0]))

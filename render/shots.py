@@ -18,6 +18,7 @@ from avatar.render.compose import compose
 from avatar.render.playback import PosedAvatar, background_image, straight_alpha
 from avatar.render.stereo import draw_stereo
 from avatar.render.trajectories import camera_eye, dolly, follow, framed, orbit, resized, vertical_fov
+from avatar.view_cone import view_angles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,11 +91,13 @@ class Staged(NamedTuple):
         cameras: One for each moment; of two eyes what is between them.
         distances: (T,) of the head from the camera along its axis, metres.
         background: In [0, 1], of the size of a picture or one colour; None for transparent pictures.
+        angles: (T, 2) where the cameras stand around the head, as `view_angles` gives it.
     """
 
     cameras: list[Camera]
     distances: Float[np.ndarray, " T"]
     background: Float[np.ndarray, "#H #W 3"] | None
+    angles: Float[np.ndarray, "T 2"]
 
 
 class Picture(NamedTuple):
@@ -137,7 +140,9 @@ def stage(stored: StoredAvatar, motion: Motion, shot: Shot) -> Staged:
     same = same and abs(cameras[0].width / cameras[0].height - info.width / info.height) < 0.01
     # From another side the recording's background would stand still behind a moving head: a plain colour does not lie.
     name = "gray" if shot.background == "plate" and not same else shot.background
-    return Staged(cameras, distances, background_image(name, stored.plate, cameras[0]))
+    eyes = np.stack([camera_eye(camera) for camera in cameras])
+    angles = view_angles(eyes, centers, motion.global_orient, motion.neck_pose)
+    return Staged(cameras, distances, background_image(name, stored.plate, cameras[0]), angles)
 
 
 def film(

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,7 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     assert stored.info.consent == "I am made of numbers"
     assert stored.info.provenance["source_sha256"] == tiny_take.info.source_sha256
     assert set(stored.info.limits) == {"yaw", "pitch", "roll"}
+    assert stored.info.view_cone is not None and stored.info.view_cone.yaw[0] < 0 < stored.info.view_cone.yaw[1]
 
     # Nothing is left to do: the same figures, and no file of the avatar is written again.
     before = (output / "weights.safetensors").stat().st_mtime_ns
@@ -238,6 +240,27 @@ def test_cameras_and_backgrounds(capsys: pytest.CaptureFixture[str], tiny_avatar
     assert np.allclose(corners["orbit"], 128, atol=4)
     assert np.allclose(corners["file"], [0x20, 0x30, 0x4A], atol=4)
     assert np.allclose(corners["white"], 255, atol=4)
+
+
+def test_a_camera_beyond_the_view_cone_is_told(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    motion = resting_motion(tiny_avatar, tmp_path / "motion.npz")
+    narrow = Path(shutil.copytree(tiny_avatar, tmp_path / "narrow"))
+    manifest = json.loads((narrow / "avatar.json").read_text())
+    manifest["view_cone"] = {"yaw": [-12, 15], "pitch": [-10, 20]}
+    (narrow / "avatar.json").write_text(json.dumps(manifest))
+    camera = tmp_path / "camera.json"
+    # 30 degrees to the head's left.
+    camera.write_text(json.dumps([{"time": 0, "eye": [0.4, 0, -0.107]}]))
+    command = ["render", str(narrow), "--motion", str(motion), "-o", str(tmp_path / "a.mp4"), "--json"]
+    cli.main(command)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["degrees_beyond_view_cone"] == 0 and "guessed" not in said.err
+    cli.main([*command, "--camera", str(camera)])
+    said = capsys.readouterr()
+    assert 13 < json.loads(said.out)["degrees_beyond_view_cone"] < 19
+    assert "12° right to 15° left, 10° below to 20° above" in " ".join(said.err.split())
 
 
 def resting_motion(avatar: Path, path: Path) -> Path:

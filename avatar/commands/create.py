@@ -228,6 +228,7 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
     from avatar.train.fitting import fit_avatar
     from avatar.train.limits import seen_limits
     from avatar.train.speaking import fit_speaking
+    from avatar.train.view_cone import safe_view_cone
 
     head = load_head(take.info.head_id)
     checkpoint = output / CHECKPOINT
@@ -251,6 +252,7 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
             fps=take.info.fps,
             speech=speech.settings() if speech else None,
             limits=seen_limits(take),
+            view_cone=safe_view_cone(take, gaussians),
             provenance={"source_sha256": take.info.source_sha256, "headsplat": version("headsplat")},
             consent=consent,
         )
@@ -297,6 +299,7 @@ def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
             "gaussians": stored.info.gaussians,
             "bytes": sum((output / name).stat().st_size for name in ("avatar.json", "weights.safetensors")),
             "limits": msgspec.to_builtins(stored.info.limits),
+            "view_cone": msgspec.to_builtins(stored.info.view_cone),
         },
     }
     # Its absence tells a run after an interruption that the page is still to be drawn.

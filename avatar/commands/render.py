@@ -22,14 +22,18 @@ from avatar.render.layers import DEPTH_UNIT, depth_picture, depth_range, depth_s
 from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.render.stereo import Stereo
+from avatar.view_cone import said_angles
 
 if TYPE_CHECKING:
     from avatar.cli import Render
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
     from avatar.render.shots import Picture
+    from avatar.view_cone import ViewCone
 
 SOUND_RATE = 48_000
+# Degrees beyond the safe view cone that nobody sees.
+WORTH_SAYING = 2.0
 TRANSPARENT = (".mov", ".webm")
 Sound = tuple[np.ndarray, int]
 Writer = VideoWriter | PictureFolder
@@ -189,6 +193,7 @@ def render_shot(
         InputError: The shot cannot be taken, or an output cannot be written.
     """
     staged = stage(stored, motion, shot)
+    beyond = warn_of_views(stored.info.view_cone, staged)
     depth, normal = "depth" in layers, "normals" in layers
     poses = stored.gaussians.poses(motion)
     near, far = depth_range(stored.gaussians, poses, staged.cameras) if depth else (0.0, 0.0)
@@ -213,9 +218,25 @@ def render_shot(
     figures |= {name: str(path) for name, path in outputs.items() if name}
     if depth and output.suffix:
         figures |= {"depth_near": near, "depth_far": far}
+    if beyond is not None:
+        figures["degrees_beyond_view_cone"] = round(beyond, 1)
     if camera_out is not None:
         figures["cameras"] = str(camera_out)
     return figures
+
+
+def warn_of_views(cone: ViewCone | None, staged: Staged) -> float | None:
+    """Says where a shot leaves the avatar's safe view cone; returns by how many degrees, None where none is known."""
+    if cone is None:
+        return None
+    beyond = cone.beyond(staged.angles)
+    worst = int(beyond.argmax())
+    if beyond[worst] > WORTH_SAYING:
+        say(
+            f"The camera goes to {said_angles(*staged.angles[worst])} of the face, {beyond[worst]:.0f}° beyond what "
+            f"the recording shows well ({cone}): parts of the picture there are guessed."
+        )
+    return float(beyond[worst])
 
 
 def beside(output: Path, layer: str) -> Path:

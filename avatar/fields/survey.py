@@ -115,7 +115,7 @@ def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Surve
         seen = np.flatnonzero(inside & (facing > 0))
         np.add.at(labels, (seen, take.parts(int(index))[rows[seen], columns[seen]]), 1)
         place = rows[seen], columns[seen]
-        nearest = _depth_map(vertices, faces[facing > 0], camera)
+        nearest = depth_map(vertices, faces[facing > 0], camera)
         shown[seen[(facing[seen] > GRAZING) & (depths[seen] < nearest[place] + THICKNESS)]] = True
         person = seen[take.parts(int(index))[place] > 0]
         colors[person] += take.image(int(index))[rows[person], columns[person]] / 255.0
@@ -136,7 +136,7 @@ def _length(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
     return np.linalg.norm(vectors, axis=1)
 
 
-def _depth_map(
+def depth_map(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera
 ) -> Float[np.ndarray, "H W"]:
     """Depth of the nearest triangle in each pixel, metres; infinite where there is none."""

@@ -26,6 +26,7 @@ from avatar.errors import FormatError, InputError
 from avatar.fields.condition import MotionCondition, feature_count
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.heads import load_head
+from avatar.view_cone import ViewCone
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -54,6 +55,7 @@ class AvatarInfo:
         fps: Frames per second of the recording, a fraction.
         speech: Settings of the speech model; None for an avatar that cannot be driven by speech.
         limits: Ranges within which the avatar was seen, degrees, by name.
+        view_cone: From where it may be looked at; None where that was not measured.
         provenance: Where it comes from: source hash, versions.
         consent: The consent statement of the person shown, where one was given.
         schema: Version of this layout.
@@ -68,6 +70,7 @@ class AvatarInfo:
     fps: tuple[int, int]
     speech: dict[str, Any] | None = None
     limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    view_cone: ViewCone | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     consent: str | None = None
     schema: int = SCHEMA

@@ -108,6 +108,7 @@ def _files(stored: StoredAvatar, motion: Motion, sound: tuple[np.ndarray, int] |
         "camera": {"focal": info.focal, "width": info.width, "height": info.height},
         "center": between_the_eyes(stored, ease).tolist(),
         "limits": info.limits,
+        "view_cone": info.view_cone,
         "consent": info.consent,
         "coefficients": list(ARKIT_NAMES),
         "pose": list(POSE_COLUMNS),

@@ -30,6 +30,7 @@ class Panel:
     """
 
     rate: viser.GuiMarkdownHandle
+    direction: viser.GuiMarkdownHandle
     show_recording: Callable[[bool], None]
 
     def __init__(self, viewer: Viewer) -> None:
@@ -138,6 +139,11 @@ class Panel:
         if abs(rate - self._rate) >= 1.5 or (rate == 0) != (self._rate == 0):
             self._rate = rate
             self.rate.content = f"{rate:.0f} pictures a second" if rate else "Standing still"
+
+    def show_direction(self, said: str) -> None:
+        """Says from where the avatar is looked at, where that has changed."""
+        if said != self.direction.content:
+            self.direction.content = said
 
     def change(self, act: Callable[[], object]) -> None:
         """Changes the state, and says so to the loop."""

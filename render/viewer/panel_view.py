@@ -30,6 +30,7 @@ def _name_of(value: object, names: dict) -> str:
 def add_view(panel: Panel) -> None:
     """What is seen of the avatar, before what, beside what, and who draws it."""
     viewer, state, gui = panel.viewer, panel.viewer.state, panel.gui
+    panel.direction = gui.add_markdown("")
     home = gui.add_button("View as recorded")
     shown = gui.add_dropdown("Show", tuple(SHOWN), initial_value=_name_of(state.head_alone, SHOWN))
     background = gui.add_dropdown(

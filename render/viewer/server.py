@@ -16,6 +16,7 @@ from avatar.render.playback import PosedAvatar
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import vertical_fov
 from avatar.render.viewer.camera_keys import CameraKeys
+from avatar.render.viewer.direction import said_direction
 from avatar.render.viewer.head_alone import head_alone
 from avatar.render.viewer.listening import address, quiet, start_server
 from avatar.render.viewer.live import LiveInput
@@ -190,7 +191,7 @@ class Viewer:
         state, clients = self.state, self.server.get_clients()
         if now - self._panel_time > 1 / PANEL_RATE:
             self._panel_time = now
-            self._tell_panel(now, watched=bool(clients))
+            self._tell_panel(now, clients)
         if not clients:
             return
         with state.lock:
@@ -238,7 +239,7 @@ class Viewer:
             self.shown += 1
             self._drawn = [*self._drawn[-120:], now]
 
-    def _tell_panel(self, now: float, *, watched: bool) -> None:
+    def _tell_panel(self, now: float, clients: dict[int, viser.ClientHandle]) -> None:
         state = self.state
         with state.lock:
             moment = state.timeline.at(now)
@@ -247,7 +248,13 @@ class Viewer:
                 state.touch()
         self.panel.show_time(moment)
         self.panel.show_source(state.live_source)
-        self.panel.show_rate(self.pictures_per_second if watched else 0.0)
+        self.panel.show_rate(self.pictures_per_second if clients else 0.0)
+        # The panel is everybody's: where several look, there is no one direction to tell.
+        window = self._seats.seen_window(*clients.values()) if len(clients) == 1 else None
+        if window is not None and self._posed is not None:
+            stored = self.stored
+            pose = self._posed[1].pose
+            self.panel.show_direction(said_direction(stored.gaussians, pose, window, stored.info.view_cone))
 
     def _show_splats(self, posed: PosedAvatar, stamp: tuple[float, int], drawing: Drawing) -> bool:
         if drawing != "splats":

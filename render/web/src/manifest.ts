@@ -26,6 +26,8 @@ export interface Manifest {
   camera: { focal: number; width: number; height: number };
   center: [number, number, number];
   limits: Record<string, [number, number]>;
+  /** Degrees around the head within which it may be looked at; absent in packages of avatars that do not know theirs. */
+  view_cone?: { yaw: [number, number]; pitch: [number, number] } | null;
   consent: string | null;
   coefficients: string[];
   pose: string[];

@@ -17,6 +17,7 @@ from avatar.errors import FormatError, InputError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.io.avatar import FILES, MANIFEST, PLATE, TRAINED, WEIGHTS, AvatarInfo, load_avatar, pack_avatar, save_avatar
 from avatar.motion import Motion
+from avatar.view_cone import ViewCone
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def test_manifest_speech_life_and_plate_come_back(tmp_path: Path, tiny_gaussians
         (30000, 1001),
         speech={"format": 1, "nets": 2},
         limits={"yaw": (-10.0, 12.0)},
+        view_cone=ViewCone((-25.0, 30.0), (-10.0, 15.0)),
         provenance={"source_sha256": "ab"},
         consent="me, and I agree",
     )
@@ -165,7 +167,16 @@ def test_another_version_of_the_head_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"gaussians": -1}, {"width": 0}, {"focal": 0.0}, {"fps": [25, 0]}, {"focal": "wide"}, {"fps": 25}, {"limits": 3}],
+    [
+        {"gaussians": -1},
+        {"width": 0},
+        {"focal": 0.0},
+        {"fps": [25, 0]},
+        {"focal": "wide"},
+        {"fps": 25},
+        {"limits": 3},
+        {"view_cone": {"yaw": [5, 10], "pitch": [0, 0]}},
+    ],
 )
 def test_manifests_of_impossible_values_are_refused(wrong: dict[str, object], folder: Path) -> None:
     change_manifest(folder, **wrong)

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from avatar.io.video import probe
 from avatar.motion import Motion
 from avatar.render import rasterize
 from avatar.render.playback import PosedAvatar, render_over
-from avatar.render.trajectories import orbit
+from avatar.render.shots import head_centers
+from avatar.render.trajectories import around, orbit
+from avatar.render.viewer.direction import said_direction
 from avatar.render.viewer.head_alone import head_alone
 from avatar.render.viewer.pictures import (
     Backdrop,
@@ -34,6 +37,7 @@ from avatar.render.viewer.pictures import (
 from avatar.render.viewer.programme import Programme
 from avatar.render.viewer.recorder import Moment, Recorder, video_of
 from avatar.render.viewer.stream import PictureStream
+from avatar.view_cone import ViewCone
 
 PLATE = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
 
@@ -100,6 +104,22 @@ def test_splats_are_the_gaussians_in_larger_units(tiny_gaussians: GaussianHead, 
         for name, (quats, scales) in shapes.items()
     }
     assert (pictures["exact"] - pictures["sent"]).abs().max() < 0.01
+
+
+def test_the_panel_says_from_where_the_head_is_seen(tiny_gaussians: GaussianHead, tiny_motion: Motion) -> None:
+    still = np.zeros((1, 3), np.float32)
+    pose = tiny_gaussians.poses(replace(tiny_motion[:1], global_orient=still, neck_pose=still))[0]
+    center = head_centers(tiny_gaussians, [pose])[0]
+
+    def said(yaw: float, pitch: float, cone: ViewCone | None = None) -> str:
+        wxyz, position = window_of(around(Camera.front(90.0, 64, 64), center, yaw=yaw, pitch=pitch))
+        return said_direction(tiny_gaussians, pose, Window(tuple(wxyz), tuple(position), 0.6, 1.0), cone)
+
+    cone = ViewCone((-20.0, 20.0), (-10.0, 10.0))
+    assert said(0, 0) == "Seen from the front"
+    assert said(36, 0) == "Seen from 35° left"
+    assert "✅ Seen from the front: the recording shows this side well" in said(0, 0, cone)
+    assert "past what the recording shows well" in said(-40, -15, cone) and "40° right and 15° below" in said(-41, -15)
 
 
 def test_the_head_alone_has_no_shoulders(tiny_gaussians: GaussianHead, tiny_motion: Motion) -> None:

@@ -13,10 +13,12 @@ export function lookAround(avatar: Avatar, canvas: HTMLCanvasElement): () => voi
   const home = { distance: orbit.distance, shift: [...orbit.shift] as [number, number] };
   const touches = new Map<number, { x: number; y: number }>();
 
-  const yaw = reach(avatar.manifest.limits.yaw, YAW_RANGE), pitch = reach(avatar.manifest.limits.pitch, PITCH_RANGE);
+  const { limits, view_cone: cone } = avatar.manifest;
+  const yaw = radians(cone?.yaw) ?? reach(limits.yaw, YAW_RANGE);
+  const pitch = radians(cone?.pitch) ?? reach(limits.pitch, PITCH_RANGE);
   const turn = (x: number, y: number) => {
-    orbit.yaw = clamped(orbit.yaw - x, -yaw, yaw);
-    orbit.pitch = clamped(orbit.pitch + y, -pitch, pitch);
+    orbit.yaw = clamped(orbit.yaw - x, ...yaw);
+    orbit.pitch = clamped(orbit.pitch + y, ...pitch);
   };
   const approach = (factor: number) => {
     orbit.distance = clamped(orbit.distance * factor, CLOSEST * home.distance, FARTHEST * home.distance);
@@ -60,10 +62,17 @@ export function lookAround(avatar: Avatar, canvas: HTMLCanvasElement): () => voi
   return reset;
 }
 
+type Range = [number, number];
+
+function radians(degrees: Range | undefined): Range | undefined {
+  return degrees && [(degrees[0] * Math.PI) / 180, (degrees[1] * Math.PI) / 180];
+}
+
 /** How far to turn an avatar that was seen within these degrees. */
-function reach(seen: [number, number] | undefined, [least, most]: number[]): number {
-  const degrees = seen ? Math.max(Math.abs(seen[0]), Math.abs(seen[1])) : 0;
-  return clamped((degrees * Math.PI) / 180 + BEYOND, least, most);
+function reach(seen: Range | undefined, [least, most]: number[]): Range {
+  const [low, high] = radians(seen) ?? [0, 0];
+  const far = clamped(Math.max(Math.abs(low), Math.abs(high)) + BEYOND, least, most);
+  return [-far, far];
 }
 
 function apart(a: { x: number; y: number }, b: { x: number; y: number }): number {

@@ -180,11 +180,12 @@ class Export:
     """Write an avatar in a format that other programs read (docs/exports.md).
 
     Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam
-    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd. A page that any web server hosts: web (docs/web.md).
+    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd. A page that any web server hosts: web (docs/web.md). The
+    avatar itself in one file, which every command takes in place of the folder: avatar.
 
     Attributes:
         avatar: The avatar's folder or .avatar file.
-        format: One of the names above.
+        format: One of the names above; where it is left out, the first that the name of --output fits, and else ply.
         output: The file, or the folder for `rig` and `web`; where it is left out, the avatar's name with the format's:
             me.ply, me-mesh.glb, me-web.
         motion: A motion file (npz) whose moment to take, or that an animation plays; the neutral pose where both this
@@ -197,7 +198,7 @@ class Export:
     """
 
     avatar: Positional[Path]
-    format: str = "ply"
+    format: str | None = None
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     motion: Path | None = None
     audio: Path | None = None

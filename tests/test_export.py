@@ -19,6 +19,7 @@ from avatar.assets import asset
 from avatar.commands.export import default_output
 from avatar.heads import Head, load_head, read_head, write_head
 from avatar.heads.retarget import motion_on
+from avatar.io.avatar import load_avatar
 from avatar.motion import Motion
 from avatar.render.export import FORMATS
 from avatar.render.motions import single_moment
@@ -310,3 +311,22 @@ def test_a_motion_of_a_head_that_is_not_here(
 def test_the_last_frame_can_be_asked_for_with_few_digits(tiny_motion: Motion) -> None:
     thirds = replace(tiny_motion, time=np.arange(len(tiny_motion)) / 3.0)
     assert single_moment(thirds, round(float(thirds.time[-1]), 3)).time[0] > 0
+
+
+def test_the_suffix_chooses_the_format(export: Run, refused: Refused, out: Path) -> None:
+    for name, expected in (("a.spz", "spz"), ("a.PLY", "ply"), ("a.glb", "gltf"), ("a.obj", "obj")):
+        assert export("-o", out / name)[0]["format"] == expected
+    assert "does not fit the format" in refused("-o", out / "a.xyz")
+
+
+def test_one_file_is_the_avatar_itself(export: Run, tiny_avatar: Path, out: Path) -> None:
+    written, _ = export("-o", out / "me.avatar")
+    assert written["format"] == "avatar" and [path.name for path in out.iterdir()] == ["me.avatar"]
+    one, other = load_avatar(tiny_avatar), load_avatar(out / "me.avatar")
+    assert one.info == other.info and np.array_equal(one.plate, other.plate)
+    tensors = other.gaussians.state_dict()
+    # Barycentric weights are made to sum to one after they are read, and are rounded once more.
+    assert all(torch.allclose(value, tensors[name], atol=1e-3) for name, value in one.gaussians.state_dict().items())
+    assert one.life.keys() == other.life.keys()
+    # It is what every command takes, this one too.
+    assert export("-o", out / "again.ply", avatar=out / "me.avatar")[0]["bytes"] > 0

@@ -10,7 +10,7 @@ from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
 from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
-from avatar.render.export.formats import find_format
+from avatar.render.export.formats import FORMATS, find_format
 from avatar.render.export.writing import check_output, export_avatar
 from avatar.render.motions import file_motion, own_motion, single_moment
 
@@ -27,10 +27,11 @@ SOUND_RATE = 48_000
 
 def run(options: Export) -> None:
     """Writes what the options ask for and says what was written."""
-    kind = find_format(options.format)
-    output = options.output or default_output(options.avatar, options.format, kind)
+    name = chosen_name(options)
+    kind = find_format(name)
+    output = options.output or default_output(options.avatar, name, kind)
     check_output(output, kind)
-    more = asked_extras(options, kind)
+    more = asked_extras(options, name, kind)
     stored = load_avatar(options.avatar)
     # A time chooses a moment; a format that shows none takes the motion as if no time were given.
     at = options.time if kind.poses else None
@@ -38,17 +39,24 @@ def run(options: Export) -> None:
     moment = None if motion is None else single_moment(motion, float(motion.time[0]) if at is None else at)
     animated = motion if at is None and kind.plays else None
     if options.time is not None and not kind.poses:
-        notes.append(f"{options.format} shows no single moment: --time has no effect.")
+        notes.append(f"{name} shows no single moment: --time has no effect.")
     if motion is not None and at is None and not kind.plays:
         still = "one moment, here the motion's first; choose with --time"
-        notes.append(f"{options.format} holds {still if kind.poses else 'the rest pose and no motion'}.")
+        notes.append(f"{name} holds {still if kind.poses else 'the rest pose and no motion'}.")
     written = export_avatar(stored, output, kind, moment=moment, motion=animated, **more)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:
         say(f"Note: {note}")
     shown = {"pose": "neutral" if moment is None else f"{float(moment.time[0]):.3f} s"} if kind.poses else {}
-    result = {"format": options.format, **written, **shown}
+    result = {"format": name, **written, **shown}
     show(result | ({"notes": notes} if options.json else {}), as_json=options.json)
+
+
+def chosen_name(options: Export) -> str:
+    """The format's name: as given, or by the output's suffix."""
+    suffix = options.output.suffix.lower() if options.output else ""
+    fitting = (name for name, kind in FORMATS.items() if suffix in kind.suffixes)
+    return options.format or next(fitting, "ply")
 
 
 def default_output(avatar: Path, name: str, kind: ExportFormat) -> Path:
@@ -69,15 +77,15 @@ def asked_motion(options: Export, stored: StoredAvatar, at: float | None) -> tup
     return motion, [note] if note else []
 
 
-def asked_extras(options: Export, kind: ExportFormat) -> dict[str, Any]:
+def asked_extras(options: Export, name: str, kind: ExportFormat) -> dict[str, Any]:
     """What the format's writer takes beside motions; raises InputError for what it does not take."""
     extras = {}
     if options.audio is not None:
-        extras["sound"] = asked_sound(options.audio, options.format, kind)
+        extras["sound"] = asked_sound(options.audio, name, kind)
     if options.webcam is not None:
-        if options.format != "web":
+        if name != "web":
             raise InputError(
-                f"The format {options.format} follows no face",
+                f"The format {name} follows no face",
                 expected="--webcam with --format web",
                 found=f"--webcam {options.webcam}",
                 fix="leave --webcam out, or give --format web",

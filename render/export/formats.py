@@ -80,6 +80,7 @@ FORMATS: dict[str, ExportFormat] = {
     "flame": ExportFormat("the head in FLAME's layout", (".npz",), "rig", "export_flame", poses=False),
     "lam": ExportFormat("splats and actions for LAM's web renderer", (".zip",), "lam", "export_lam", poses=False),
     "web": ExportFormat("a web page that plays it", (), "web", "export_web", poses=False, plays=True, sounds=True),
+    "avatar": ExportFormat("the avatar in one file", (".avatar",), "one_file", "export_one_file", poses=False),
     "rig": ExportFormat("the rigged avatar, to be played elsewhere", (), "rig", "export_rig", poses=False, plays=True),
 }
 

@@ -45,12 +45,14 @@ class Emotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: What it is called in options and files.
         text: What it is called in front of people.
+        hint: What it does, to them.
         deltas: What it adds to ARKit's actions at full intensity, -1 to 1; a name without its side is both sides.
         gains: How much it strengthens or weakens what the motion has of a channel.
     """
 
     name: str
     text: str
+    hint: str
     deltas: dict[str, float]
     gains: dict[Channel, float] = {}
 

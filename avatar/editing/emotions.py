@@ -145,7 +145,7 @@ def _legible(change: np.ndarray, own: np.ndarray, motion: Motion, face: FaceMap)
     gap = (face.mouth.opening(motion.expression, motion.jaw_pose) - face.mouth.gap_base) / widest
     openness = ((gap - TOUCHING) / (OPEN - TOUCHING)).clip(0, 1)
     openness = openness * openness * (3 - 2 * openness)
-    parting = change * face.parting / widest
+    parting = change * np.where(shapes, face.parting, 0.0) / widest
     apart, together = parting.clip(min=0).sum(1), parting.clip(max=0).sum(1)
     kept = ((ALLOWED_GAP - together) / np.maximum(apart, 1e-9)).clip(0, 1)
     kept = kept + openness * (1 - kept)

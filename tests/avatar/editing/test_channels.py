@@ -92,7 +92,9 @@ def test_gains_scale_the_way_from_rest_and_mean(subject: Subject) -> None:
 
 @pytest.mark.parametrize("channel", CHANNELS)
 @pytest.mark.parametrize("edit", [lambda m: smooth(m, 0.1), lambda m: shift(m, 0.2), lambda m: mix([m, shift(m, 0.3)])])
-def test_any_edit_can_be_kept_to_a_channel(subject: Subject, channel: Channel, edit: Callable[[Motion], Motion]) -> None:
+def test_any_edit_can_be_kept_to_a_channel(
+    subject: Subject, channel: Channel, edit: Callable[[Motion], Motion]
+) -> None:
     motion, face = subject
     part = take_channels(motion, edit(motion), face, (channel,))
     assert changed(motion, part, face) == {channel}

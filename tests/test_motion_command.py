@@ -1,4 +1,4 @@
-"""``avatar motion``, and the options of `avatar render` that edit: what they do, and what they say to what they cannot."""
+"""``avatar motion``, and the options of `avatar render` that edit: what they do, and what they refuse."""
 
 import json
 from collections.abc import Callable
@@ -10,14 +10,15 @@ import pytest
 
 from avatar import cli
 from avatar.commands._edits import straight_gaze
-from avatar.editing import FaceMap
+from avatar.editing import FaceMap, GazeKey, look
 from avatar.editing.gaze import eyes_place
-from avatar.heads import Head
+from avatar.heads import ARKIT_NAMES, Head
 from avatar.io.arkit_track import read_arkit_json
 from avatar.io.avatar import load_avatar
 from avatar.io.livelink import read_livelink
 from avatar.io.take import Take
 from avatar.motion import Motion
+from avatar.render.motions import ease_motion
 
 Run = Callable[..., Any]
 
@@ -62,8 +63,6 @@ def test_everything_at_once_in_the_order_it_says(run: Run, source: Path, tmp_pat
     motion = Motion.load(output)
     assert motion.time[0] == 0 and np.allclose(np.diff(motion.time), 0.1)
     face = FaceMap(open_head, motion.betas)
-    from avatar.heads.arkit import ARKIT_NAMES
-
     weights = face.weights(motion)
     assert np.allclose(weights[:, ARKIT_NAMES.index("jawOpen")], 0.5, atol=1e-5)
     assert weights[-1, ARKIT_NAMES.index("mouthSmileLeft")] > weights[0, ARKIT_NAMES.index("mouthSmileLeft")] + 0.2
@@ -129,9 +128,6 @@ def test_render_edits_what_it_shows(
 
 
 def test_at_ease_the_subject_looks_at_the_lens(tiny_avatar: Path) -> None:
-    from avatar.editing import GazeKey, look
-    from avatar.render.motions import ease_motion
-
     stored = load_avatar(tiny_avatar)
     ease, face = ease_motion(stored), FaceMap(stored.gaussians.head, stored.gaussians.betas.numpy())
     seen = look(ease, face, [GazeKey(0.0, "camera")], straight=straight_gaze(stored))
@@ -179,11 +175,9 @@ def test_files_that_cannot_be(run: Run, source: Path, tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_text(content)
         assert said in run("motion", tmp_path / name, "-o", output, fails=True)
-        assert (
-            name == "a.wav"
-            or "There is no" in run("motion", tmp_path / f"no{name}", "-o", output, fails=True)
-            or ("no such CSV" in run("motion", tmp_path / f"no{name}", "-o", output, fails=True))
-        )
+    missing = {"no.csv": "no such CSV", "no.json": "There is no file", "no.npz": "There is no motion file"}
+    for name, said in missing.items():
+        assert said in run("motion", tmp_path / name, "-o", output, fails=True)
     for content in ("{", "[]", '[{"time": 0, "at": "left"}]', '[{"time": 0}]'):
         (tmp_path / "gaze.json").write_text(content)
         text = run("motion", source, "-o", output, "--gaze", tmp_path / "gaze.json", fails=True)

@@ -34,7 +34,7 @@ def gaps(motion: Motion, face: FaceMap) -> np.ndarray:
     return (points[:, 13] - points[:, 14])[:, 1]
 
 
-def test_the_presets_are_what_the_issue_of_a_face_needs() -> None:
+def test_presets_speak_of_the_expression_alone() -> None:
     assert list(emotions()) == ["neutral", "happy", "sad", "angry", "surprised", "emphatic", "calm"]
     for preset in emotions().values():
         actions = preset.actions()
@@ -46,10 +46,9 @@ def test_the_presets_are_what_the_issue_of_a_face_needs() -> None:
 
 @pytest.mark.parametrize(
     ("name", "action", "least"),
-    [("happy", "mouthSmileLeft", 0.4), ("sad", "browInnerUp", 0.5), ("angry", "browDownRight", 0.5)]
-    + [
-        ("surprised", "browOuterUpLeft", 0.5),
-        ("surprised", "eyeWideRight", 0.4),
+    [
+        *(("happy", "mouthSmileLeft", 0.4), ("sad", "browInnerUp", 0.5), ("angry", "browDownRight", 0.5)),
+        *(("surprised", "browOuterUpLeft", 0.5), ("surprised", "eyeWideRight", 0.4)),
         ("emphatic", "browOuterUpRight", 0.3),
     ],
 )
@@ -80,7 +79,7 @@ def test_nothing_grows_beyond_its_full_weight(subject: Subject, name: str) -> No
 
 @pytest.mark.parametrize("name", [*STRONG, "calm", "neutral"])
 def test_lips_that_close_stay_closed(subject: Subject, name: str) -> None:
-    """On the posed head: where speech has the lips within a millimetre of its closest, an emotion parts them by less."""
+    """On the posed head: where speech brings the lips together, an emotion parts them by less than 0.8 mm."""
     motion, face = subject
     own, felt = gaps(motion, face), gaps(with_emotions(motion, face, {name: 1.0}), face)
     closed = own < face.mouth.gap_base + 0.001

@@ -69,7 +69,7 @@ def test_a_look_lasts_as_long_as_it_is_asked_for(subject: Subject) -> None:
     assert seen.reye_pose[55:74, 1].min() > always.reye_pose[55:74, 1].max() - 0.05
     assert np.allclose(seen.leye_pose[78:, :2], motion.leye_pose[78:, :2], atol=1e-6)
     # The camera of a film may move, and a subject's eyes may be off.
-    camera = np.zeros((len(motion), 3)) + [0.3, 0, 0]
+    camera = np.tile([0.3, 0.0, 0.0], (len(motion), 1))
     moved = look(motion, face, [GazeKey(0.0, "camera")], camera=camera, straight=np.array([0.05, 0.0]))
     same = look(motion, face, [GazeKey(0.0, (0.3, 0, 0))])
     assert np.allclose(moved.leye_pose - same.leye_pose, [0.05, 0, 0], atol=1e-6)

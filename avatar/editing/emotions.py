@@ -4,7 +4,7 @@ They change the expression alone. Speech stays legible, since a mouth that speak
 
 - An action adds to what there is left of it, so that nothing grows beyond its full weight; a negative one takes that
   share away of what there is.
-- What parts the lips fades as they come together, down to a gap of a hundredth of the widest one where they touch.
+- What parts the lips fades as they come together; where they touch, to what the rest of the change brings together.
 - What shapes the mouth fades where the lips are rounded, as in "o" and "u".
 - Lids that close have no part in widening and squinting.
 """
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 # Shares of the gap that jawOpen makes: what still counts as touching, and from where on the mouth is open.
 TOUCHING, OPEN = 0.02, 0.15
-ALLOWED_GAP = 0.01
 ROUNDED = ("mouthPucker", "mouthFunnel")
 KEPT_WHEN_ROUNDED = 0.3
 LID_ACTIONS = ("eyeWide", "eyeSquint")
@@ -147,6 +146,6 @@ def _legible(change: np.ndarray, own: np.ndarray, motion: Motion, face: FaceMap)
     openness = openness * openness * (3 - 2 * openness)
     parting = change * np.where(shapes, face.parting, 0.0) / widest
     apart, together = parting.clip(min=0).sum(1), parting.clip(max=0).sum(1)
-    kept = ((ALLOWED_GAP - together) / np.maximum(apart, 1e-9)).clip(0, 1)
+    kept = (-together / np.maximum(apart, 1e-9)).clip(0, 1)
     kept = kept + openness * (1 - kept)
     return np.where(parting > 0, change * kept[:, None], change)

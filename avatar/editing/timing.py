@@ -14,6 +14,7 @@ from avatar.motion import PER_FRAME, ROTATIONS, Motion
 
 SPEEDS = (0.01, 100.0)
 RATES = (1.0, 1000.0)
+FILLED = 20
 
 
 def trim(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion:
@@ -89,8 +90,10 @@ def smooth(motion: Motion, seconds: float) -> Motion:
         raise InputError("The smoothing cannot be used", expected="seconds, 0 or more", found=f"{seconds:g}")
     if len(motion) < 3 or seconds == 0:
         return motion
-    step = float(np.median(np.diff(motion.time)))
-    count = round(float(motion.time[-1] - motion.time[0]) / step) + 1
+    length = float(motion.time[-1] - motion.time[0])
+    # A long gap between moments that are close is not worth more than some of them.
+    count = min(round(length / float(np.median(np.diff(motion.time)))), FILLED * len(motion)) + 1
+    step = length / (count - 1)
     even = motion.resample(np.linspace(motion.time[0], motion.time[-1], count))
     rows = {}
     for name in PER_FRAME:

@@ -19,8 +19,8 @@ def add_face(panel: Panel) -> None:
     weights, strengths = state.puppet.adjustments.weights, state.puppet.adjustments.emotions
     sliders = []
     reset = gui.add_button("All face sliders to zero")
-    with gui.add_folder("Emotion", expand_by_default=True):
-        for name, preset in emotions().items() if state.puppet.head.arkit_names else ():
+    with gui.add_folder("Emotion", visible=state.puppet.feels):
+        for name, preset in emotions().items():
             slider = gui.add_slider(preset.text, min=0.0, max=1.0, step=0.01, initial_value=0.0, hint=preset.hint)
             sliders.append(slider)
 

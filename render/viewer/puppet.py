@@ -74,7 +74,9 @@ class Puppet:
     def __init__(self, gaussians: GaussianHead, motion: Motion) -> None:
         self._gaussians, self.head = gaussians, gaussians.head
         self.adjustments = Adjustments()
-        self._face = FaceMap(self.head, gaussians.betas.cpu().numpy()) if self.head.arkit_names else None
+        # Where the lips touch is told by landmarks, which a head model may lack.
+        known = self.head.arkit_names and self.head.lmk478_faces is not None
+        self._face = FaceMap(self.head, gaussians.betas.cpu().numpy()) if known else None
         self.live: LiveFace | None = None
         self.rest(motion)
 
@@ -83,6 +85,11 @@ class Puppet:
         self._orient = Rotation.from_rotvec(motion.global_orient).mean()
         self._neck = Rotation.from_rotvec(motion.neck_pose).mean()
         self._transl, self._torso = motion.transl.mean(0), motion.torso.mean(0)
+
+    @property
+    def feels(self) -> bool:
+        """Whether emotions move this head."""
+        return self._face is not None
 
     @property
     def actions(self) -> tuple[str, ...]:

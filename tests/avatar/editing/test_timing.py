@@ -81,6 +81,8 @@ def test_smoothing_uneven_times_keeps_a_straight_line(late: Motion) -> None:
     line = np.repeat(late.time[:, None], 3, axis=1).astype(np.float32) - 7.3
     soft = smooth(replace(late, transl=line), 0.1)
     assert np.allclose(soft.transl[15:-15], line[15:-15], atol=1e-3) and np.array_equal(soft.time, late.time)
+    gap = replace(late[:4], time=np.array([0.0, 1e-6, 2e-6, 1e6]))
+    assert len(smooth(gap, 0.1)) == 4
 
 
 def test_a_mixture_is_between_its_motions(talk: Motion) -> None:

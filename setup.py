@@ -11,6 +11,7 @@ from setuptools.command.build_ext import build_ext
 PACKAGES = {
     "avatar": "avatar",
     "avatar.commands": "avatar/commands",
+    "avatar.editing": "avatar/editing",
     "avatar.fields": "avatar/fields",
     "avatar.heads": "avatar/heads",
     "avatar.heads.adapters": "avatar/heads/adapters",

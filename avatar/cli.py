@@ -131,7 +131,7 @@ class Render:
     Attributes:
         avatar: The avatar's folder or .avatar file.
         audio: Speech that drives it; any audio or video file.
-        motion: A motion file (npz) that drives it.
+        motion: A motion file that drives it: .npz, .csv of Live Link Face, .json of ARKit's coefficients.
         output: The video: .mp4, or .mov/.webm for a transparent background; a name without a suffix is a folder for
             numbered PNG pictures.
         camera: `front`, `orbit`, `dolly`, or a camera file: key-frames, or nerfstudio's camera_path.json.
@@ -150,6 +150,11 @@ class Render:
         camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
         pose: `natural` head motion from the subject's own, or `still`.
         seed: Seed of blinks and head motion.
+        emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
+            happy, sad, angry, surprised, emphatic, calm; docs/editing.md).
+        gain: How strongly parts of the motion act, each NAME=FACTOR (mouth, brows, cheeks, blinks, gaze, pose).
+        gaze: Look at the `camera`, at a point x,y,z in metres, or as a JSON file says over time.
+        keys: Key-frames over the motion, a CSV or JSON file (docs/editing.md).
         json: Print what was written as JSON.
     """
 
@@ -172,6 +177,58 @@ class Render:
     camera_out: Path | None = None
     pose: Literal["natural", "still"] = "natural"
     seed: int = 0
+    emotion: tuple[str, ...] = ()
+    gain: tuple[str, ...] = ()
+    gaze: str | None = None
+    keys: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class EditMotion:
+    """Edit a motion, mix several, or bring one into another format (docs/editing.md).
+
+    Formats, in and out, by the name's ending: .npz a motion, .csv Live Link Face, .json ARKit's 52 coefficients. What
+    is asked for is done in the order below. Times are seconds from the first moment on.
+
+    Attributes:
+        inputs: The motion; several are mixed.
+        output: The file to write.
+        avatar: Whose face it is: the head model, and where the head rests. Without it, that of the first .npz is taken,
+            or the open head.
+        mix: How much each input has of the mixture, in their order: numbers, or JSON files of a curve; all the same
+            where it is left out.
+        start: Where to begin.
+        end: Where to end.
+        speed: How much faster; 0.5 takes twice the time.
+        fps: Moments a second of the result; the motion's own where it is left out.
+        smooth: Blur over time, seconds (standard deviation).
+        offset: Move the motion to a later time by this, at the same length; earlier where negative.
+        channels: What --mix, --smooth and --offset act on, the rest being the first input's: some of mouth, brows,
+            cheeks, blinks, gaze, pose; all of them where it is left out.
+        gain: How strongly parts of the motion act, each NAME=FACTOR (names as above).
+        emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
+            happy, sad, angry, surprised, emphatic, calm).
+        gaze: Look at the `camera` of the recording, at a point x,y,z in metres, or as a JSON file says over time.
+        keys: Key-frames over the motion, a CSV or JSON file.
+        json: Print what was written as JSON.
+    """
+
+    inputs: Positional[tuple[Path, ...]]
+    output: Output = Path("motion.npz")
+    avatar: Path | None = None
+    mix: tuple[str, ...] = ()
+    start: float = 0.0
+    end: float | None = None
+    speed: float = 1.0
+    fps: float | None = None
+    smooth: float = 0.0
+    offset: float = 0.0
+    channels: tuple[str, ...] = ()
+    gain: tuple[str, ...] = ()
+    emotion: tuple[str, ...] = ()
+    gaze: str | None = None
+    keys: Path | None = None
     json: bool = False
 
 
@@ -330,6 +387,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
+    "motion": (EditMotion, "motion", "run"),
     "export": (Export, "export", "run"),
     "view": (View, "view", "run"),
     "eval": (Eval, "evaluate", "run"),

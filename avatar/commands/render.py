@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._edits import driving_motion, edited_for
 from avatar.errors import InputError
-from avatar.heads.retarget import motion_on
 from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
@@ -49,6 +49,7 @@ def run(options: Render) -> None:
     else:
         assert options.audio
         motion, sound = spoken_motion(stored, options.audio, fps=fps, seed=options.seed, pose=options.pose)
+    motion = edited_for(stored, motion, options, shot)
     written = render_shot(
         stored,
         motion,
@@ -151,7 +152,7 @@ def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
         InputError: There is no such file, it is empty, or it belongs to a head model that it cannot be converted from.
         FormatError: It is no motion file.
     """
-    motion, note = motion_on(motions.file_motion(path), stored.gaussians.head, betas=stored.gaussians.betas)
+    motion, note = driving_motion(path, stored)
     if note:
         say(note)
     length = float(motion.time[-1] - motion.time[0])

@@ -74,12 +74,8 @@ def motion_on(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> tupl
     """
     if motion.head_hash == head.hash:
         return motion, None
-    try:
-        # What a file calls its head model may be a name, and never a path.
-        source = load_head(motion.head_id) if NAME.fullmatch(motion.head_id) else None
-    except InputError:
-        source = None
-    if source is None or source.hash != motion.head_hash:
+    source = head_of(motion)
+    if source is None:
         raise InputError(
             "The motion belongs to another head model",
             expected=f"{head.id} ({head.hash[:12]}), or a head model that is installed",
@@ -89,6 +85,16 @@ def motion_on(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> tupl
     converted = retarget(motion, source, head, betas=betas)
     note = f"The motion was made for {source.id}; it was converted to {head.id} through ARKit's coefficients."
     return converted, note
+
+
+def head_of(motion: Motion) -> Head | None:
+    """The head model that a motion was made for; None where it is not installed in that version."""
+    try:
+        # What a file calls its head model may be a name, and never a path.
+        head = load_head(motion.head_id) if NAME.fullmatch(motion.head_id) else None
+    except InputError:
+        return None
+    return head if head is not None and head.hash == motion.head_hash else None
 
 
 def _eyes(head: Head, betas: Float[Tensor, " S"]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,38 +9,22 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avatar.errors import FormatError, InputError
 from avatar.heads.arkit import ARKIT_NAMES
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from avatar.io._files import replacing
+from avatar.io.arkit_track import ArkitTrack
+from avatar.io.livelink_packet import PACKET_NAMES
 
 VIDEOS = (".mov", ".mp4", ".m4v")
 TURNS = ("HeadYaw", "HeadPitch", "HeadRoll")
+EYE_TURNS = tuple(f"{side}Eye{turn}" for side in ("Left", "Right") for turn in ("Yaw", "Pitch", "Roll"))
 # Frames a second of the clock in the time codes; the app records at 30 or 60.
 CLOCKS = (24, 25, 30, 50, 60)
 _CODE = re.compile(r"(\d+):(\d+):(\d+)[:;.](\d+(?:\.\d+)?)$")
-
-
-@dataclass(frozen=True)
-class LiveLinkTrack:
-    """Coefficients over T moments.
-
-    Attributes:
-        time: (T,) seconds from the first row.
-        weights: (T, 52) in the order of `ARKIT_NAMES`.
-        turns: (T, 3) the head's yaw, pitch and roll in radians, as stored; zero where the file has none.
-    """
-
-    time: Float[np.ndarray, " T"]
-    weights: Float[np.ndarray, "T 52"]
-    turns: Float[np.ndarray, "T 3"]
 
 
 def is_livelink(path: Path) -> bool:
@@ -66,7 +50,7 @@ def livelink_video(path: Path) -> Path:
     return chosen[0]
 
 
-def read_livelink(path: Path, *, clock: float | None = None) -> LiveLinkTrack:
+def read_livelink(path: Path, *, clock: float | None = None) -> ArkitTrack:
     """Reads a CSV, or the one in a folder.
 
     Args:
@@ -96,19 +80,31 @@ def read_livelink(path: Path, *, clock: float | None = None) -> LiveLinkTrack:
     time = time + 86400 * np.cumsum(np.concatenate([[0], np.diff(time) < -43200]))
     time = time - time[0]
     keep = np.concatenate([[True], np.diff(np.maximum.accumulate(time)) > 0])
-    return LiveLinkTrack(time[keep], weights.clip(0, 1)[keep], turns[keep])
+    return ArkitTrack(time[keep], weights.clip(0, 1)[keep], turns[keep])
 
 
-def write_livelink(path: Path, track: LiveLinkTrack, *, clock: float = 60.0) -> None:
-    """Writes a CSV that `read_livelink` and Live Link Face's importers read."""
-    names = [name[0].upper() + name[1:] for name in ARKIT_NAMES]
-    lines = [",".join(("Timecode", "BlendShapeCount", *names, *TURNS))]
-    for time, weights, turns in zip(track.time, track.weights, track.turns, strict=True):
-        whole = int(time)
-        code = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{(time - whole) * clock:06.3f}"
-        values = ",".join(f"{value:.8f}" for value in (*weights, *turns))
-        lines.append(f"{code},{len(names)},{values}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def write_livelink(path: Path, track: ArkitTrack, *, clock: float = 60.0) -> None:
+    """Writes a CSV that `read_livelink` and Live Link Face's importers read, in the app's own order of columns.
+
+    The first row stands in the last frame of the first second, so that a reader sees what the clock counts to. The
+    eyes' turns stay zero: their looks are among the coefficients.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    names = [name[0].upper() + name[1:] for name in PACKET_NAMES]
+    lines = [",".join(("Timecode", "BlendShapeCount", *names, *TURNS, *EYE_TURNS))]
+    order = [ARKIT_NAMES.index(name) for name in PACKET_NAMES]
+    # In thousandths of a frame, as the app writes them, no rounding can reach the next second unseen.
+    ticks = np.rint((np.asarray(track.time) - track.time[0]) * clock * 1000).astype(np.int64) + round(clock - 1) * 1000
+    for tick, weights, turns in zip(ticks, track.weights, track.turns, strict=True):
+        whole, part = divmod(int(tick), round(clock * 1000))
+        frames = f"{part // 1000:02d}.{part % 1000:03d}"
+        code = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames}"
+        values = ",".join(f"{value:.8f}" for value in (*weights[order], *turns, *np.zeros(len(EYE_TURNS))))
+        lines.append(f"{code},{len(names) + len(TURNS) + len(EYE_TURNS)},{values}")
+    text = "\n".join(lines) + "\n"
+    replacing(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def _csv(path: Path) -> Path | None:

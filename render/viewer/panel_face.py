@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from avatar.editing.emotions import emotions
 from avatar.heads.controls import control_groups
 
 if TYPE_CHECKING:
@@ -13,11 +14,20 @@ OPEN_GROUPS = ("Mouth", "Jaw and tongue")
 
 
 def add_face(panel: Panel) -> None:
-    """Sliders of ARKit's actions, added to what plays."""
+    """Sliders of emotions and of ARKit's actions, added to what plays."""
     state, gui = panel.viewer.state, panel.gui
-    weights = state.puppet.adjustments.weights
+    weights, strengths = state.puppet.adjustments.weights, state.puppet.adjustments.emotions
     sliders = []
     reset = gui.add_button("All face sliders to zero")
+    with gui.add_folder("Emotion", visible=state.puppet.feels):
+        for name, preset in emotions().items():
+            slider = gui.add_slider(preset.text, min=0.0, max=1.0, step=0.01, initial_value=0.0, hint=preset.hint)
+            sliders.append(slider)
+
+            @slider.on_update
+            def _(_: object, name: str = name, slider=slider) -> None:
+                panel.change(lambda: strengths.__setitem__(name, slider.value))
+
     for group in control_groups():
         with gui.add_folder(group.name, expand_by_default=group.name in OPEN_GROUPS):
             for control in (side for each in group.controls for side in each.sides()):

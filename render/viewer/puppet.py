@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from avatar.editing.emotions import emotional_expression
+from avatar.editing.face import FaceMap
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Adjustments:
 
     Attributes:
         weights: ARKit weights by name, added to the face.
+        emotions: Intensities of emotions by name, laid over the motion's own expression.
         neck: (3,) nod up, turn and tilt of the neck to the subject's left, degrees.
         gaze: (2,) eyes up and to the subject's left, degrees.
         jaw: (2,) opening and shift to the subject's left of the jaw, degrees.
@@ -36,6 +39,7 @@ class Adjustments:
     """
 
     weights: dict[str, float] = field(default_factory=dict)
+    emotions: dict[str, float] = field(default_factory=dict)
     neck: list[float] = field(default_factory=lambda: [0.0] * 3)
     gaze: list[float] = field(default_factory=lambda: [0.0] * 2)
     jaw: list[float] = field(default_factory=lambda: [0.0] * 2)
@@ -70,6 +74,9 @@ class Puppet:
     def __init__(self, gaussians: GaussianHead, motion: Motion) -> None:
         self._gaussians, self.head = gaussians, gaussians.head
         self.adjustments = Adjustments()
+        # Where the lips touch is told by landmarks, which a head model may lack.
+        known = self.head.arkit_names and self.head.lmk478_faces is not None
+        self._face = FaceMap(self.head, gaussians.betas.cpu().numpy()) if known else None
         self.live: LiveFace | None = None
         self.rest(motion)
 
@@ -78,6 +85,11 @@ class Puppet:
         self._orient = Rotation.from_rotvec(motion.global_orient).mean()
         self._neck = Rotation.from_rotvec(motion.neck_pose).mean()
         self._transl, self._torso = motion.transl.mean(0), motion.torso.mean(0)
+
+    @property
+    def feels(self) -> bool:
+        """Whether emotions move this head."""
+        return self._face is not None
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -105,6 +117,7 @@ class Puppet:
             orient = self._orient
             neck = self._neck if live.turn is None else self._neck * Rotation.from_rotvec(live.turn)
             transl, torso = self._transl[None], self._torso[None]
+        expression = self._emotional(replace(moment, expression=expression, jaw_pose=jaw, eyelids=lids))
         pitch, yaw, roll = np.radians(a.neck)
         neck = _scaled(self._neck, neck, a.head_gain) * Rotation.from_euler("yxz", [yaw, -pitch, -roll])
         gaze = np.radians([[-a.gaze[0], a.gaze[1], 0.0]])
@@ -121,6 +134,14 @@ class Puppet:
             transl=(self._transl + a.head_gain * (transl - self._transl)).astype(np.float32),
             torso=(self._torso + a.head_gain * (torso - self._torso)).astype(np.float32),
         )
+
+    def _emotional(self, moment: Motion) -> Float[np.ndarray, "1 E"]:
+        """The expression of one moment with emotions laid over it."""
+        if self._face is None:
+            return moment.expression
+        strengths = {name: np.array([value]) for name, value in self.adjustments.emotions.items()}
+        expression = emotional_expression(moment, self._face, strengths)
+        return moment.expression if expression is None else expression
 
 
 def _scaled(rest: Rotation, turned: Rotation, gain: float) -> Rotation:

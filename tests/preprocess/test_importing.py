@@ -16,7 +16,8 @@ from avatar.errors import FormatError, InputError
 from avatar.heads import Head
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.io.adnerf import is_adnerf, labels_of, read_adnerf
-from avatar.io.livelink import LiveLinkTrack, is_livelink, livelink_video, read_livelink, write_livelink
+from avatar.io.arkit_track import ArkitTrack
+from avatar.io.livelink import is_livelink, livelink_video, read_livelink, write_livelink
 from avatar.io.metrical import is_metrical, read_metrical
 from avatar.io.take import Take
 from avatar.io.vhap import in_camera, is_vhap, read_vhap, write_vhap
@@ -257,7 +258,7 @@ def test_a_folder_of_metrical_tracker(tiny_take: Take, tmp_path: Path, observer:
 
 def test_live_link_face_comes_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    track = LiveLinkTrack(np.arange(90) / 60, rng.uniform(size=(90, 52)), rng.normal(size=(90, 3)))
+    track = ArkitTrack(np.arange(90) / 60, rng.uniform(size=(90, 52)), rng.normal(size=(90, 3)))
     write_livelink(tmp_path / "MySlate_1_iPhone.csv", track)
     back = read_livelink(tmp_path)
     assert np.allclose(back.time, track.time, atol=1e-4)

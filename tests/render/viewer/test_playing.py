@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avatar.cameras import Camera
+from avatar.editing import FaceMap, with_emotions
 from avatar.errors import AvatarError, InputError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.heads.arkit import ARKIT_NAMES
@@ -128,6 +129,21 @@ def test_gains_scale_the_motion(puppet: Puppet, tiny_motion: Motion) -> None:
     assert np.allclose(twice.expression, 2 * moment.expression)
     a.blink_gain, a.blink = 9.0, 0.5
     assert puppet.adjusted(moment).eyelids.max() <= 1
+
+
+def test_emotions_change_the_expression_and_leave_the_rest(puppet: Puppet, tiny_motion: Motion) -> None:
+    moment = tiny_motion[9:10]
+    plain = puppet.adjusted(moment)
+    puppet.adjustments.emotions["happy"] = 1.0
+    felt = puppet.adjusted(moment)
+    face = FaceMap(puppet.head, tiny_motion.betas)
+    smile = ARKIT_NAMES.index("mouthSmileLeft")
+    assert face.weights(felt)[0, smile] > face.weights(plain)[0, smile] + 0.1
+    assert np.allclose(felt.expression, with_emotions(plain, face, {"happy": 1.0}).expression, atol=1e-5)
+    for name in set(PER_FRAME) - {"expression"}:
+        assert np.array_equal(getattr(felt, name), getattr(plain, name)), name
+    puppet.live = LiveFace(np.zeros(52))
+    assert face.weights(puppet.adjusted(moment))[0, smile] > 0.5
 
 
 def test_a_live_face_replaces_the_motion(puppet: Puppet, tiny_motion: Motion) -> None:

@@ -94,6 +94,8 @@ def test_sliders_and_buttons_change_what_is_shown(viewer: Viewer, until: Until) 
     state = viewer.state
     handles["Jaw open"].value = 0.75
     assert state.puppet.adjustments.weights["jawOpen"] == 0.75
+    handles["Sad"].value = 0.5
+    assert state.puppet.adjustments.emotions == {"sad": 0.5}
     handles["Nod up"].value = 5.0
     assert state.puppet.adjustments.neck[0] == 5.0
     handles["Head movement"].value = 0.0

@@ -173,7 +173,9 @@ def test_sliders_and_mouse(scenario: Scenario) -> None:
     result = scenario("sliders")
     assert result["opened"] > 1
     assert result["after"] < 0.05 * result["opened"]
-    assert result["count"] == 52 + 3
+    # 52 coefficients, three turns of the neck, and the emotions that add something.
+    assert result["count"] == 52 + 3 + 6
+    assert {"Happy", "Surprised"} <= set(result["texts"])
     assert "Smile, left" in result["texts"] and "Look up, right eye" in result["texts"]
     assert abs(result["turned"][0]) > 0.2 and result["turned"][1] > 0.05
     assert result["front"] == [0, 0]

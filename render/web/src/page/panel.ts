@@ -1,19 +1,23 @@
 // The sliders of the face.
 import { type Avatar } from "../index";
-import { type Control, GROUPS, sides } from "./words";
+import { type Control, type Emotion, emotions, GROUPS, sides } from "./words";
 
 const NECK = 3;
 
 /** Builds the panel; returns what the sliders add to the face. */
 export class Panel {
-  readonly coefficients: Record<string, number> = {};
+  private readonly sliders: Record<string, number> = {};
+  private readonly strengths = new Map<Emotion, number>();
+  private readonly emotions: Emotion[];
   readonly pose = new Float32Array(21);
 
   constructor(private readonly avatar: Avatar, private readonly changed: () => void) {
+    this.emotions = emotions(avatar.manifest.coefficients);
     const apart = element<HTMLInputElement>("apart");
     apart.onchange = () => this.build(apart.checked);
     element("reset").onclick = () => {
-      for (const name of Object.keys(this.coefficients)) delete this.coefficients[name];
+      for (const name of Object.keys(this.sliders)) delete this.sliders[name];
+      this.strengths.clear();
       this.pose.fill(0);
       this.build(apart.checked);
       this.changed();
@@ -22,17 +26,36 @@ export class Panel {
     this.build(false);
   }
 
+  /** What all sliders together add to the face. */
+  get coefficients(): Record<string, number> {
+    const sum = { ...this.sliders };
+    for (const [{ adds }, strength] of this.strengths) {
+      for (const [name, value] of adds) sum[name] = (sum[name] ?? 0) + strength * value;
+    }
+    return sum;
+  }
+
   private build(apart: boolean): void {
     const groups = element("groups");
     const open = new Set(Array.from(groups.querySelectorAll("details[open]"), (each) => each.id));
-    groups.replaceChildren(...GROUPS.map((group, index) => {
+    const folder = (name: string, index: number) => {
       const details = document.createElement("details");
       details.id = `group-${index}`;
       details.open = open.size ? open.has(details.id) : index < 2;
       const summary = document.createElement("summary");
-      summary.textContent = group.name;
+      summary.textContent = name;
+      details.append(summary);
+      return details;
+    };
+    const feelings = folder("Emotion", 0);
+    feelings.append(...this.emotions.map((emotion) => slider(emotion.text, this.strengths.get(emotion) ?? 0, 0, (value) => {
+      this.strengths.set(emotion, value);
+      this.changed();
+    })));
+    groups.replaceChildren(feelings, ...GROUPS.map((group, index) => {
+      const details = folder(group.name, index + 1);
       const controls = apart ? group.controls.flatMap(sides) : group.controls;
-      details.append(summary, ...controls.map((control) => this.control(control)));
+      details.append(...controls.map((control) => this.control(control)));
       for (const { text, axis, reach } of group.turns ?? []) {
         const at = NECK + axis;
         details.append(slider(text, this.pose[at] / reach, -1, (value) => {
@@ -46,8 +69,8 @@ export class Panel {
 
   private control({ text, moves }: Control): HTMLElement {
     const known = moves.filter((name) => this.avatar.manifest.coefficients.includes(name));
-    return slider(text, this.coefficients[known[0]] ?? 0, 0, (value) => {
-      for (const name of known) this.coefficients[name] = value;
+    return slider(text, this.sliders[known[0]] ?? 0, 0, (value) => {
+      for (const name of known) this.sliders[name] = value;
       this.changed();
     });
   }

@@ -1,4 +1,5 @@
 // The face's controls in plain words. What moves two sides is one control, or one for each side where they are apart.
+import PRESETS from "../../../../avatar/editing/emotions.json";
 import FACE from "../../../../avatar/heads/controls.json";
 
 export interface Control {
@@ -31,4 +32,23 @@ export function sides(control: Control): Control[] {
   return control.moves.map((name) => ({
     text: `${control.text}, ${name.endsWith("Left") ? "left" : "right"}${organ}`, moves: [name],
   }));
+}
+
+export interface Emotion {
+  text: string;
+  /** What it adds to coefficients at its full strength. */
+  adds: [string, number][];
+}
+
+// A page adds the same to every moment. What takes away from what plays, or parts lips that must close, it leaves out.
+const PARTING = /^mouth(UpperUp|LowerDown|Funnel|ShrugUpper)/;
+
+/** The emotions for the coefficients that there are. */
+export function emotions(names: string[]): Emotion[] {
+  return PRESETS.map(({ text, deltas }) => {
+    const added = Object.entries(deltas).filter(([name, value]) => value > 0 && !PARTING.test(name));
+    const both = ([name, value]: [string, number]) =>
+      [name, `${name}Left`, `${name}Right`].filter((each) => names.includes(each)).map((each): [string, number] => [each, value]);
+    return { text, adds: added.flatMap(both) };
+  }).filter(({ adds }) => adds.length);
 }

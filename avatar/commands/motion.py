@@ -1,0 +1,145 @@
+"""``avatar motion``: motions in, one motion out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from avatar.commands._console import say, show
+from avatar.commands._edits import TRACKS, edited, file_curve, file_track
+from avatar.editing import CHANNELS, FaceMap, mix, motion_of, retime, shift, smooth, take_channels, track_of, trim
+from avatar.editing.face import check_channels
+from avatar.errors import InputError
+from avatar.heads import load_head
+from avatar.heads.retarget import head_of, motion_on
+from avatar.io._files import replacing
+from avatar.io.arkit_track import write_arkit_json
+from avatar.io.avatar import load_avatar
+from avatar.io.livelink import write_livelink
+from avatar.motion import PER_FRAME, Motion
+from avatar.render import motions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from avatar.cli import EditMotion
+    from avatar.editing.face import Channel
+    from avatar.heads import Head
+    from avatar.io.avatar import StoredAvatar
+
+WRITERS = {".csv": write_livelink, ".json": write_arkit_json}
+ENDINGS = (".npz", *TRACKS)
+# Where a face without an avatar stands before the camera, metres.
+PLACE = (0.0, 0.0, -0.7)
+
+
+def run(options: EditMotion) -> None:
+    """Writes what the options ask for and says what was written."""
+    if options.output.suffix.lower() not in ENDINGS:
+        raise InputError(
+            "The result cannot be written to that name",
+            expected=f"--output with one of {', '.join(ENDINGS)}",
+            found=str(options.output),
+            fix="choose the ending of the format that is wanted",
+        )
+    check_channels(options.channels)
+    stored = load_avatar(options.avatar) if options.avatar else None
+    read = [_read(path) for path in options.inputs]
+    head, rest = _subject(read, stored)
+    inputs = [_fitted(each, head, rest) for each in read]
+    face = FaceMap(head, inputs[0].betas)
+    motion = edited(_timed(inputs, face, options), face, options, rest=stored)
+    write_motion(options.output, motion, head)
+    say(f"[bold]{options.output}[/bold] is ready.")
+    seconds = float(motion.time[-1] - motion.time[0])
+    show(
+        {"output": str(options.output), "moments": len(motion), "seconds": seconds, "head": motion.head_id},
+        as_json=options.json,
+    )
+
+
+def write_motion(path: Path, motion: Motion, head: Head) -> None:
+    """Writes a motion in the format of a name's ending; raises InputError where it cannot be written."""
+    write = WRITERS.get(path.suffix.lower())
+    if write is None:
+        replacing(path, motion.save)
+    else:
+        write(path, track_of(motion, head))
+
+
+def _read(path: Path) -> Motion | object:
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(
+            f"{path} cannot be read as a motion",
+            expected=f"a file that ends in one of {', '.join(ENDINGS)}",
+            found=path.suffix or "no ending",
+        )
+    track = file_track(path)
+    return motions.file_motion(path) if track is None else track
+
+
+def _subject(read: list, stored: StoredAvatar | None) -> tuple[Head, Motion]:
+    """The head model of the result, and a motion of the subject whose mean is where its head rests."""
+    if stored is not None:
+        return stored.gaussians.head, motions.ease_motion(stored)
+    first = next((each for each in read if isinstance(each, Motion)), None)
+    if first is None:
+        head = load_head()
+        return head, _standing(head)
+    head = head_of(first)
+    if head is None:
+        raise InputError(
+            "The motion belongs to a head model that is not installed",
+            expected="a head model that `avatar heads list` names, in the version it was made with",
+            found=f"{first.head_id} ({first.head_hash[:12]})",
+            fix="import that head model with `avatar heads import`, or name the avatar with --avatar",
+        )
+    return head, first
+
+
+def _standing(head: Head) -> Motion:
+    """One moment of nobody in particular, before the camera."""
+    widths = {"expression": head.exprdirs.shape[-1], "eyelids": 2}
+    rows = {name: np.zeros((1, widths.get(name, 3)), np.float32) for name in PER_FRAME}
+    rows["transl"][:] = PLACE
+    betas = np.zeros(head.shapedirs.shape[-1], np.float32)
+    return Motion(time=np.zeros(1), betas=betas, head_id=head.id, head_hash=head.hash, **rows)
+
+
+def _fitted(read, head: Head, rest: Motion) -> Motion:
+    """One input as a motion of the subject."""
+    if not isinstance(read, Motion):
+        return motion_of(read, head, rest)
+    motion, note = motion_on(read, head, betas=torch.as_tensor(rest.betas))
+    if note:
+        say(note)
+    return motion
+
+
+def _timed(inputs: list[Motion], face: FaceMap, options: EditMotion) -> Motion:
+    """The inputs mixed, trimmed, retimed, smoothed and moved in time, in this order."""
+    channels: tuple[Channel, ...] = options.channels or CHANNELS  # type: ignore[assignment]
+    if options.mix and len(options.mix) != len(inputs):
+        raise InputError(
+            "The option --mix cannot be used",
+            expected=f"{len(inputs)} weights, one an input",
+            found=str(len(options.mix)),
+        )
+
+    def within(motion: Motion, change: Callable[[Motion], Motion]) -> Motion:
+        return take_channels(motion, change(motion), face, channels)
+
+    motion = inputs[0]
+    if len(inputs) > 1:
+        weights = [file_curve(text) for text in options.mix] if options.mix else None
+        motion = within(motion, lambda _: mix(inputs, weights))
+    if options.start or options.end is not None:
+        motion = trim(motion, options.start, options.end)
+    if options.speed != 1 or options.fps is not None:
+        motion = retime(motion, options.speed, fps=options.fps)
+    if options.smooth:
+        motion = within(motion, lambda each: smooth(each, options.smooth))
+    return within(motion, lambda each: shift(each, options.offset)) if options.offset else motion

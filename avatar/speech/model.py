@@ -70,6 +70,7 @@ class SpeechModel:
         *,
         fps: float,
         activity: Float[np.ndarray, " M"] | None = None,
+        closures: Float[np.ndarray, " P"] | None = None,
     ) -> Motion:
         """The motion that says a sound: mouth and jaw from speech, all else at the take's mean.
 
@@ -80,6 +81,7 @@ class SpeechModel:
             fps: Frames a second of the motion; any positive number.
             activity: (M,) weight of speech over rest every 10 ms. Found in samples when left out; with features alone
                 nothing tells silence, and all is taken for speech.
+            closures: (P,) how far the lips are known to be closed every 10 ms, 0 to 1, where a voice tells its phones.
 
         Returns:
             A motion of ``round(seconds * fps)`` frames, at least one, frame i at ``i / fps`` seconds.
@@ -107,6 +109,9 @@ class SpeechModel:
         if activity is not None:
             weight = np.interp(time, np.arange(len(activity)) / 100, activity)[:, None]
             targets = self.space.rest + weight * (targets - self.space.rest)
+        if closures is not None:
+            closed = np.interp(time, np.arange(len(closures)) / 100, closures)
+            targets[:, 0] -= closed * np.maximum(targets[:, 0] - self.space.rest[0], 0)
         return self._motion(time, self.space.decode(targets))
 
     def rest(self, time: Float[np.ndarray, " T"]) -> Motion:

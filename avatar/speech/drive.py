@@ -14,6 +14,7 @@ from avatar.speech.silence import loudness, speech_activity
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.io.sound import StoredSound
     from avatar.motion import Motion
     from avatar.speech.life import LifeModel, Pose
     from avatar.speech.model import SpeechModel
@@ -23,7 +24,7 @@ def motion_from_audio(
     speech_model: SpeechModel | None,
     life_model: LifeModel,
     *,
-    samples: Float[np.ndarray, " N"],
+    samples: Float[np.ndarray, " N"] | StoredSound,
     fps: float,
     seed: int = 0,
     pose: Pose = "natural",
@@ -34,7 +35,7 @@ def motion_from_audio(
     Args:
         speech_model: The avatar's speech model; None where it was trained without sound.
         life_model: Its model of head motion and blinks.
-        samples: (N,) mono sound at 16 kHz.
+        samples: (N,) mono sound at 16 kHz, in memory or on disk.
         fps: Frames a second.
         seed: Another seed, another head motion and other blinks; the mouth stays.
         pose: "natural", or "still" for a head that keeps its mean pose.

@@ -198,7 +198,9 @@ def _words(
     exact = bool(counts.sum() == len(groups)) and len(groups) > 0
     if exact:
         stops = np.cumsum(counts)
-        times = [(groups[a][0], groups[b - 1][1]) if b > a else None for a, b in zip(stops - counts, stops, strict=True)]
+        times = [
+            (groups[a][0], groups[b - 1][1]) if b > a else None for a, b in zip(stops - counts, stops, strict=True)
+        ]
     else:
         times = spread_times([stop - start for start, stop in spans], groups[0][0], groups[-1][1]) if groups else []
     words = [

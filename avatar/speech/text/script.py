@@ -66,7 +66,7 @@ def script_counts(text: str) -> Counter[str]:
     return Counter(_script(letter) for letter in text if letter.isalpha())
 
 
-def check_text(text: str, *, language: str) -> None:
+def check_text(text: str, *, language: str | None) -> None:
     """Holds a text to a language; raises InputError where it has nothing to say or is written in another script."""
     counts = script_counts(text)
     if not counts and not any(sign.isdecimal() for sign in text):
@@ -76,6 +76,8 @@ def check_text(text: str, *, language: str) -> None:
             found="an empty text" if not text.strip() else f"only signs: {text.strip()[:20]!r}",
             fix="give words with --text or --text-file",
         )
+    if language is None:
+        return
     known = scripts_of(language)
     foreign = Counter({script: count for script, count in counts.items() if script not in known})
     if 2 * foreign.total() > counts.total():

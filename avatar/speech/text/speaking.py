@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from avatar.errors import InputError
+from avatar.speech.silence import RATE as SAMPLE_RATE
 from avatar.speech.silence import loudness, speech_activity
 from avatar.speech.text.hibari import spread_times
 from avatar.speech.text.script import check_text, passages, word_spans
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float
 
+    from avatar.io.sound import StoredSound
     from avatar.speech.text.voices import ChosenVoice
 
 # What a text file may hold: about a day of speech.
@@ -33,12 +35,14 @@ class SpokenText:
     Attributes:
         text: The text.
         words: Its words in order, seconds.
+        seconds: Length of the sound.
         phones: Its sounds in order, seconds; none where the voice does not tell.
         exact: The times are the voice's own, not estimated.
     """
 
     text: str
     words: tuple[Word, ...]
+    seconds: float
     phones: tuple[Phone, ...] = ()
     exact: bool = True
 
@@ -97,7 +101,7 @@ def speak_text(
     parts = passages(text)
     words: list[Word] = []
     phones: list[Phone] = []
-    exact, file, samples = True, None, 0
+    exact, file, samples, rate = True, None, 0, 1
     try:
         for done, passage in enumerate(voice.say(parts), start=1):
             if file is None:
@@ -105,7 +109,7 @@ def speak_text(
             moved = passage.later(samples / passage.rate)
             words += moved.words
             phones += moved.phones
-            exact = exact and passage.exact
+            exact, rate = exact and passage.exact, passage.rate
             samples += len(passage.samples)
             file.write(np.clip(passage.samples, -1, 1))
             if on_passage:
@@ -120,10 +124,10 @@ def speak_text(
             found=repr(text.strip()[:40]),
             fix="give other words, or another --voice",
         )
-    return SpokenText(text, tuple(words), tuple(phones), exact)
+    return SpokenText(text, tuple(words), samples / rate, tuple(phones), exact)
 
 
-def estimated_words(text: str, samples: Float[np.ndarray, " N"]) -> SpokenText:
+def estimated_words(text: str, samples: Float[np.ndarray, " N"] | StoredSound) -> SpokenText:
     """A text that a recording (16 kHz) is known to say, its words spread over the recording's speech by their length.
 
     Nothing listens to the words: within a long recording they may be off by seconds.
@@ -132,11 +136,11 @@ def estimated_words(text: str, samples: Float[np.ndarray, " N"]) -> SpokenText:
     activity = speech_activity(loudness(samples)) > 0.5
     spoken = np.flatnonzero(activity) / 100
     if not spans or not len(spoken):
-        return SpokenText(text, (), exact=False)
+        return SpokenText(text, (), len(samples) / SAMPLE_RATE, exact=False)
     edges = np.concatenate([spoken, [spoken[-1] + 0.01]])
     shares = spread_times([stop - start + 1 for start, stop in spans], 0.0, len(edges) - 1)
     words = [
         Word(text[start:stop], start, *(float(v) for v in np.interp(share, np.arange(len(edges)), edges)))
         for (start, stop), share in zip(spans, shares, strict=True)
     ]
-    return SpokenText(text, tuple(words), exact=False)
+    return SpokenText(text, tuple(words), len(samples) / SAMPLE_RATE, exact=False)

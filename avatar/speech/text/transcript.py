@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -44,8 +45,11 @@ class Cue:
     text: str
 
 
-def cues(text: str, words: Sequence[Word]) -> list[Cue]:
-    """Subtitles of a text whose words have times; they end with sentences and at pauses where they can."""
+def cues(text: str, words: Sequence[Word], *, seconds: float = math.inf) -> list[Cue]:
+    """Subtitles of a text whose words have times.
+
+    They end with sentences and at pauses where they can, and all by the sound's end.
+    """
     groups: list[list[Word]] = []
     rest = list(words)
     sentences = [start for start, _ in sentence_spans(text)]
@@ -55,16 +59,16 @@ def cues(text: str, words: Sequence[Word]) -> list[Cue]:
         rest = rest[count:]
     result = []
     places = [group[0].place for group in groups] + [len(text)]
-    starts = [group[0].start for group in groups] + [float("inf")]
+    starts = [group[0].start for group in groups] + [seconds]
     for group, (place, until), following in zip(groups, pairwise(places), starts[1:], strict=True):
         end = min(group[-1].end + LINGER, following)
         result.append(Cue(group[0].start, max(end, group[0].start), tuple(group), _one_line(text[place:until])))
     return result
 
 
-def write_transcripts(video: Path, text: str, words: Sequence[Word]) -> list[Path]:
+def write_transcripts(video: Path, text: str, words: Sequence[Word], *, seconds: float = math.inf) -> list[Path]:
     """Writes NAME.srt and NAME.vtt beside a video; raises InputError where that cannot be."""
-    timed = cues(text, words)
+    timed = cues(text, words, seconds=seconds)
     base = video.with_suffix("")
     paths = []
     for suffix, content in ((".srt", srt(timed)), (".vtt", vtt(text, timed))):
@@ -92,7 +96,9 @@ def vtt(text: str, timed: Sequence[Cue]) -> str:
         for word, (place, until) in zip(cue.words, pairwise(places), strict=True):
             # A time must lie after the one before it and within the cue.
             stamped = previous + 5e-4 < word.start < cue.end
-            parts.append((f"<{_clock(word.start, '.')}>" if stamped else "") + html.escape(text[place:until], quote=False))
+            parts.append(
+                (f"<{_clock(word.start, '.')}>" if stamped else "") + html.escape(text[place:until], quote=False)
+            )
             previous = max(previous, word.start)
         blocks.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_one_line(''.join(parts))}\n")
     return "\n".join(blocks)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avatar.commands._console import show
-from avatar.speech.text.voices import VoiceRow, voice_rows
+from avatar.speech.text.voices import voice_rows
 
 if TYPE_CHECKING:
     from avatar.cli import Voices
@@ -20,11 +20,11 @@ def run(options: Voices) -> None:
     if options.json:
         show(rows, as_json=True)
         return
-    table = Table("--voice", "languages", "engine", "kind", "licence", "now", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    # Names are there to be typed, so none is cut.
+    table.add_column("--voice", no_wrap=True)
+    for title in ("speaks", "engine", "now"):
+        table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(row.name, ", ".join(row.languages), row.engine, row.kind, row.licence, _state(row))
+        table.add_row(row.name, row.title, row.engine, "ready" if row.ready else row.note)
     Console().print(table)
-
-
-def _state(row: VoiceRow) -> str:
-    return "ready" if row.ready else row.note

@@ -8,6 +8,7 @@ answer. The calls are those of espeak-ng's ``speak_lib.h``.
 import ctypes
 import json
 import sys
+from pathlib import Path
 
 _RETRIEVE, _PHONEME_EVENTS, _IPA, _DONT_EXIT = 1, 1, 2, 0x8000
 _WORD, _PHONEME = 1, 7
@@ -120,7 +121,7 @@ def main():
         if library.espeak_SetVoiceByName(request["voice"].encode()):
             raise SystemExit(f"there is no voice {request['voice']}")
         library.espeak_SetParameter(_RATE_PARAMETER, round(_NORMAL_RATE * request["speed"]), 0)
-        with open(request["sound"], "wb") as sound:
+        with Path(request["sound"]).open("wb") as sound:
             answer["passages"] = [say(library, text, sound) for text in request["passages"]]
     else:
         answer["voices"] = voices(library)

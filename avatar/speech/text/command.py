@@ -47,10 +47,8 @@ def run_voice_command(template: str, text: str, wav: Path, *, language: str = ""
     values = {"text": text, "file": str(written), "wav": str(wav), "language": language, "voice": voice}
     # All at once, so that braces in the text are left alone.
     filled = [re.sub(r"\{(\w+)\}", lambda found: values[found[1]], part) for part in parts]
-    spoken = None if {"text", "file"} & set(named) else text
-    done = subprocess.run(
-        filled, input=spoken or "", capture_output=True, text=True, encoding="utf-8", errors="replace"
-    )
+    typed = "" if {"text", "file"} & set(named) else text
+    done = subprocess.run(filled, input=typed, capture_output=True, text=True, encoding="utf-8", errors="replace")
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise InputError(

@@ -140,18 +140,18 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _libraries() -> list[list[str | None]]:
+def _libraries() -> list[tuple[str, str | None]]:
     """Where espeak-ng may be, as pairs of library and folder of its data; None for its own choice."""
-    found: list[list[str | None]] = []
+    found: list[tuple[str, str | None]] = []
     program = shutil.which("espeak-ng")
     folders = [Path(folder) for folder in _FOLDERS]
     if program:
         home = Path(program).resolve().parent
         folders = [home.parent / "lib", home, *folders]
-    found += [[str(folder / name), None] for folder in folders for name in _NAMES if (folder / name).is_file()]
-    found += [[name, None] for name in _NAMES]
+    found += [(str(folder / name), None) for folder in folders for name in _NAMES if (folder / name).is_file()]
+    found += [(name, None) for name in _NAMES]
     carrier = importlib.util.find_spec(_CARRIER)
     for folder in carrier.submodule_search_locations or () if carrier else ():
         data = str(Path(folder) / "espeak-ng-data")
-        found += [[str(path), data] for path in sorted(Path(folder).glob("*espeak-ng.*"))[:1]]
+        found += [(str(path), data) for path in sorted(Path(folder).glob("*espeak-ng.*"))[:1]]
     return found

@@ -6,6 +6,7 @@ Its alphabet is misaki's: IPA, with capitals for diphthongs.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,11 +35,13 @@ class HibariVoice(NamedTuple):
     Attributes:
         name: Such as `heart`.
         language: `en-US` or `en-GB`.
+        title: Such as `English (American, female)`.
         ready: It is on this machine; else it is downloaded when it is first used.
     """
 
     name: str
     language: str
+    title: str
     ready: bool
 
 
@@ -64,7 +67,12 @@ def hibari_voices() -> tuple[HibariVoice, ...]:
         return ()
     here = Path(voices.cache_dir())
     return tuple(
-        HibariVoice(name, row["language"], bool(row.get("bundled")) or (here / row["file"]).is_file())
+        HibariVoice(
+            name,
+            row["language"],
+            f"English ({row['accent']}, {row['gender']})",
+            bool(row.get("bundled")) or (here / row["file"]).is_file(),
+        )
         for name, row in voices.VOICES.items()
     )
 
@@ -197,10 +205,8 @@ def _words(
     counts = np.array([_group_count(network.phones_of(text[start:stop])) for start, stop in spans], int)
     exact = bool(counts.sum() == len(groups)) and len(groups) > 0
     if exact:
-        stops = np.cumsum(counts)
-        times = [
-            (groups[a][0], groups[b - 1][1]) if b > a else None for a, b in zip(stops - counts, stops, strict=True)
-        ]
+        edges = pairwise([0, *np.cumsum(counts).tolist()])
+        times = [(groups[first][0], groups[last - 1][1]) if last > first else None for first, last in edges]
     else:
         times = spread_times([stop - start for start, stop in spans], groups[0][0], groups[-1][1]) if groups else []
     words = [
@@ -214,7 +220,7 @@ def _words(
 def spread_times(sizes: Sequence[int], start: float, end: float) -> list[tuple[float, float]]:
     """Shares of a time in proportion to sizes, one after the other."""
     edges = start + (end - start) * np.concatenate([[0], np.cumsum(sizes)]) / max(sum(sizes), 1)
-    return [(float(a), float(b)) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(float(a), float(b)) for a, b in pairwise(edges)]
 
 
 def _group_count(phones: str) -> int:

@@ -24,7 +24,8 @@ class VoiceRow:
 
     Attributes:
         name: What --voice takes.
-        languages: What it speaks.
+        languages: Codes of what it speaks.
+        title: The same in words.
         engine: What speaks.
         kind: `neural`, or `formant` for a synthetic sound that is exact in time.
         ready: It can be used now.
@@ -34,6 +35,7 @@ class VoiceRow:
 
     name: str
     languages: tuple[str, ...]
+    title: str
     engine: str
     kind: str
     ready: bool
@@ -64,23 +66,26 @@ def voice_rows(language: str | None = None) -> list[VoiceRow]:
         VoiceRow(
             name=voice.name,
             languages=(voice.language,),
+            title=voice.title,
             engine="hibari",
             kind="neural",
             ready=voice.ready,
             licence="Apache-2.0",
-            note="" if voice.ready else "is downloaded (8 MB) when it is first used",
+            note="" if voice.ready else "8 MB on first use",
         )
         for voice in hibari.hibari_voices()
     ]
     if not neural:
-        missing = VoiceRow(hibari.DEFAULT, ("en-US",), "hibari", "neural", False, "Apache-2.0", hibari.GET_IT)
+        missing = VoiceRow(
+            hibari.DEFAULT, ("en-US",), "English", "hibari", "neural", False, "Apache-2.0", hibari.GET_IT
+        )
         neural = [missing]
     formant = [
-        VoiceRow(f"{ESPEAK}:{voice.languages[0]}", voice.languages, "espeak-ng", "formant", True, "GPL-3.0")
+        VoiceRow(f"{ESPEAK}:{voice.languages[0]}", voice.languages, voice.name, "espeak-ng", "formant", True, "GPL-3.0")
         for voice in espeak.espeak_voices()
     ]
     if not formant:
-        formant = [VoiceRow(ESPEAK, ANY, "espeak-ng", "formant", False, "GPL-3.0", espeak.GET_IT)]
+        formant = [VoiceRow(ESPEAK, ANY, "all but English", "espeak-ng", "formant", False, "GPL-3.0", espeak.GET_IT)]
     rows = [*neural, *formant]
     if language is None:
         return rows

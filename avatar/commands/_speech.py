@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say
 from avatar.errors import InputError
@@ -20,7 +22,7 @@ from avatar.speech.text.utterance import lip_closures
 from avatar.speech.text.voices import choose_voice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy as np
 
@@ -53,7 +55,7 @@ class Speech:
         """The sound on disk; says what will make its lips worse. Raises InputError where there is none."""
         sound, facts = store_sound(self.path, rate=rate)
         for note in sound_notes(facts):
-            say(f"{self.path.name}: {note}")
+            say(escape(f"{self.path.name}: {note}"))
         return sound
 
     def closures(self, seconds: float) -> np.ndarray | None:
@@ -117,18 +119,16 @@ def sound_to_say(options: Render) -> Iterator[Speech | None]:
         yield Speech(options.audio, None if text is None else transcribed(options.audio, text))
         return
     with tempfile.TemporaryDirectory(prefix="avatar-voice-") as folder:
-        with progress_bar("voice") as progress:
-            said = say_text(
-                text,
-                Path(folder) / "speech.wav",
-                voice=options.voice,
-                language=options.language,
-                speed=options.speed,
-                command=options.voice_command,
-                seed=options.seed,
-                on_passage=progress,
-            )
-        yield said
+        yield say_text(
+            text,
+            Path(folder) / "speech.wav",
+            voice=options.voice,
+            language=options.language,
+            speed=options.speed,
+            command=options.voice_command,
+            seed=options.seed,
+            bar=True,
+        )
 
 
 def say_text(
@@ -140,9 +140,9 @@ def say_text(
     speed: float = 1.0,
     command: str | None = None,
     seed: int = 0,
-    on_passage: Callable[[int, int], object] | None = None,
+    bar: bool = False,
 ) -> Speech:
-    """Has a voice, or another program, say a text into a sound file.
+    """Has a voice, or another program, say a text into a sound file; with `bar` a progress bar is shown.
 
     Raises:
         InputError: There is nothing to say, or no voice for it.
@@ -154,8 +154,10 @@ def say_text(
         return Speech(wav, transcribed(wav, text), command.split()[0])
     chosen = choose_voice(voice, language, speed=speed, seed=seed)
     if chosen.note:
-        say(chosen.note)
-    spoken = speak_text(text, wav, voice=chosen, on_passage=on_passage)
+        say(escape(chosen.note))
+    check_text(text, language=chosen.language)
+    with progress_bar(f"voice {chosen.name}") if bar else nullcontext() as on_passage:
+        spoken = speak_text(text, wav, voice=chosen, on_passage=on_passage)
     return Speech(wav, spoken, f"{chosen.name} ({chosen.language})")
 
 

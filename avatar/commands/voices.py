@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from avatar.commands._console import show
@@ -26,5 +27,5 @@ def run(options: Voices) -> None:
     for title in ("speaks", "engine", "now"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(row.name, row.title, row.engine, "ready" if row.ready else row.note)
+        table.add_row(*map(escape, (row.name, row.title, row.engine, "ready" if row.ready else row.note)))
     Console().print(table)

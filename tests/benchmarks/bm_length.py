@@ -85,7 +85,7 @@ def lag_ms(said: np.ndarray, heard: np.ndarray, rate: float) -> float:
     best = int(match.argmax())
     # A parabola through the best three finds what lies between two samples.
     before, top, after = match[best - 1 : best + 2]
-    return 1000 / rate * (best - len(said) + 1 + (before - after) / (2 * (before - 2 * top + after)))
+    return float(1000 / rate * (best - len(said) + 1 + (before - after) / (2 * (before - 2 * top + after))))
 
 
 def film_figures(film: Path, sound: Path) -> dict[str, float]:

@@ -131,6 +131,12 @@ class Render:
     Attributes:
         avatar: The avatar's folder or .avatar file.
         audio: Speech that drives it; any audio or video file.
+        text: What it says; beside --audio, what that says, for the transcript.
+        text_file: The same in a file of plain text.
+        voice: Who says it, as `avatar voices` lists them; the best one of the language where it is left out.
+        language: The text's language, such as `es` or `pt-br`; English where it is left out.
+        speed: How fast it is said; 1 is the voice's own pace.
+        voice_command: Another program that says it: 'mytts --text {text} --out {wav}'.
         motion: A motion file that drives it: .npz, .csv of Live Link Face, .json of ARKit's coefficients.
         output: The video: .mp4, or .mov/.webm for a transparent background; a name without a suffix is a folder for
             numbered PNG pictures.
@@ -160,6 +166,12 @@ class Render:
 
     avatar: Positional[Path]
     audio: Path | None = None
+    text: str | None = None
+    text_file: Path | None = None
+    voice: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    voice_command: str | None = None
     motion: Path | None = None
     output: Output = Path("talk.mp4")
     camera: str = "front"
@@ -274,6 +286,8 @@ class View:
             it is left out.
         audio: Speech to play; any audio or video file.
         motion: A motion file (npz) to play.
+        voice: Who says what is typed into the panel, as `avatar voices` lists them.
+        language: The language it is said in; English where it is left out.
         draw: `pictures` rendered here, or `splats` drawn in the browser.
         size: Size of the pictures, pixels: they have the area of a square of that side.
         host: Address to listen at; 0.0.0.0 lets other machines in.
@@ -287,6 +301,8 @@ class View:
     take: Positional[Path | None] = None
     audio: Path | None = None
     motion: Path | None = None
+    voice: str | None = None
+    language: str | None = None
     draw: Literal["pictures", "splats"] = "pictures"
     size: int = 512
     host: str = "127.0.0.1"
@@ -369,6 +385,19 @@ class Models:
 
 
 @dataclass(frozen=True)
+class Voices:
+    """The voices that `avatar render --text` can speak with on this machine.
+
+    Attributes:
+        language: Only those of one language, such as `fr`.
+        json: Print rows as JSON.
+    """
+
+    language: str | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what this machine has, which backend will run, and what to do about what is missing.
 
@@ -393,6 +422,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "eval": (Eval, "evaluate", "run"),
     "heads": (Heads, "heads", "run"),
     "models": (Models, "models", "run"),
+    "voices": (Voices, "voices", "run"),
     "doctor": (Doctor, "doctor", "run"),
 }
 

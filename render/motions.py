@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.gaussians import Gaussians
     from avatar.io.avatar import StoredAvatar
+    from avatar.io.sound import StoredSound
     from avatar.speech.life import LifeMotion, Pose
 
 SPEECH_RATE = 16_000
@@ -72,16 +73,22 @@ def idle_motion(stored: StoredAvatar, *, fps: float, seed: int = 0) -> Motion:
 
 
 def spoken_motion(
-    stored: StoredAvatar, samples: Float[np.ndarray, " N"], *, fps: float, seed: int = 0, pose: Pose = "natural"
+    stored: StoredAvatar,
+    samples: Float[np.ndarray, " N"] | StoredSound,
+    *,
+    fps: float,
+    seed: int = 0,
+    pose: Pose = "natural",
+    closures: Float[np.ndarray, " P"] | None = None,
 ) -> Motion:
-    """The subject who says a recording: mono samples at `SPEECH_RATE`.
+    """The subject who says a recording: mono samples at `SPEECH_RATE`, and when the lips are known to be closed.
 
     Raises:
         InputError: The avatar was made from a clip without sound, or the recording is shorter than 20 ms.
     """
     speech = SpeechModel.from_tensors(stored.speech, stored.info.speech) if stored.info.speech else None
     life = LifeModel.from_tensors(stored.life)
-    return motion_from_audio(speech, life, samples=samples, fps=fps, seed=seed, pose=pose)
+    return motion_from_audio(speech, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures)
 
 
 def file_motion(path: Path) -> Motion:

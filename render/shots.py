@@ -21,7 +21,7 @@ from avatar.render.trajectories import camera_eye, dolly, follow, framed, orbit,
 from avatar.view_cone import view_angles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float, UInt8
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # The largest picture of a film, both eyes together: side and pixels of H.264's level 6.2, such as 8192x4352. Beyond it
 # players give up, and encoding takes tens of gigabytes.
 LARGEST_SIDE, LARGEST_PICTURE = 16384, 139_264 * 256
+POSES_AT_ONCE = 250
 # From the middle of the eyes to that of the head, metres.
 EYES_TO_CENTER = np.array([0.0, -0.03, -0.06])
 
@@ -122,8 +123,7 @@ def stage(stored: StoredAvatar, motion: Motion, shot: Shot) -> Staged:
             stands inside the head.
     """
     info, gaussians = stored.info, stored.gaussians
-    poses = gaussians.poses(motion)
-    centers = head_centers(gaussians, poses)
+    centers = head_centers(gaussians, poses_of(gaussians, motion))
     recorded = Camera.front(info.focal, info.width, info.height)
     view = _sized(recorded, shot.size) if shot.size else recorded
     times = motion.time - motion.time[0]
@@ -132,7 +132,7 @@ def stage(stored: StoredAvatar, motion: Motion, shot: Shot) -> Staged:
     if shot.fov is not None:
         cameras = [framed(camera, camera.width, camera.height, fov=shot.fov) for camera in cameras]
     _check_picture(cameras[0], shot.stereo)
-    refuse_cameras_inside(gaussians, poses, cameras, centers, times)
+    refuse_cameras_inside(gaussians, motion, cameras, centers, times)
     axes = np.stack([camera.viewmat[2] for camera in cameras])
     distances = (axes[:, :3] * centers).sum(1) + axes[:, 3]
     same = shot.camera == "front" and not (shot.look_at_face or shot.stereo)
@@ -168,7 +168,7 @@ def film(
     """
     deform = deformation(gaussians)
     layers = {"depth": depth, "normal": normal}
-    for pose, camera, distance in zip(gaussians.poses(motion), staged.cameras, staged.distances, strict=True):
+    for pose, camera, distance in zip(poses_of(gaussians, motion), staged.cameras, staged.distances, strict=True):
         posed = PosedAvatar(deform, pose, threads=threads)
         if stereo:
             drawn = draw_stereo(posed, camera, stereo, distance=float(distance), **layers)
@@ -180,7 +180,13 @@ def film(
             yield Picture(compose(drawn.image, drawn.alpha, staged.background, threads=threads), drawn, camera)
 
 
-def head_centers(gaussians: GaussianHead, poses: list[Pose]) -> Float[np.ndarray, "T 3"]:
+def poses_of(gaussians: GaussianHead, motion: Motion) -> Iterator[Pose]:
+    """The motion's moments one after the other; only some of a long motion's are tensors at a time."""
+    for first in range(0, len(motion), POSES_AT_ONCE):
+        yield from gaussians.poses(motion[first : first + POSES_AT_ONCE])
+
+
+def head_centers(gaussians: GaussianHead, poses: Iterable[Pose]) -> Float[np.ndarray, "T 3"]:
     """The middle of the head at each moment, metres."""
     head = gaussians.head
     balls = [np.arange(*head.parts[name]) for name in ("eye_l", "eye_r") if name in head.parts]
@@ -198,7 +204,7 @@ def head_centers(gaussians: GaussianHead, poses: list[Pose]) -> Float[np.ndarray
 
 
 def refuse_cameras_inside(
-    gaussians: GaussianHead, poses: list[Pose], cameras: list[Camera], centers: np.ndarray, times: np.ndarray
+    gaussians: GaussianHead, motion: Motion, cameras: list[Camera], centers: np.ndarray, times: np.ndarray
 ) -> None:
     """Raises InputError where a camera stands inside the head at its moment."""
     head = gaussians.head
@@ -207,10 +213,11 @@ def refuse_cameras_inside(
     faces = faces[((faces >= start) & (faces < stop)).all(1)] - start
     rest = head(betas=gaussians.betas[None])[0, start:stop]
     reach = float(torch.linalg.norm(rest - rest.mean(0), dim=1).max()) * 1.5
-    for pose, camera, center, time in zip(poses, cameras, centers, times, strict=True):
+    for index, (camera, center, time) in enumerate(zip(cameras, centers, times, strict=True)):
         eye = camera_eye(camera)
         if np.linalg.norm(eye - center) > reach:
             continue
+        pose = gaussians.poses(motion[index : index + 1])[0]
         if is_inside(eye, gaussians.vertices(pose)[start:stop].cpu().numpy(), faces):
             raise InputError(
                 f"The camera is inside the head at {time:.2f} s",

@@ -294,14 +294,14 @@ def speech_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_nothing_drives_the_avatar(refused: Refused, tiny_avatar: Path, motion: Path, speech_file: Path) -> None:
-    neither = refused("render", tiny_avatar)
-    assert neither == (
+    none = refused("render", tiny_avatar)
+    assert none == (
         "error: What drives the avatar is not clear.\n"
-        "  Expected: one of --audio FILE and --motion FILE.\n"
-        "  Found: neither.\n"
-        "  To do: give one of the two.\n"
+        "  Expected: one of --audio FILE, --text TEXT, --text-file FILE and --motion FILE.\n"
+        "  Found: none of them.\n"
+        "  To do: give one of them; a text beside --audio is taken for its transcript.\n"
     )
-    assert "Found: both." in refused("render", tiny_avatar, "--motion", motion, "--audio", speech_file)
+    assert "Found: --audio and --motion." in refused("render", tiny_avatar, "--motion", motion, "--audio", speech_file)
 
 
 def test_a_motion_that_cannot_be_used(refused: Refused, tiny_avatar: Path, tiny_motion: Motion, tmp_path: Path) -> None:

@@ -11,14 +11,23 @@ import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._edits import driving_motion, edited_for
+from avatar.commands._speech import Speech, check_driver, sound_to_say
 from avatar.errors import InputError
-from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
+from avatar.io.sound import SoundFile
 from avatar.io.video import VideoWriter, frame_count
 from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
-from avatar.render.layers import DEPTH_UNIT, depth_picture, depth_range, depth_steps, normal_picture, normal_steps
+from avatar.render.layers import (
+    DEPTH_UNIT,
+    RANGE_SAMPLES,
+    depth_picture,
+    depth_range,
+    depth_steps,
+    normal_picture,
+    normal_steps,
+)
 from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.render.stereo import Stereo
@@ -35,7 +44,7 @@ SOUND_RATE = 48_000
 # Degrees beyond the safe view cone that nobody sees.
 WORTH_SAYING = 2.0
 TRANSPARENT = (".mov", ".webm")
-Sound = tuple[np.ndarray, int]
+Sound = tuple[np.ndarray | SoundFile, int]
 Writer = VideoWriter | PictureFolder
 
 
@@ -44,35 +53,32 @@ def run(options: Render) -> None:
     shot = shot_of(options)
     stored = load_avatar(options.avatar)
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
-    if options.motion:
-        motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
-    else:
-        assert options.audio
-        motion, sound = spoken_motion(stored, options.audio, fps=fps, seed=options.seed, pose=options.pose)
-    motion = edited_for(stored, motion, options, shot)
-    written = render_shot(
-        stored,
-        motion,
-        options.output,
-        fps=fps,
-        sound=sound,
-        shot=shot,
-        layers=tuple(name for name, wanted in (("depth", options.depth), ("normals", options.normals)) if wanted),
-        camera_out=options.camera_out,
-    )
+    with sound_to_say(options) as speech:
+        if speech is None:
+            assert options.motion
+            motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
+        else:
+            motion, sound = spoken_motion(stored, speech, fps=fps, seed=options.seed, pose=options.pose)
+        motion = edited_for(stored, motion, options, shot)
+        written = render_shot(
+            stored,
+            motion,
+            options.output,
+            fps=fps,
+            sound=sound,
+            shot=shot,
+            layers=tuple(name for name, wanted in (("depth", options.depth), ("normals", options.normals)) if wanted),
+            camera_out=options.camera_out,
+        )
+        if speech is not None:
+            written |= speech.write_transcripts(options.output)
     say(f"[bold]{options.output}[/bold] is ready.")
     show(written, as_json=options.json)
 
 
 def shot_of(options: Render) -> Shot:
     """How the options want the avatar filmed; raises InputError for what no avatar can meet."""
-    if (options.audio is None) == (options.motion is None):
-        raise InputError(
-            "What drives the avatar is not clear",
-            expected="one of --audio FILE and --motion FILE",
-            found="both" if options.audio else "neither",
-            fix="give one of the two",
-        )
+    check_driver(options)
     if options.fps is not None and not 1 <= options.fps <= 240:
         raise InputError(
             "The option --fps cannot be used",
@@ -133,16 +139,18 @@ def parsed_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def spoken_motion(
-    stored: StoredAvatar, audio: Path, *, fps: Fraction, seed: int, pose: Literal["natural", "still"]
+    stored: StoredAvatar, speech: Speech | Path, *, fps: Fraction, seed: int, pose: Literal["natural", "still"]
 ) -> tuple[Motion, Sound]:
-    """The motion of an avatar that speaks an audio file, and the sound to go with it.
+    """The motion of an avatar that speaks an audio file, of any length, and the sound to go with it.
 
     Raises:
         InputError: The file has no sound, or the avatar was made without speech.
     """
-    samples = require_audio(audio, rate=SPEECH_RATE)
-    motion = motions.spoken_motion(stored, samples, fps=float(fps), seed=seed, pose=pose)
-    return motion, (require_audio(audio, rate=SOUND_RATE), SOUND_RATE)
+    speech = speech if isinstance(speech, Speech) else Speech(speech)
+    with speech.samples(rate=SPEECH_RATE) as samples:
+        closures = speech.closures(len(samples) / SPEECH_RATE)
+        motion = motions.spoken_motion(stored, samples, fps=float(fps), seed=seed, pose=pose, closures=closures)
+    return motion, (SoundFile(speech.path, SOUND_RATE), SOUND_RATE)
 
 
 def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
@@ -196,8 +204,10 @@ def render_shot(
     staged = stage(stored, motion, shot)
     beyond = warn_of_views(stored.info.view_cone, staged)
     depth, normal = "depth" in layers, "normals" in layers
-    poses = stored.gaussians.poses(motion)
-    near, far = depth_range(stored.gaussians, poses, staged.cameras) if depth else (0.0, 0.0)
+    few = slice(None, None, max(1, len(motion) // RANGE_SAMPLES))
+    near, far = (
+        depth_range(stored.gaussians, stored.gaussians.poses(motion[few]), staged.cameras[few]) if depth else (0.0, 0.0)
+    )
     first = staged.cameras[0]
     columns, rows = (1, 1) if shot.stereo is None else shot.stereo.grid
     size = {"width": columns * first.width, "height": rows * first.height}

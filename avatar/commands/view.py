@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import signal
+import tempfile
+import textwrap
 import webbrowser
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar.commands._console import say
+from avatar.commands._speech import Speech, say_text
 from avatar.commands.render import filed_motion, spoken_motion
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
+from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.render.motions import SPEECH_RATE, idle_motion
 from avatar.render.viewer import Programme, Viewer, ViewerSettings
+from avatar.render.viewer.sound import RATE
 from avatar.render.viewer.state import SIDES
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IDLE_RATE = 25.0
+NAME_LENGTH = 60
 
 
 def run(options: View) -> None:
@@ -38,8 +44,10 @@ def run(options: View) -> None:
     stored = load_avatar(options.avatar)
     programme = chosen_programme(options, stored)
 
-    def speak(path: Path) -> Programme:
-        return spoken_programme(stored, path)
+    def speak(said: Path | str) -> Programme:
+        if isinstance(said, Path):
+            return spoken_programme(stored, said)
+        return text_programme(stored, said, voice=options.voice, language=options.language)
 
     settings = ViewerSettings(options.host, options.port, options.draw, options.size, beside=options.take is not None)
     viewer = Viewer(stored, programme, settings, speak=None if stored.info.speech is None else speak)
@@ -83,10 +91,20 @@ def chosen_programme(options: View, stored: StoredAvatar) -> Programme:
     return idle_programme(stored)
 
 
-def spoken_programme(stored: StoredAvatar, path: Path) -> Programme:
+def spoken_programme(stored: StoredAvatar, speech: Speech | Path, name: str = "") -> Programme:
     """The avatar saying a sound file."""
-    motion, sound = spoken_motion(stored, path, fps=Fraction(*stored.info.fps), seed=0, pose="natural")
-    return Programme(path.name, motion, sound)
+    speech = speech if isinstance(speech, Speech) else Speech(speech)
+    motion, _ = spoken_motion(stored, speech, fps=Fraction(*stored.info.fps), seed=0, pose="natural")
+    # The browser gets all of the sound at once, at a rate that is enough for speech.
+    return Programme(name or speech.path.name, motion, (require_audio(speech.path, rate=RATE), RATE))
+
+
+def text_programme(stored: StoredAvatar, text: str, *, voice: str | None, language: str | None) -> Programme:
+    """The avatar saying a text."""
+    with tempfile.TemporaryDirectory(prefix="avatar-voice-") as folder:
+        speech = say_text(text, Path(folder) / "speech.wav", voice=voice, language=language)
+        name = textwrap.shorten(text, NAME_LENGTH, placeholder=" …")
+        return spoken_programme(stored, speech, f"“{name}”")
 
 
 def taken_programme(stored: StoredAvatar, take: Take) -> Programme:

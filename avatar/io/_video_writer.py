@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,8 @@ class VideoWriter:
         fps: Frames a second, exact.
         width: Width of the pictures in pixels.
         height: Height of the pictures in pixels.
-        audio: Samples (N,) or (N, C) in [-1, 1] with C 1 or 2, and their rate in Hz; heard from the first picture on.
+        audio: Samples (N,) or (N, C) in [-1, 1] with C 1 or 2, all at once or as blocks of them, and their rate in Hz;
+            heard from the first picture on.
         crf: H.264 or VP9 quality, lower is better; 18 is visually lossless for H.264.
         alpha: Pictures are RGBA with straight alpha.
         stereo: The pictures hold two eyes: ``sbs`` side by side, ``tb`` left above right, ``180`` side by side as half
@@ -67,11 +69,7 @@ class VideoWriter:
         fps: Fraction,
         width: int,
         height: int,
-        audio: tuple[
-            Float[np.ndarray, "N ..."],
-            int,
-        ]
-        | None = None,
+        audio: tuple[Float[np.ndarray, "N ..."] | Iterable[Float[np.ndarray, "N ..."]], int] | None = None,
         crf: int = 18,
         alpha: bool = False,
         stereo: Literal["sbs", "tb", "180"] | None = None,
@@ -96,7 +94,10 @@ class VideoWriter:
         self._channels = 4 if alpha else 3
         self._fps = Fraction(fps).limit_denominator(1_000_000)
         self._partial = self.path.with_name(f".{self.path.name}.partial")
-        self._sound, self._rate = _planes(audio) if audio is not None else (None, 0)
+        self._rate = 0 if audio is None else int(audio[1])
+        self._sound = None if audio is None else _blocks(*audio)
+        # The first block is looked at now, so that sound which cannot be written is refused before any picture is.
+        self._block = None if self._sound is None else next(self._sound, np.zeros((1, 0), np.float32))
         self._heard = 0
         kind = suffixes[self.path.suffix.lower()]
         try:
@@ -107,7 +108,7 @@ class VideoWriter:
             raise not_writable(self.path, error) from error
         self._marked: Literal["sbs", "tb", "180"] | None = stereo if not alpha and kind in ("mp4", "mov") else None
         self._video = self._add_video(kind, crf, stereo, preset)
-        self._audio = self._add_audio(kind) if self._sound is not None else None
+        self._audio = self._add_audio(kind) if self._block is not None else None
 
     def _add_video(self, kind: str, crf: int, stereo: str | None, preset: str) -> av.VideoStream:
         if self._channels == 3:
@@ -132,14 +133,14 @@ class VideoWriter:
         return stream
 
     def _add_audio(self, kind: str) -> AudioStream:
-        assert self._sound is not None
+        assert self._block is not None
         codec = {"webm": "libopus"}.get(kind, "pcm_s16le" if self._channels == 4 else "aac")
         rate = self._rate if codec != "libopus" and self._rate in _AAC_RATES else 48000
-        layout = "mono" if len(self._sound) == 1 else "stereo"
+        layout = "mono" if len(self._block) == 1 else "stereo"
         stream = self._container.add_stream(codec, rate=rate)
         assert isinstance(stream, AudioStream)
         stream.layout = layout
-        stream.codec_context.bit_rate = 96_000 * len(self._sound)
+        stream.codec_context.bit_rate = 96_000 * len(self._block)
         self._resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
         return stream
 
@@ -172,13 +173,13 @@ class VideoWriter:
         # Sound keeps pace with the pictures, so that the muxer never has to hold one back for the other.
         self._sound_until(math.ceil(self.frames / self._fps * self._rate))
 
-    def _sound_until(self, sample: int) -> None:
+    def _sound_until(self, sample: float) -> None:
         if self._sound is None or self._audio is None:
             return
-        # Blocks of about a tenth of a second; a short tail would only cost calls.
-        step = self._rate // 10
-        while self._heard < min(sample, self._sound.shape[1]):
-            block = np.ascontiguousarray(self._sound[:, self._heard : self._heard + step])
+        while self._block is not None and self._heard < sample:
+            block, self._block = self._block, next(self._sound, None)
+            if not block.size:
+                continue
             frame = AudioFrame.from_ndarray(block, format="fltp", layout="mono" if len(block) == 1 else "stereo")
             frame.sample_rate, frame.pts, frame.time_base = self._rate, self._heard, Fraction(1, self._rate)
             self._heard += block.shape[1]
@@ -192,7 +193,7 @@ class VideoWriter:
             raise InputError(f"{self.path} was not written", expected="at least one picture", found="none")
         self._container.mux(self._video.encode(None))
         if self._sound is not None and self._audio is not None:
-            self._sound_until(self._sound.shape[1])
+            self._sound_until(math.inf)
             for part in self._resampler.resample(None):
                 self._container.mux(self._audio.encode(part))
             self._container.mux(self._audio.encode(None))
@@ -221,13 +222,18 @@ class VideoWriter:
             raise
 
 
-def _planes(audio: tuple[np.ndarray, int]) -> tuple[Float[np.ndarray, "C N"], int]:
-    samples, rate = audio
-    planes = np.atleast_2d(np.asarray(samples, np.float32).T)
-    if planes.ndim != 2 or len(planes) not in (1, 2) or rate < 1 or not np.isfinite(planes).all():
-        raise InputError(
-            "The sound cannot be written",
-            expected="finite samples (N,) or (N, 1 or 2) and a rate in Hz",
-            found=f"shape {np.shape(samples)} at {rate} Hz",
-        )
-    return np.clip(planes, -1, 1), int(rate)
+def _blocks(
+    sound: Float[np.ndarray, "N ..."] | Iterable[Float[np.ndarray, "N ..."]], rate: int
+) -> Iterator[Float[np.ndarray, "C M"]]:
+    """The sound as planes of about a tenth of a second; a shorter block would only cost calls."""
+    for samples in [sound] if isinstance(sound, np.ndarray) else sound:
+        planes = np.atleast_2d(np.asarray(samples, np.float32).T)
+        if planes.ndim != 2 or len(planes) not in (1, 2) or rate < 1 or not np.isfinite(planes).all():
+            raise InputError(
+                "The sound cannot be written",
+                expected="finite samples (N,) or (N, 1 or 2) and a rate in Hz",
+                found=f"shape {np.shape(samples)} at {rate} Hz",
+            )
+        step = max(rate // 10, 1)
+        for start in range(0, planes.shape[1], step):
+            yield np.ascontiguousarray(np.clip(planes[:, start : start + step], -1, 1))

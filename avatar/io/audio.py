@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +34,39 @@ _SHORTEST_PAUSE = 0.05
 # Weights of a downmix to one channel (ITU-R BS.775, low-frequency effects left out), before they are made to sum to 1.
 _WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
 _SURROUND_WEIGHT = 0.5
+# What 16 bits and lossy codecs leave of full scale.
+_FULL_SCALE = 0.999
 # Zero and full scale of the integer sample formats.
 _RANGES = {"u8": (128, 2**7), "s16": (0, 2**15), "s32": (0, 2**31)}
+
+
+@dataclass
+class SoundFacts:
+    """What a sound track is like, gathered while it is read.
+
+    Attributes:
+        rate: Samples a second of the recording; 0 where there is no sound track.
+        seconds: Its length.
+        peak: Its largest sample, 1 for full scale.
+        clipped: Share of the samples that lie at full scale beside another.
+    """
+
+    rate: int = 0
+    seconds: float = 0.0
+    peak: float = 0.0
+    clipped: float = 0.0
+
+    def watch(self, blocks: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+        """The same blocks, looked at on the way."""
+        count = full = 0
+        for block, rate in blocks:
+            size = np.abs(block)
+            count, self.rate, self.seconds = count + len(block), rate, self.seconds + len(block) / rate
+            self.peak = max(self.peak, float(size.max(initial=0.0)))
+            at_end = size >= _FULL_SCALE
+            full += int((at_end[1:] & at_end[:-1]).sum())
+            self.clipped = full / max(count, 1)
+            yield block, rate
 
 
 def read_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"] | None:
@@ -53,17 +86,36 @@ def read_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"] | No
     Raises:
         InputError: The file is missing or unreadable (FormatError: it is no media file).
     """
-    path = Path(path)
-    with open_media(path) as container:
-        if not container.streams.audio:
-            return None
-        start = _picture_start(container, path)
-    with open_media(path) as container:
-        chunks = list(_resampled(_aligned(container, start), rate))
+    chunks = list(audio_blocks(path, rate=rate))
     if not chunks:
         return None
     samples = np.concatenate(chunks)
     return samples if len(samples) else None
+
+
+def audio_blocks(
+    path: Path, *, rate: int = 16000, facts: SoundFacts | None = None
+) -> Iterator[Float[np.ndarray, " N"]]:
+    """The samples of `read_audio` block by block, for sound of any length; none where the file has no sound.
+
+    Args:
+        path: Any media file.
+        rate: Samples a second of the result.
+        facts: Filled in on the way.
+
+    Raises:
+        InputError: The file is missing or unreadable (FormatError: it is no media file).
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        if not container.streams.audio:
+            return
+        start = _picture_start(container, path)
+        if facts is not None:
+            facts.rate = container.streams.audio[0].rate or 0
+    with open_media(path) as container:
+        blocks = _aligned(container, start)
+        yield from _resampled(blocks if facts is None else facts.watch(blocks), rate)
 
 
 def require_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"]:
@@ -81,20 +133,25 @@ def require_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"]:
 
 def write_wav(
     path: Path,
-    samples: Float[np.ndarray, "N ..."],
+    samples: Float[np.ndarray, "N ..."] | Iterable[Float[np.ndarray, "N ..."]],
     *,
     rate: int = 16000,
 ) -> None:
-    """Writes 16-bit PCM; samples beyond [-1, 1] are clipped. The file appears complete or not at all.
+    """Writes samples, or blocks of them, as 16-bit PCM, those beyond [-1, 1] clipped; complete or not at all.
 
     Raises:
         InputError: The folder cannot be written to.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
+    blocks = iter([samples] if isinstance(samples, np.ndarray) else samples)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(partial, np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_16")
+        first = next(blocks, np.zeros(0, np.float32))
+        channels = 1 if first.ndim == 1 else np.shape(first)[1]
+        with soundfile.SoundFile(partial, "w", rate, channels, format="WAV", subtype="PCM_16") as file:
+            for block in chain([first], blocks):
+                file.write(np.clip(block, -1, 1))
         partial.replace(path)
     except (OSError, soundfile.LibsndfileError) as error:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ class PictureFolder:
     Args:
         path: The folder; it must not exist, or be empty.
         fps: Frames a second.
-        audio: Samples and their rate in Hz, written as ``sound.wav``.
+        audio: Samples or blocks of them and their rate in Hz, written as ``sound.wav``.
         facts: More for ``sequence.json``.
 
     Raises:
@@ -42,7 +43,7 @@ class PictureFolder:
         path: Path,
         *,
         fps: Fraction,
-        audio: tuple[Float[np.ndarray, "N ..."], int] | None = None,
+        audio: tuple[Float[np.ndarray, "N ..."] | Iterable[Float[np.ndarray, "N ..."]], int] | None = None,
         facts: dict[str, float | str] | None = None,
     ) -> None:
         self.path, self.frames = Path(path), 0

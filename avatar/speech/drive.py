@@ -14,6 +14,7 @@ from avatar.speech.silence import loudness, speech_activity
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.io.sound import StoredSound
     from avatar.motion import Motion
     from avatar.speech.life import LifeModel, Pose
     from avatar.speech.model import SpeechModel
@@ -23,20 +24,22 @@ def motion_from_audio(
     speech_model: SpeechModel | None,
     life_model: LifeModel,
     *,
-    samples: Float[np.ndarray, " N"],
+    samples: Float[np.ndarray, " N"] | StoredSound,
     fps: float,
     seed: int = 0,
     pose: Pose = "natural",
+    closures: Float[np.ndarray, " P"] | None = None,
 ) -> Motion:
     """The motion of a head that says a recording: mouth from speech, head, gaze, brows and blinks from the person.
 
     Args:
         speech_model: The avatar's speech model; None where it was trained without sound.
         life_model: Its model of head motion and blinks.
-        samples: (N,) mono sound at 16 kHz.
+        samples: (N,) mono sound at 16 kHz, in memory or on disk.
         fps: Frames a second.
         seed: Another seed, another head motion and other blinks; the mouth stays.
         pose: "natural", or "still" for a head that keeps its mean pose.
+        closures: (P,) how far the lips are known to be closed every 10 ms, where a voice tells its phones.
 
     Returns:
         ``round(seconds * fps)`` frames, at least one: picture and sound end within half a frame of each other.
@@ -52,7 +55,7 @@ def motion_from_audio(
             fix="drive it with --motion, or make it again from a clip with sound",
         )
     activity = speech_activity(loudness(samples))
-    speech = speech_model.predict(samples, fps=fps, activity=activity)
+    speech = speech_model.predict(samples, fps=fps, activity=activity, closures=closures)
     energy = np.interp(speech.time, np.arange(len(activity)) / 100, activity)
     life = natural_motion(life_model, speech.time, seed=seed, pose=pose, speech_energy=energy)
     upper = speech_model.upper.astype(np.float32)

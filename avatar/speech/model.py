@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.errors import FormatError, InputError
+from avatar.io.sound import StoredSound
 from avatar.motion import Motion
 from avatar.speech._calibration import Calibration
 from avatar.speech._regressor import CONTEXT_ROWS, FeatureStatistics, Regressor
@@ -66,20 +67,22 @@ class SpeechModel:
 
     def predict(
         self,
-        sound: Float[np.ndarray, " N"] | SpeechFeatures,
+        sound: Float[np.ndarray, " N"] | StoredSound | SpeechFeatures,
         *,
         fps: float,
         activity: Float[np.ndarray, " M"] | None = None,
+        closures: Float[np.ndarray, " P"] | None = None,
     ) -> Motion:
         """The motion that says a sound: mouth and jaw from speech, all else at the take's mean.
 
         In silence the mouth comes to rest closed, within 200 ms, and leaves rest 120 ms before speech.
 
         Args:
-            sound: Mono samples at 16 kHz, any length from 20 ms; or features of them.
+            sound: Mono samples at 16 kHz, any length from 20 ms, or the same on disk; or features of them.
             fps: Frames a second of the motion; any positive number.
             activity: (M,) weight of speech over rest every 10 ms. Found in samples when left out; with features alone
                 nothing tells silence, and all is taken for speech.
+            closures: (P,) how far the lips are known to be closed every 10 ms, 0 to 1, where a voice tells its phones.
 
         Returns:
             A motion of ``round(seconds * fps)`` frames, at least one, frame i at ``i / fps`` seconds.
@@ -98,7 +101,7 @@ class SpeechModel:
             )
             targets = self._targets(sound.values, time, statistics)
         else:
-            samples = np.asarray(sound, np.float32)
+            samples = sound if isinstance(sound, StoredSound) else np.asarray(sound, np.float32)
             if len(samples) < SAMPLE_RATE // 50:
                 raise InputError("The sound is too short", expected="20 ms of sound", found=f"{len(samples)} samples")
             activity = speech_activity(loudness(samples)) if activity is None else activity
@@ -107,6 +110,9 @@ class SpeechModel:
         if activity is not None:
             weight = np.interp(time, np.arange(len(activity)) / 100, activity)[:, None]
             targets = self.space.rest + weight * (targets - self.space.rest)
+        if closures is not None:
+            closed = np.interp(time, np.arange(len(closures)) / 100, closures)
+            targets[:, 0] -= closed * np.maximum(targets[:, 0] - self.space.rest[0], 0)
         return self._motion(time, self.space.decode(targets))
 
     def rest(self, time: Float[np.ndarray, " T"]) -> Motion:
@@ -126,7 +132,9 @@ class SpeechModel:
         if not len(features.values):
             raise InputError("The sound is too short", expected="20 ms of sound", found="no features")
 
-    def _targets_of_samples(self, samples: Float[np.ndarray, " N"], time: np.ndarray) -> Float[np.ndarray, "T J"]:
+    def _targets_of_samples(
+        self, samples: Float[np.ndarray, " N"] | StoredSound, time: np.ndarray
+    ) -> Float[np.ndarray, "T J"]:
         """Calibrated targets of a recording, stretch by stretch."""
         stretch, context = STRETCH_SECONDS * SAMPLE_RATE, CONTEXT_SECONDS * SAMPLE_RATE
         parts, statistics = [], None

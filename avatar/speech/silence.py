@@ -9,9 +9,13 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.io.sound import StoredSound
+
 RATE = 16000
 HOP = 160
 FRAME = 400
+# Rows that are worked on at a time, so that memory does not grow with the sound: a minute.
+STRETCH = 6000
 ATTACK, RELEASE = 0.12, 0.20
 # Silence shorter than a stop consonant's closure is part of the speech around it.
 LONGEST_CLOSURE = 0.16
@@ -19,11 +23,19 @@ LONGEST_CLOSURE = 0.16
 FLOOR_DB = -60.0
 
 
-def loudness(samples: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
+def loudness(samples: Float[np.ndarray, " N"] | StoredSound) -> Float[np.ndarray, " M"]:
     """Level of every 10 ms in dB of full scale, over 25 ms; row i is centred at i / 100 s (16 kHz input)."""
-    power = np.square(np.asarray(samples, np.float32)).astype(np.float64)
+    count = -(-len(samples) // HOP)
+    levels = [_levels(samples, first, min(first + STRETCH, count)) for first in range(0, count, STRETCH)]
+    return np.concatenate(levels) if levels else np.zeros(0)
+
+
+def _levels(samples: Float[np.ndarray, " N"] | StoredSound, first: int, last: int) -> Float[np.ndarray, " R"]:
+    """Rows `first` to `last` of the loudness."""
+    begin, end = max(first * HOP - FRAME // 2, 0), min((last - 1) * HOP + FRAME // 2, len(samples))
+    power = np.square(np.asarray(samples[begin:end], np.float32)).astype(np.float64)
     total = np.concatenate([[0.0], np.cumsum(power)])
-    centres = np.arange(0, len(power), HOP)
+    centres = np.arange(first * HOP, last * HOP, HOP) - begin
     starts, stops = np.maximum(centres - FRAME // 2, 0), np.minimum(centres + FRAME // 2, len(power))
     return 10 * np.log10((total[stops] - total[starts]) / np.maximum(stops - starts, 1) + 1e-12)
 

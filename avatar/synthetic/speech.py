@@ -1,26 +1,20 @@
 """Speech with exact phoneme times, and the mouth that goes with it.
 
-The voice is hibari (Apache-2.0), a small text-to-speech network whose duration predictor says when each phoneme
-sounds. Its alphabet is misaki's: IPA, with capitals for diphthongs.
+The voice is hibari (`avatar.speech.text.hibari`). Its alphabet is misaki's: IPA, with capitals for diphthongs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avatar.errors import InputError
 from avatar.heads.arkit import ARKIT_NAMES
+from avatar.speech.text.hibari import RATE, load_hibari
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-# The duration predictor's output inside the network, in units of two 12.5 ms frames.
-_DURATIONS = "/Round_output_0"
-_UNIT = 0.025
 
 _VISEME_OF = {
     phone: viseme
@@ -111,32 +105,13 @@ def speak(text: str, *, speed: float = 1.0, seed: int = 0) -> Utterance:
     Raises:
         InputError: hibari is not installed.
     """
-    try:
-        import onnxruntime
-        from hibari import Hibari, dsp
-    except ImportError as error:
-        raise InputError(
-            "The synthetic voice cannot be used",
-            expected="the package hibari-tts",
-            found=str(error),
-            fix="pip install 'headsplat[dev]'",
-        ) from error
-    voice = Hibari()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = _with_output(Path(voice.model_path).read_bytes(), _DURATIONS)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    network = load_hibari()
     rng, sounds, phones, start = np.random.default_rng(seed), [], [], 0.0
-    for sentence in voice.phonemize(text):
-        symbols = [symbol for symbol in sentence if symbol in voice.vocab]
-        inputs = {"ids": np.array([voice.ids(sentence)], np.int64), "speed": np.array([speed], np.float32)}
-        *spectra, durations = session.run(None, inputs)
-        sounds.append(dsp.synth(*[np.asarray(each)[0] for each in spectra], rng=rng))
-        ends = start + _UNIT * np.cumsum(np.clip(np.asarray(durations).ravel(), 1, None))
-        phones += _phones(["", *symbols, ""], np.concatenate([[start], ends]))
-        start = float(ends[-1])
-    samples = np.concatenate(sounds).astype(np.float32)
-    return Utterance(samples, dsp.SR, tuple(phones))
+    for sentence in network.sentences(text, speed=speed, rng=rng):
+        sounds.append(sentence.samples)
+        phones += _phones(sentence.symbols, start + sentence.bounds)
+        start += float(sentence.bounds[-1])
+    return Utterance(np.concatenate(sounds), RATE, tuple(phones))
 
 
 def babble(seconds: float, *, seed: int = 0) -> tuple[Phone, ...]:
@@ -211,17 +186,3 @@ def _phones(symbols: list[str], bounds: np.ndarray) -> list[Phone]:
         stress = 0.9 if vowel else stress
         start = end
     return phones
-
-
-def _with_output(model: bytes, name: str) -> bytes:
-    """An ONNX model with one more float output.
-
-    Serialised protobuf messages may be merged by appending (Protocol Buffers, "Last One Wins"): here a ModelProto
-    (graph = 7) of a GraphProto (output = 12) of a ValueInfoProto (name = 1, type = 2).
-    """
-
-    def field(number: int, payload: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(payload)]) + payload
-
-    tensor_of_floats = field(1, bytes([1 << 3, 1]))
-    return model + field(7, field(12, field(1, name.encode()) + field(2, tensor_of_floats)))

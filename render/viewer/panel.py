@@ -13,6 +13,7 @@ from avatar.render.viewer.panel_view import add_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import viser
 
@@ -69,7 +70,9 @@ class Panel:
                 upload = gui.add_upload_button(
                     "Let it say a sound file", icon=viser.Icon.MICROPHONE, mime_type="audio/*,video/*"
                 )
-                upload.on_upload(self.guarded(self._say))
+                upload.on_upload(self.guarded(self._say_file))
+                self._text = gui.add_text("Say", "", multiline=True, hint="What the avatar shall say")
+                gui.add_button("Let it say this", icon=viser.Icon.MESSAGE).on_click(self.guarded(self._say_text))
         self._playing: bool | None = None
         self.show_programme(state.programme)
 
@@ -93,19 +96,26 @@ class Panel:
         def _(_: object) -> None:
             viewer.sound.switch(sound.value)
 
-    def _say(self, event: viser.GuiEvent) -> None:
+    def _say_file(self, event: viser.GuiEvent) -> None:
         """Makes the avatar say a file that a browser has sent."""
         import tempfile
         from pathlib import Path
 
-        assert self.viewer.speak is not None and event.client is not None
         name = Path(event.target.value.name).name
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / (name or "sound")
+            path.write_bytes(event.target.value.content)
+            self._say(event, path, name)
+
+    def _say_text(self, event: viser.GuiEvent) -> None:
+        """Makes the avatar say what a browser has typed."""
+        self._say(event, self._text.value, "this text")
+
+    def _say(self, event: viser.GuiEvent, said: Path | str, name: str) -> None:
+        assert self.viewer.speak is not None and event.client is not None
         note = event.client.add_notification("One moment", f"The avatar learns to say {name}.", loading=True)
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / (name or "sound")
-                path.write_bytes(event.target.value.content)
-                self.viewer.play(self.viewer.speak(path))
+            self.viewer.play(self.viewer.speak(said))
         finally:
             note.remove()
 

@@ -80,7 +80,7 @@ class Viewer:
         stored: The avatar.
         programme: What it plays first.
         settings: How the viewer runs.
-        speak: Makes a programme of a sound file; None for an avatar that cannot speak.
+        speak: Makes a programme of a sound file or of a text; None for an avatar that cannot speak.
 
     Raises:
         InputError: viser is not installed, or the port is taken.
@@ -92,7 +92,7 @@ class Viewer:
         programme: Programme,
         settings: ViewerSettings | None = None,
         *,
-        speak: Callable[[Path], Programme] | None = None,
+        speak: Callable[[Path | str], Programme] | None = None,
     ) -> None:
         settings = ViewerSettings() if settings is None else settings
         self.stored, self.settings, self.speak = stored, settings, speak

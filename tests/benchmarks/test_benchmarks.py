@@ -1,12 +1,15 @@
 """The benchmarks run, and write what they promise."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 FOLDER = Path(__file__).parent
 COLUMNS = {"op", "n", "size", "threads", "isa", "ms", "baseline_ms", "ratio"}
@@ -33,6 +36,19 @@ def test_benchmarks_write_rows_of_ratios(script, options, ops, tmp_path):
     for row in result["rows"]:
         assert row["ratio"] == pytest.approx(row["baseline_ms"] / row["ms"])
         assert f"{row['ratio']:.2f}" in done.stdout
+
+
+def test_the_length_benchmark_measures_offsets(tmp_path):
+    spec = importlib.util.spec_from_file_location("bm_length", FOLDER / "bm_length.py")
+    bench = importlib.util.module_from_spec(spec)
+    sys.modules["bm_length"] = bench
+    spec.loader.exec_module(bench)
+    bench.write_syllables(tmp_path / "a.wav", 2.0)
+    said, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert len(said) == 2 * rate and 0.05 < abs(said).max() < 1
+    late = np.concatenate([np.zeros(480, np.float32), said[:-480]])
+    assert bench.lag_ms(said, late, rate) == pytest.approx(10, abs=0.01)
+    assert bench.lag_ms(late, said, rate) == pytest.approx(-10, abs=0.01)
 
 
 @pytest.mark.slow

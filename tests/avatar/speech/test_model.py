@@ -1,5 +1,6 @@
 """Speech to motion: a known relation is learned, stays in range, rests in silence, and survives storage."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from avatar.config import read_json, write_json
 from avatar.errors import FormatError, InputError
+from avatar.io.sound import StoredSound
 from avatar.speech import model as model_module
 from avatar.speech._sampling import correlation
 from avatar.speech._space import mouth_of
@@ -108,6 +110,41 @@ def test_same_input_same_motion(speech, subject, head) -> None:
     first, second = (m.predict(subject.features, fps=25.0) for m in (speech, again))
     assert np.array_equal(first.expression, second.expression)
     assert np.array_equal(first.jaw_pose, second.jaw_pose)
+
+
+def test_known_closures_close_the_lips_and_nothing_else(speech, subject, head) -> None:
+    mouth = mouth_map(head)
+    closures = np.zeros(1600)
+    closures[400:420] = 1
+    plain, closed = (speech.predict(subject.features, fps=25.0, closures=given) for given in (None, closures))
+    inside = (plain.time >= 4.0) & (plain.time < 4.2)
+    near = (plain.time > 3.95) & (plain.time < 4.25)
+    assert (_opening(closed, mouth)[inside] <= _opening(speech.rest(np.zeros(1)), mouth) + 5e-4).all()
+    for name in ("expression", "jaw_pose"):
+        np.testing.assert_array_equal(getattr(closed, name)[~near], getattr(plain, name)[~near])
+    assert (_opening(closed, mouth) <= _opening(plain, mouth) + 1e-6).all()
+
+
+def _opening(motion, mouth) -> np.ndarray:
+    return mouth_of(motion, mouth)[1]
+
+
+def test_sound_on_disk_says_the_same_in_little_memory(speech, fake_features) -> None:
+    rng = np.random.default_rng(0)
+    minute = [rng.standard_normal(16000).astype(np.float32) * (second % 3) for second in range(60)]
+    peaks = []
+    for minutes in (3, 9):
+        with StoredSound((block for _ in range(minutes) for block in minute), 16000) as stored:
+            tracemalloc.start()
+            motion = speech.predict(stored, fps=25.0)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            if minutes == 3:
+                array = speech.predict(np.asarray(stored), fps=25.0)
+                np.testing.assert_array_equal(motion.expression, array.expression)
+            assert len(motion) == minutes * 60 * 25
+    # Six minutes more of sound are 23 MB; what is kept of them is their motion.
+    assert peaks[1] - peaks[0] < 15e6
 
 
 def test_rests_in_silence(speech, fake_features, head) -> None:

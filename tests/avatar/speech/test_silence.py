@@ -42,6 +42,15 @@ def test_noisy_rooms_and_unbroken_speech() -> None:
     assert speech_activity(unbroken).min() == 1
 
 
+def test_minutes_do_not_show() -> None:
+    samples = np.random.default_rng(0).standard_normal(int(60.5 * 16000)).astype(np.float32)
+    whole, part = loudness(samples), loudness(samples[59 * 16000 :])
+    assert len(whole) == 6050
+    # Away from the cut, which the second recording begins with.
+    np.testing.assert_allclose(whole[5902:], part[2:], atol=1e-6)
+    assert len(loudness(samples[:0])) == 0
+
+
 def test_silence_is_silent() -> None:
     assert speech_activity(np.full(100, -75.0)).max() == 0
     assert len(speech_activity(np.zeros(0))) == 0

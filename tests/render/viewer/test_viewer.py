@@ -10,6 +10,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -53,6 +55,34 @@ def viewer(tiny_avatar: Path, tiny_take: Take, tiny_motion: Motion) -> Iterator[
     shown.stop()
     thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_what_is_typed_and_what_is_sent_is_said(tiny_avatar: Path, tiny_motion: Motion) -> None:
+    """The panel hands texts and files over, plays what comes back, and shows an error where it was caused."""
+    said: list[str | Path] = []
+
+    def speak(what: str | Path) -> Programme:
+        said.append(what.name if isinstance(what, Path) else what)
+        if what == "":
+            raise InputError("There is nothing to say", fix="give words")
+        return Programme("said", tiny_motion)
+
+    shown = Viewer(load_avatar(tiny_avatar), Programme("tiny", tiny_motion), ViewerSettings(port=0), speak=speak)
+    try:
+        panel, client = shown.panel, Mock()
+        say = panel.guarded(panel._say_text)
+        panel._text.value = "Hello."
+        say(SimpleNamespace(client=client))
+        assert shown.state.programme.name == "said"
+        client.add_notification.return_value.remove.assert_called_once()
+        panel._text.value = ""
+        say(SimpleNamespace(client=client))
+        assert client.add_notification.call_args.args == ("There is nothing to say", "To do: give words.")
+        sent = SimpleNamespace(value=SimpleNamespace(name="../a.wav", content=b"sound"))
+        panel.guarded(panel._say_file)(SimpleNamespace(client=client, target=sent))
+        assert said == ["Hello.", "", "a.wav"]
+    finally:
+        shown.stop()
 
 
 def stands_still(count: Callable[[], int]) -> bool:

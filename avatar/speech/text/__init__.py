@@ -1,0 +1,1 @@
+"""Text to speech: voices, words and phones with their times, transcripts."""

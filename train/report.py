@@ -148,13 +148,13 @@ def write_evaluation(path: Path, report: dict[str, Any], shown: Shown) -> None:
 
     Args:
         path: The page.
-        report: ``source``, ``avatar`` (its name) and ``held_out`` as `evaluate_frames` gives them.
+        report: ``source``, ``name`` (of the avatar) and ``held_out`` as `evaluate_frames` gives them.
         shown: Videos, chosen frames and curves.
     """
     own, nearest = (report["held_out"][name]["psnr"] for name in ("video_driven", "nearest_frame"))
     found = judgements({"held_out": report["held_out"]}, shown.figures)
     blocks = [
-        f"<h1>Held-out evaluation</h1><p class=note>{html.escape(report['avatar'])}, made from "
+        f"<h1>Held-out evaluation</h1><p class=note>{html.escape(report['name'])}, made from "
         f"{html.escape(report['source'])}</p>",
         verdict(*likeness(found)),
         tiles(
@@ -170,7 +170,7 @@ def write_evaluation(path: Path, report: dict[str, Any], shown: Shown) -> None:
         _held_out(report["held_out"], shown.figures, {}),
         section("To see more", commands(shown.commands)) if shown.commands else "",
     ]
-    _write(path, page(f"Held-out evaluation: {report['avatar']}", blocks))
+    _write(path, page(f"Held-out evaluation: {report['name']}", blocks))
 
 
 def _write(path: Path, text: str) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # Frames that metrics of 0.1 s and more look at, evenly chosen.
 SAMPLED = 12
 PERSON_FRAMES = 12
+# Of a long take so many stretches of so many frames are compared.
+STRETCHES, LENGTH = 8, 30
 EDGE = 3.0
 SHOWN = {
     TRUTH: "the untouched recording",
@@ -51,7 +53,8 @@ class RowFigures:
     Attributes:
         rows: Figures by row, region and metric; None where a figure has no value.
         errors: By row and part of the head its share of squared error and area, and its PSNR.
-        frames: How many held-out frames were compared, how many by every metric, and how many show no head.
+        frames: How many frames are held out, how many were compared (`count`), how many of them by every metric
+            (`sampled`), and how many show no head (`skipped`).
         shown: What each row is, in words.
         notes: Why a metric is missing, by its name.
     """
@@ -94,35 +97,58 @@ def evaluate_rows(
     pixels = PixelJudge()
     judges: list[Judge] = [pixels, SharpnessJudge(), EdgeJudge(), FlickerJudge(), *_optional(take, observer, notes)]
     tally, seen = Tally(), 0
-    chosen = indices[np.unique(np.linspace(0, len(indices) - 1, sampled).round().astype(int))]
-    for done, moment in enumerate(_moments(take, gaussians, motions, set(chosen.tolist())), start=1):
+    compared = stretches(len(indices))
+    chosen = compared[np.unique(np.linspace(0, len(compared) - 1, sampled).round().astype(int))]
+    moments = _moments(take, gaussians, motions, compared, set(chosen.tolist()))
+    for done, moment in enumerate(moments, start=1):
         if moment is not None:
             seen += 1
             for judge in judges:
                 judge.see(moment, tally)
         if progress:
-            progress(done, len(indices))
+            progress(done, len(compared))
     if not seen:
-        raise no_head_shown(take, len(indices))
+        raise no_head_shown(take, len(compared))
     for judge in judges:
         judge.finish(tally)
     found = tally.rows()
     if not any("ms_ssim" in figures for figures in found[VIDEO].values()):
         notes["ms_ssim"] = "the pictures are smaller than the 161 pixels that five scales need"
     rows = {row: found[row] for row in (TRUTH, NEAREST, *motions)}
-    frames = {"count": seen, "sampled": min(len(chosen), seen), "skipped": len(indices) - seen}
+    frames = {
+        "held_out": len(indices),
+        "count": seen,
+        "sampled": min(len(chosen), seen),
+        "skipped": len(compared) - seen,
+    }
     return RowFigures(rows, pixels.errors(), frames, {row: SHOWN[row] for row in rows}, notes)
 
 
+def stretches(count: int) -> Int[np.ndarray, " n"]:
+    """Which of so many held-out frames are compared: all, or of many 8 stretches of 30, evenly over their time.
+
+    Stretches, since flicker and landmarks that are followed need neighbours.
+    """
+    if count <= STRETCHES * LENGTH:
+        return np.arange(count)
+    starts = np.linspace(0, count - LENGTH, STRETCHES).round().astype(int)
+    return np.unique(starts[:, None] + np.arange(LENGTH))
+
+
 def _moments(
-    take: Take, gaussians: GaussianHead, motions: Mapping[str, Motion], sampled: set[int]
+    take: Take,
+    gaussians: GaussianHead,
+    motions: Mapping[str, Motion],
+    compared: Int[np.ndarray, " n"],
+    sampled: set[int],
 ) -> Iterator[Moment | None]:
-    """Every held-out frame; None for those that show no head."""
+    """Held-out frames by their places among all of them; None for those that show no head."""
     split, landmarks = take.split(), take.perception()["landmarks"]
     nearest_frames = NearestFrames(landmarks, split["train"])
     camera, plate = take_camera(take), take.background().astype(np.float32) / 255
     poses = {row: gaussians.poses(motion) for row, motion in motions.items()}
-    for place, index in enumerate(split["test"].tolist()):
+    for place in compared.tolist():
+        index = int(split["test"][place])
         head, truth = head_region(take, index), take.image(index)
         if not head.any():
             yield None
@@ -145,7 +171,7 @@ def _moments(
             alphas,
             edge_band(mask > 0.5, head, EDGE),
             mask,
-            index in sampled,
+            place in sampled,
         )
 
 

@@ -98,7 +98,7 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
 def draw_evaluation(
     take: Take,
     stored: StoredAvatar,
-    held_out: dict[str, dict[str, float]],
+    result: dict[str, Any],
     figures: FrameFigures,
     options: Eval,
     path: Path,
@@ -108,7 +108,7 @@ def draw_evaluation(
     Args:
         take: The take they are from.
         stored: The avatar.
-        held_out: The figures.
+        result: All figures, as the command's JSON has them.
         figures: Those of every frame.
         options: What was asked for.
         path: The page.
@@ -131,7 +131,7 @@ def draw_evaluation(
             figures=figures,
             commands=[("Truth, render and mask of every held-out frame as pictures", shlex.join(again))],
         )
-        write_evaluation(path, {"source": take.info.source_name, "avatar": name, "held_out": held_out}, shown)
+        write_evaluation(path, {"source": take.info.source_name, "name": name} | result, shown)
         progress(2, 2)
 
 

@@ -10,8 +10,11 @@ import numpy as np
 from avatar.errors import PartError
 from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import blocked_folds, correlation, taps
+from avatar.speech.features import SAMPLE_RATE
 from avatar.speech.fitting import SpeechConfig, fit_speech_model
+from avatar.motion import PER_FRAME
 from avatar.speech.lips import (
+    LIPS,
     closed_threshold,
     closure_f1,
     landmark_track,
@@ -20,7 +23,7 @@ from avatar.speech.lips import (
     silent_and_spoken,
 )
 from avatar.speech.mouth import EYE_CORNERS, landmark_opening, mouth_map
-from avatar.speech.phones import recognised_phones
+from avatar.speech.phones import Phone, spoken_phones
 from avatar.speech.silence import loudness, speech_activity
 from avatar.speech.sync import NAME, SHIFTS, SyncCurve, expected_mouth, mouth_signals, sync_curve
 
@@ -35,10 +38,13 @@ if TYPE_CHECKING:
     from avatar.speech.features import SpeechFeatures
     from avatar.speech.lips import LipTrack
     from avatar.speech.model import SpeechModel
-    from avatar.speech.phones import Phone
 
 TRUTH, MODEL, MEAN, NEAREST, SHUFFLED = "truth", "model", "mean_face", "nearest_audio", "shuffled"
+WITHOUT_REST = "model_without_rest"
+ROWS = (MODEL, TRUTH, MEAN, NEAREST, SHUFFLED, WITHOUT_REST)
 FOLDS, GAP = 5, 0.4
+# Seconds around the judged sound that help to tell its words.
+CONTEXT = 1.0
 # A motion is asked of the model at this rate and read at the pictures' moments.
 FINE_RATE = 100.0
 # Shares of the recording that sound and mouth are moved apart by for the shuffled row.
@@ -81,15 +87,61 @@ class SpokenTake:
         return self.used & inside & np.isfinite(self.landmarks).all((1, 2))
 
 
-def tail_fold(take: SpokenTake, test: Bool[np.ndarray, " T"]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """One fold: the held-out moments for the test, what lies more than 0.4 s before them for training."""
+@dataclass(frozen=True)
+class Fold:
+    """A speech model and the moments it is judged on.
+
+    Attributes:
+        learned: (T,) moments it was fitted on.
+        judged: (T,) moments it has not seen, with a gap to the others.
+        model: The model.
+    """
+
+    learned: Bool[np.ndarray, " T"]
+    judged: Bool[np.ndarray, " T"]
+    model: SpeechModel
+
+
+def tail_split(take: SpokenTake, test: Bool[np.ndarray, " T"]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """One split: the held-out moments for the test, what lies more than 0.4 s before them for training."""
     first = take.time[test].min() if test.any() else np.inf
     return [(take.time < first - GAP, test)]
 
 
-def cross_folds(take: SpokenTake) -> list[tuple[np.ndarray, np.ndarray]]:
+def cross_splits(take: SpokenTake) -> list[tuple[np.ndarray, np.ndarray]]:
     """Five blocks of the take in turn, with a gap of 0.4 s on either side."""
     return list(blocked_folds(take.time, count=FOLDS, gap=GAP))
+
+
+def fit_folds(
+    take: SpokenTake,
+    splits: Sequence[tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]],
+    *,
+    config: SpeechConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Fold]:
+    """One speech model for each pair of training and test moments; pairs that test nothing are passed over.
+
+    Args:
+        take: What to learn from.
+        splits: Training and test moments.
+        config: Settings of the fits.
+        progress: Called with the models done and the models in all.
+
+    Raises:
+        InputError: A split leaves too little speech to learn from.
+    """
+    folds, heard = [], take.heard
+    for done, (train, test) in enumerate(splits, start=1):
+        learned, judged = train & heard, test & heard
+        if judged.any():
+            model = fit_speech_model(
+                take.features, take.motion, offset=take.offset, head=take.head, used=learned, config=config
+            )
+            folds.append(Fold(learned, judged, model))
+        if progress:
+            progress(done, len(splits))
+    return folds
 
 
 def with_mouth(motion: Motion, spoken: Motion, speech_part: Float[np.ndarray, "E E"]) -> Motion:
@@ -102,66 +154,52 @@ def with_mouth(motion: Motion, spoken: Motion, speech_part: Float[np.ndarray, "E
     )
 
 
-def spoken_at(model: SpeechModel, take: SpokenTake, time: Float[np.ndarray, " N"]) -> Motion:
-    """What the model says at moments of the take's sound, as it plays it: with the mouth at rest in silence."""
-    activity = speech_activity(loudness(take.samples))
+def spoken_at(
+    model: SpeechModel, take: SpokenTake, time: Float[np.ndarray, " N"], *, resting: bool = True
+) -> Motion:
+    """What the model says at moments of the take's sound; `resting` as it plays it, with a closed mouth in silence."""
+    activity = speech_activity(loudness(take.samples)) if resting else None
     return model.predict(take.features, fps=FINE_RATE, activity=activity).resample(time)
 
 
-def measure_lips(
-    take: SpokenTake,
-    folds: Sequence[tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]],
-    *,
-    config: SpeechConfig | None = None,
-    phones: Sequence[Phone] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Fits the speech model on each fold's training moments and judges it, pooled, on its test moments.
+def measure_lips(take: SpokenTake, folds: Sequence[Fold], *, phones: Sequence[Phone] | None = None) -> dict[str, Any]:
+    """Judges speech models on the moments that they have not seen, pooled.
 
     The rows: ``model``; ``truth``, the tracked motion, whose correlation and landmark distance are those of the
     detected landmarks (the most that can be measured); ``mean_face``, the training moments' mean mouth;
     ``nearest_audio``, the training moment whose sound is most alike; ``shuffled``, the model on sound from elsewhere
-    in the take, averaged over five shifts.
+    in the take, averaged over five shifts; ``model_without_rest``, the model as it would be if it did not close the
+    mouth in silence, which the real mouth may well not do.
 
     Args:
         take: What to measure on.
-        folds: Training and test moments of each fold.
-        config: Settings of the fits.
-        phones: The sounds of the recording; recognised when None.
-        progress: Called with the folds done and the folds in all.
+        folds: The models, at least one.
+        phones: The sounds of the recording; recognised around the judged moments when None.
 
     Returns:
         ``{row: {metric: value}}`` with None where a metric has no value, and beside the rows ``protocol``, ``sync``
         (the score's name and the curves) and ``notes``.
-
-    Raises:
-        InputError: A fold leaves too little speech to learn from.
     """
     notes: dict[str, str] = {}
     if phones is None:
         try:
-            phones = recognised_phones(take.samples)
+            phones = _phones_around(take, np.any([fold.judged for fold in folds], axis=0))
         except PartError as error:
             phones, notes["closure_f1"] = [], str(error)
-    heard, part = take.heard, mouth_map(take.head, betas=take.motion.betas).speech_part
-    detected = landmark_opening(take.landmarks)
-    names = (MODEL, MEAN, NEAREST, *(f"{SHUFFLED} {share}" for share in SHUFFLES))
+    part = mouth_map(take.head, betas=take.motion.betas).speech_part
+    detected = np.nan_to_num(landmark_opening(take.landmarks))
+    names = (MODEL, WITHOUT_REST, MEAN, NEAREST, *(f"{SHUFFLED} {share}" for share in SHUFFLES))
     pieces: dict[str, list[Motion]] = {name: [] for name in (TRUTH, *names)}
     expected, rows = [], []
-    for done, (train, test) in enumerate(folds, start=1):
-        learned, judged = train & heard, test & heard
-        if not judged.any():
-            continue
-        truth = take.motion[np.flatnonzero(judged)]
-        for name, mouth in _mouths(take, learned, judged, config).items():
+    for fold in folds:
+        truth = take.motion[np.flatnonzero(fold.judged)]
+        for name, mouth in _mouths(take, fold).items():
             pieces[name].append(with_mouth(truth, mouth, part))
         pieces[TRUTH].append(truth)
-        rows.append(np.flatnonzero(judged))
+        rows.append(np.flatnonzero(fold.judged))
         expected.append(
-            expected_mouth(take.features, take.time, opening=np.nan_to_num(detected), train=learned, test=judged)
+            expected_mouth(take.features, take.time, opening=detected, train=fold.learned, test=fold.judged)
         )
-        if progress:
-            progress(done, len(folds))
     index = np.concatenate(rows)
     tracks = {name: lip_track(take.head, _joined(motions), take.camera) for name, motions in pieces.items()}
     judge = _LipJudge(take, index, tracks[TRUTH], np.concatenate(expected, axis=1), phones)
@@ -171,7 +209,7 @@ def measure_lips(
     shuffled = [name for name in names if name.startswith(SHUFFLED)]
     curves[SHUFFLED] = SyncCurve(np.mean([curves[name].scores for name in shuffled], axis=0))
     figures[SHUFFLED] = _averaged([figures[name] for name in shuffled])
-    for name in (MODEL, TRUTH, MEAN, NEAREST, SHUFFLED):
+    for name in ROWS:
         still = name == MEAN
         figures[name]["best_offset_frames"] = None if still else curves[name].best_offset_frames
         figures[name]["sync_score"] = curves[name].score
@@ -179,7 +217,7 @@ def measure_lips(
         notes["closure_f1"] = "none of the sounds p, b and m was recognised in the judged stretch"
     if not judge.silent.any():
         notes["silence_motion_ratio"] = "the judged stretch has no pause of 300 ms"
-    return {name: figures[name] for name in (MODEL, TRUTH, MEAN, NEAREST, SHUFFLED)} | {
+    return {name: figures[name] for name in ROWS} | {
         "protocol": {
             "folds": len(folds),
             "moments": len(index),
@@ -192,7 +230,7 @@ def measure_lips(
         "sync": {
             "name": NAME,
             "shift_frames": SHIFTS.tolist(),
-            "curves": {name: curves[name].scores.round(4).tolist() for name in (MODEL, TRUTH, NEAREST, SHUFFLED)},
+            "curves": {name: curves[name].scores.round(4).tolist() for name in ROWS if name != MEAN},
         },
         "notes": notes,
     }
@@ -235,8 +273,6 @@ class _LipJudge:
     def ceiling(self) -> dict[str, Any]:
         """What the detected landmarks of the real pictures say of the tracked motion."""
         left, right = (self._detected[:, corner, :2] for corner in EYE_CORNERS)
-        from avatar.speech.lips import LIPS
-
         away = np.linalg.norm(self._detected[:, list(LIPS), :2] - self._truth.pixels, axis=-1).mean(1)
         return {
             "mouth_opening_correlation": correlation(landmark_opening(self._detected), self._truth.opening),
@@ -248,13 +284,18 @@ class _LipJudge:
         return sync_curve(self._expected, mouth_signals(self._time, opening))
 
 
-def _mouths(
-    take: SpokenTake, learned: Bool[np.ndarray, " T"], judged: Bool[np.ndarray, " T"], config: SpeechConfig | None
-) -> dict[str, Motion]:
+def _phones_around(take: SpokenTake, judged: Bool[np.ndarray, " T"]) -> list[Phone]:
+    """The sounds of the judged moments, told with a second of what surrounds them."""
+    time = take.time[judged]
+    first = max(int((time[0] - CONTEXT) * SAMPLE_RATE), 0)
+    found = spoken_phones(take.samples[first : int((time[-1] + CONTEXT) * SAMPLE_RATE)])
+    start = first / SAMPLE_RATE
+    return [Phone(phone.name, phone.start + start, phone.end + start) for phone in found]
+
+
+def _mouths(take: SpokenTake, fold: Fold) -> dict[str, Motion]:
     """What each row but the truth shows at the judged moments."""
-    model = fit_speech_model(
-        take.features, take.motion, offset=take.offset, head=take.head, used=learned, config=config
-    )
+    learned, judged, model = fold.learned, fold.judged, fold.model
     time, length = take.time[judged], len(take.features.values) / take.features.rate
     known = take.motion[np.flatnonzero(learned)]
     count = int(judged.sum())
@@ -270,6 +311,7 @@ def _mouths(
     nearest = ((other**2).sum(1) - 2 * one @ other.T).argmin(1)
     alike = replace(mean, expression=known.expression[nearest], jaw_pose=known.jaw_pose[nearest])
     found = {MODEL: spoken_at(model, take, time), MEAN: mean, NEAREST: alike}
+    found[WITHOUT_REST] = spoken_at(model, take, time, resting=False)
     track = spoken_at(model, take, np.arange(0, length, 1 / FINE_RATE))
     for share in SHUFFLES:
         row = np.round(((time + share * length) % length) * FINE_RATE).astype(int).clip(0, len(track) - 1)
@@ -281,8 +323,6 @@ def _mouths(
 
 def _joined(motions: Sequence[Motion]) -> Motion:
     """Stretches of one motion, in order, as one."""
-    from avatar.motion import PER_FRAME
-
     rows = {name: np.concatenate([getattr(motion, name) for motion in motions]) for name in PER_FRAME}
     return replace(motions[0], time=np.concatenate([motion.time for motion in motions]), **rows)
 

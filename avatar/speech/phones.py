@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from avatar.errors import PartError
-from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.silence import loudness
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -18,8 +18,8 @@ HOP = 0.01
 BILABIALS = ("P", "B", "M")
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 SILENCES = ("SIL", "+NSN+", "+SPN+")
-# The aligner wants silence around an utterance, and loses its way in long ones.
-PADDING_SECONDS, LONGEST_SECONDS = 0.25, 12.0
+# The aligner wants silence around what it hears; a stretch much longer than this costs memory and time.
+PADDING_SECONDS, LONGEST_SECONDS = 0.25, 30.0
 
 
 class Phone(NamedTuple):
@@ -30,8 +30,8 @@ class Phone(NamedTuple):
     end: float
 
 
-def recognised_phones(samples: Float[np.ndarray, " N"]) -> list[Phone]:
-    """The sounds of a recording, from the words that PocketSphinx's English model recognises, aligned by it.
+def spoken_phones(samples: Float[np.ndarray, " N"]) -> list[Phone]:
+    """The sounds of a recording: the words that PocketSphinx's English model hears, aligned by it.
 
     Words that are misheard mostly sound alike, but some of these sounds are guesses: state a figure made of them
     beside that of the real picture.
@@ -54,20 +54,17 @@ def recognised_phones(samples: Float[np.ndarray, " N"]) -> list[Phone]:
         ) from error
     decoder: Any = pocketsphinx.Decoder(loglevel="FATAL")
     phones: list[Phone] = []
-    for start, stop in _utterances(samples):
-        phones += _aligned(decoder, samples[round(start * RATE) : round(stop * RATE)], start)
+    for start, stop in _stretches(samples):
+        data = _padded(samples[round(start * RATE) : round(stop * RATE)])
+        decoder.activate_search()
+        _heard(decoder, data)
+        if decoder.hyp() is not None and decoder.hyp().hypstr.strip():
+            phones += _aligned(decoder, data, start)
     return phones
 
 
-def _aligned(decoder: Any, samples: Float[np.ndarray, " n"], start: float) -> list[Phone]:
-    """The sounds of one utterance that starts at so many seconds; none where nothing was recognised."""
-    silence = np.zeros(round(PADDING_SECONDS * RATE), np.float32)
-    padded = np.concatenate([silence, samples, silence])
-    data = (padded.clip(-1, 1) * 32767).astype("<i2").tobytes()
-    decoder.activate_search()
-    _heard(decoder, data)
-    if decoder.hyp() is None or not decoder.hyp().hypstr.strip():
-        return []
+def _aligned(decoder: Any, data: bytes, start: float) -> list[Phone]:
+    """The sounds of what the decoder just heard, in a stretch that starts at so many seconds."""
     decoder.set_alignment()
     _heard(decoder, data)
     found = []
@@ -79,26 +76,31 @@ def _aligned(decoder: Any, samples: Float[np.ndarray, " n"], start: float) -> li
     return found
 
 
+def _padded(samples: Float[np.ndarray, " n"]) -> bytes:
+    silence = np.zeros(round(PADDING_SECONDS * RATE), np.float32)
+    padded = np.concatenate([silence, samples, silence])
+    return (padded.clip(-1, 1) * 32767).astype("<i2").tobytes()
+
+
 def _heard(decoder: Any, data: bytes) -> None:
     decoder.start_utt()
     decoder.process_raw(data, full_utt=True)
     decoder.end_utt()
 
 
-def _utterances(samples: Float[np.ndarray, " N"]) -> list[tuple[float, float]]:
-    """Stretches of speech in seconds, parted at pauses, and where they are long at their quietest moments."""
+def _stretches(samples: Float[np.ndarray, " N"]) -> list[tuple[float, float]]:
+    """The recording in seconds, cut at quiet moments where it is long: words are recognised by their neighbours."""
     level = loudness(samples)
-    speaking = np.concatenate([[False], speech_activity(level) > 0, [False]])
-    edges = np.flatnonzero(np.diff(speaking.astype(np.int8)))
-    stretches = [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     found: list[tuple[int, int]] = []
-    longest = round(LONGEST_SECONDS / HOP)
-    while stretches:
-        start, stop = stretches.pop()
-        if stop - start > longest:
-            inner = start + (stop - start) // 4
-            middle = inner + int(np.argmin(level[inner : stop - (stop - start) // 4]))
-            stretches += [(start, middle), (middle, stop)]
-        else:
+    waiting = [(0, len(level))]
+    while waiting:
+        start, stop = waiting.pop()
+        if (stop - start) * HOP <= LONGEST_SECONDS:
             found.append((start, stop))
+            continue
+        quarter = (stop - start) // 4
+        # Quiet for a fifth of a second, not just between two pulses of a voice.
+        quiet = np.convolve(level[start + quarter : stop - quarter], np.ones(20) / 20, mode="same")
+        middle = start + quarter + int(np.argmin(quiet))
+        waiting += [(start, middle), (middle, stop)]
     return sorted((HOP * start, HOP * stop) for start, stop in found)

@@ -192,7 +192,7 @@ def test_the_page_is_self_contained_small_and_plays(
     )
     content = report() | {"held_out": summary}
     write_report(tmp_path / "report.html", content, {}, shown=shown)
-    write_evaluation(tmp_path / "eval.html", content | {"avatar": "me"}, shown)
+    write_evaluation(tmp_path / "eval.html", content | {"name": "me"}, shown)
     assert not list(tmp_path.glob(".partial*"))
     for name in ("report.html", "eval.html"):
         page = (tmp_path / name).read_text()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, UInt8
 
-# Of MediaPipe's face mesh, in the order of dlib's five points: the corners of the eye on the right of the picture, outer
-# then inner, those of the other eye, and the base of the nose.
+# Of MediaPipe's face mesh, in the order of dlib's five points: the corners of the eye on the right of the picture,
+# outer then inner, those of the other eye, and the base of the nose.
 FIVE_POINTS = (263, 362, 33, 133, 2)
 CHIP, PADDING = 150, 0.25
 
@@ -41,10 +41,8 @@ def load_identity() -> Callable[[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "
     dlib_any: Any = dlib
     network = dlib_any.face_recognition_model_v1(str(fetch("dlib_face_recognition")))
 
-    def describe(
-        image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "478 3"]
-    ) -> Float[np.ndarray, " 128"]:
-        points = [dlib_any.point(int(round(x)), int(round(y))) for x, y in landmarks[list(FIVE_POINTS), :2]]
+    def describe(image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " 128"]:
+        points = [dlib_any.point(round(float(x)), round(float(y))) for x, y in landmarks[list(FIVE_POINTS), :2]]
         height, width = image.shape[:2]
         shape = dlib_any.full_object_detection(dlib_any.rectangle(0, 0, width - 1, height - 1), points)
         chip = dlib_any.get_face_chip(np.ascontiguousarray(image), shape, CHIP, PADDING)

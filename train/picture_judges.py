@@ -208,4 +208,3 @@ def _roomy(region: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
         start = max(span.start - (lacking + 1) // 2, 0)
         spans.append(slice(start, min(max(stop + lacking // 2, start + LEAST_SIDE), side)))
     return spans[0], spans[1]
-

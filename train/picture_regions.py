@@ -83,9 +83,7 @@ def error_parts(
     return {name: region for name, region in found.items() if region.any()}
 
 
-def hull(
-    points: Float[np.ndarray, "N D"], shape: tuple[int, ...], *, grown: float = 0.0
-) -> Bool[np.ndarray, "H W"]:
+def hull(points: Float[np.ndarray, "N D"], shape: tuple[int, ...], *, grown: float = 0.0) -> Bool[np.ndarray, "H W"]:
     """Pixels inside the convex hull of points, widened by `grown` pixels."""
     drawn = np.zeros(shape, np.uint8)
     corners = np.round((cv2.convexHull(points[:, :2].astype(np.float32))[:, 0] - 0.5) * 2**PRECISION)

@@ -54,7 +54,9 @@ def play_figures(stored: StoredAvatar, motion: Motion, *, threads: int | None = 
 
 def avatar_figures(path: Path, stored: StoredAvatar) -> dict[str, Any]:
     """What the avatar is: its files in bytes, its Gaussians and components, its head."""
-    files = {name: (path / name).stat().st_size for name in FILES} if path.is_dir() else {path.name: path.stat().st_size}
+    files = (
+        {name: (path / name).stat().st_size for name in FILES} if path.is_dir() else {path.name: path.stat().st_size}
+    )
     return {
         "bytes": sum(files.values()),
         "files": files,
@@ -66,6 +68,5 @@ def avatar_figures(path: Path, stored: StoredAvatar) -> dict[str, Any]:
 
 
 def _processors() -> int:
-
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

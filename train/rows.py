@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Frames that metrics of 0.1 s and more look at, evenly chosen.
 SAMPLED = 12
-PERSON_FRAMES = 12
+PERSON_FRAMES, EXAMPLES = 12, 4
 # Of a long take so many stretches of so many frames are compared.
 STRETCHES, LENGTH = 8, 30
 EDGE = 3.0
@@ -57,6 +57,7 @@ class RowFigures:
             (`sampled`), and how many show no head (`skipped`).
         shown: What each row is, in words.
         notes: Why a metric is missing, by its name.
+        examples: A few of the moments, to be looked at.
     """
 
     rows: dict[str, dict[str, dict[str, float | None]]]
@@ -64,6 +65,7 @@ class RowFigures:
     frames: dict[str, int]
     shown: dict[str, str]
     notes: dict[str, str] = field(default_factory=dict)
+    examples: list[Moment] = field(default_factory=list)
 
 
 def evaluate_rows(
@@ -96,13 +98,15 @@ def evaluate_rows(
     notes: dict[str, str] = {}
     pixels = PixelJudge()
     judges: list[Judge] = [pixels, SharpnessJudge(), EdgeJudge(), FlickerJudge(), *_optional(take, observer, notes)]
-    tally, seen = Tally(), 0
+    tally, seen, examples = Tally(), 0, []
     compared = stretches(len(indices))
     chosen = compared[np.unique(np.linspace(0, len(compared) - 1, sampled).round().astype(int))]
     moments = _moments(take, gaussians, motions, compared, set(chosen.tolist()))
     for done, moment in enumerate(moments, start=1):
         if moment is not None:
             seen += 1
+            if moment.sampled:
+                examples.append(moment)
             for judge in judges:
                 judge.see(moment, tally)
         if progress:
@@ -121,7 +125,13 @@ def evaluate_rows(
         "sampled": min(len(chosen), seen),
         "skipped": len(compared) - seen,
     }
-    return RowFigures(rows, pixels.errors(), frames, {row: SHOWN[row] for row in rows}, notes)
+    return RowFigures(rows, pixels.errors(), frames, {row: SHOWN[row] for row in rows}, notes, _spread(examples))
+
+
+def _spread(moments: list[Moment]) -> list[Moment]:
+    """A few of the moments with a face, evenly chosen."""
+    faces = [moment for moment in moments if "mouth" in moment.regions] or moments
+    return [faces[place] for place in np.unique(np.linspace(0, len(faces) - 1, EXAMPLES).round().astype(int))]
 
 
 def stretches(count: int) -> Int[np.ndarray, " n"]:

@@ -63,8 +63,8 @@ def judge_speech(
     Args:
         take: A tracked take.
         head: Its head model.
-        cross_validate: State the rows of five models on five blocks of the whole take, each learned from the rest; those
-            of the held-out tail are then under ``held_out_tail``. The offset is then measured on the whole take.
+        cross_validate: State the rows of five models on five blocks of the whole take, each learned from the rest;
+            those of the held-out tail are then under ``held_out_tail``. The offset is then measured on the whole take.
         progress: Called with the models fitted and the models in all.
     """
     features, samples = take_features(take), take.speech()

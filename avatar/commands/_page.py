@@ -16,12 +16,14 @@ from avatar.commands._console import progress_bar, say
 from avatar.io._files import write_png
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from avatar.cli import Eval
     from avatar.io.avatar import StoredAvatar
     from avatar.io.take import Take
     from avatar.train.evaluation import FrameFigures
+    from avatar.train.tally import Moment
 
 PAGE, EVALUATION_PAGE, CONTACT = "report.html", "evaluation.html", "contact.png"
 BESIDE_CAPTION = "Recording and avatar, around the worst frame"
@@ -102,6 +104,8 @@ def draw_evaluation(
     figures: FrameFigures,
     options: Eval,
     path: Path,
+    *,
+    examples: Sequence[Moment] = (),
 ) -> None:
     """Writes the page about held-out frames.
 
@@ -112,12 +116,14 @@ def draw_evaluation(
         figures: Those of every frame.
         options: What was asked for.
         path: The page.
+        examples: Moments to show beside the other rows.
 
     Raises:
         InputError: The page cannot be written.
     """
     from avatar.train import showcase
-    from avatar.train.report import Shown, write_evaluation
+    from avatar.train.evaluation_page import write_evaluation
+    from avatar.train.report import Shown
     from avatar.train.shown_frames import shown_frames
 
     name = str(options.avatar)
@@ -131,7 +137,7 @@ def draw_evaluation(
             figures=figures,
             commands=[("Truth, render and mask of every held-out frame as pictures", shlex.join(again))],
         )
-        write_evaluation(path, {"source": take.info.source_name, "name": name} | result, shown)
+        write_evaluation(path, {"source": take.info.source_name, "name": name} | result, shown, examples=examples)
         progress(2, 2)
 
 

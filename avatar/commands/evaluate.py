@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from avatar.cli import Eval
     from avatar.io.avatar import StoredAvatar
+    from avatar.train.tally import Moment
 
 
 def run(options: Eval) -> None:
@@ -41,17 +42,21 @@ def run(options: Eval) -> None:
     take = Take.open(folder)
     with progress_bar("held-out frames") as progress:
         figures, frames = evaluate_frames(take, stored.gaussians, frames_folder=options.frames, progress=progress)
-    result = {"held_out": figures} if options.brief else {"held_out": figures} | _judged(take, stored, options)
+    result: dict[str, Any] = {"held_out": figures}
+    examples: list[Moment] = []
+    if not options.brief:
+        judged, examples = _judged(take, stored, options)
+        result |= judged
     if page:
-        draw_evaluation(take, stored, result, frames, options, page)
+        draw_evaluation(take, stored, result, frames, options, page, examples=examples)
         say(f"The page about them is {escape(str(page))}")
     show(result, as_json=options.json)
     if page and options.open:
         open_page(page)
 
 
-def _judged(take: Take, stored: StoredAvatar, options: Eval) -> dict[str, Any]:
-    """Every other figure, as the JSON has it."""
+def _judged(take: Take, stored: StoredAvatar, options: Eval) -> tuple[dict[str, Any], list[Moment]]:
+    """Every other figure, as the JSON has it, and moments to look at."""
     label = "speech, cross-validated" if options.cross_validate_speech else "speech"
     with progress_bar(label) as progress:
         speech = judge_speech(
@@ -62,7 +67,7 @@ def _judged(take: Take, stored: StoredAvatar, options: Eval) -> dict[str, Any]:
             take, stored.gaussians, speech_motion=speech.motion, observer=FaceLandmarker, progress=progress
         )
     held_out = take.motion()[take.split()["test"]]
-    return {
+    figures = {
         "rows": dict.fromkeys(ROWS) | found.rows,
         "shown": found.shown,
         "frames": found.frames,
@@ -74,6 +79,7 @@ def _judged(take: Take, stored: StoredAvatar, options: Eval) -> dict[str, Any]:
         "view_cone": getattr(stored.info, "view_cone", None),
         "notes": found.notes,
     }
+    return figures, found.examples
 
 
 def page_path(options: Eval) -> Path | None:

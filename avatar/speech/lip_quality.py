@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.errors import PartError
+from avatar.motion import PER_FRAME
 from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import blocked_folds, correlation, taps
 from avatar.speech.features import SAMPLE_RATE
 from avatar.speech.fitting import SpeechConfig, fit_speech_model
-from avatar.motion import PER_FRAME
 from avatar.speech.lips import (
     LIPS,
     closed_threshold,
     closure_f1,
-    landmark_track,
     lip_track,
     silence_motion_ratio,
     silent_and_spoken,
@@ -154,9 +153,7 @@ def with_mouth(motion: Motion, spoken: Motion, speech_part: Float[np.ndarray, "E
     )
 
 
-def spoken_at(
-    model: SpeechModel, take: SpokenTake, time: Float[np.ndarray, " N"], *, resting: bool = True
-) -> Motion:
+def spoken_at(model: SpeechModel, take: SpokenTake, time: Float[np.ndarray, " N"], *, resting: bool = True) -> Motion:
     """What the model says at moments of the take's sound; `resting` as it plays it, with a closed mouth in silence."""
     activity = speech_activity(loudness(take.samples)) if resting else None
     return model.predict(take.features, fps=FINE_RATE, activity=activity).resample(time)
@@ -168,7 +165,7 @@ def measure_lips(take: SpokenTake, folds: Sequence[Fold], *, phones: Sequence[Ph
     The rows: ``model``; ``truth``, the tracked motion, whose correlation and landmark distance are those of the
     detected landmarks (the most that can be measured); ``mean_face``, the training moments' mean mouth;
     ``nearest_audio``, the training moment whose sound is most alike; ``shuffled``, the model on sound from elsewhere
-    in the take, averaged over five shifts; ``model_without_rest``, the model as it would be if it did not close the
+    in the take, medians over five shifts; ``model_without_rest``, the model as it would be if it did not close the
     mouth in silence, which the real mouth may well not do.
 
     Args:
@@ -208,11 +205,14 @@ def measure_lips(take: SpokenTake, folds: Sequence[Fold], *, phones: Sequence[Ph
     figures[TRUTH] |= judge.ceiling()
     shuffled = [name for name in names if name.startswith(SHUFFLED)]
     curves[SHUFFLED] = SyncCurve(np.mean([curves[name].scores for name in shuffled], axis=0))
-    figures[SHUFFLED] = _averaged([figures[name] for name in shuffled])
+    figures[SHUFFLED] = _medians([figures[name] for name in shuffled])
     for name in ROWS:
+        # A mouth that stands still follows nothing: what little varies is from fold to fold.
         still = name == MEAN
+        if still:
+            figures[name] |= {"mouth_opening_correlation": None, "silence_motion_ratio": None}
         figures[name]["best_offset_frames"] = None if still else curves[name].best_offset_frames
-        figures[name]["sync_score"] = curves[name].score
+        figures[name]["sync_score"] = None if still else curves[name].score
     if phones and not judge.bilabials:
         notes["closure_f1"] = "none of the sounds p, b and m was recognised in the judged stretch"
     if not judge.silent.any():
@@ -315,9 +315,7 @@ def _mouths(take: SpokenTake, fold: Fold) -> dict[str, Motion]:
     track = spoken_at(model, take, np.arange(0, length, 1 / FINE_RATE))
     for share in SHUFFLES:
         row = np.round(((time + share * length) % length) * FINE_RATE).astype(int).clip(0, len(track) - 1)
-        found[f"{SHUFFLED} {share}"] = replace(
-            mean, expression=track.expression[row], jaw_pose=track.jaw_pose[row]
-        )
+        found[f"{SHUFFLED} {share}"] = replace(mean, expression=track.expression[row], jaw_pose=track.jaw_pose[row])
     return found
 
 
@@ -327,10 +325,10 @@ def _joined(motions: Sequence[Motion]) -> Motion:
     return replace(motions[0], time=np.concatenate([motion.time for motion in motions]), **rows)
 
 
-def _averaged(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means of figures; None where any is None."""
+def _medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of figures; None where any is None."""
     found: dict[str, Any] = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
-        found[name] = None if any(value is None for value in values) else float(np.mean(values))
+        found[name] = None if any(value is None for value in values) else float(np.median(values))
     return found

@@ -80,9 +80,7 @@ def expected_mouth(
 
 def sync_curve(expected: Float[np.ndarray, "31 N 2"], signals: Float[np.ndarray, "N 2"]) -> SyncCurve:
     """The curve of a mouth, of what `expected_mouth` and `mouth_signals` give for the same moments."""
-    return SyncCurve(
-        np.array([np.mean([correlation(row[:, k], signals[:, k]) for k in range(2)]) for row in expected])
-    )
+    return SyncCurve(np.array([np.mean([correlation(row[:, k], signals[:, k]) for k in range(2)]) for row in expected]))
 
 
 def mouth_signals(time: Float[np.ndarray, " T"], opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 2"]:

@@ -36,7 +36,7 @@ def play_figures(stored: StoredAvatar, motion: Motion, *, threads: int | None = 
     assert plate is not None
     milliseconds = []
     for frame in range(-WARM, TIMED):
-        moment = motion[[frame % len(motion)]]
+        moment = motion[np.array([frame % len(motion)])]
         start = time.perf_counter()
         render_over(gaussians, gaussians.poses(moment)[0], camera, background=plate, threads=threads)
         if frame >= 0:

@@ -19,8 +19,9 @@ from avatar.motion import Motion
 from avatar.train import showcase
 from avatar.train.contact_sheet import GAP, TILE, contact_sheet
 from avatar.train.evaluation import FrameFigures, evaluate_frames, held_out_frames
+from avatar.train.evaluation_page import write_evaluation
 from avatar.train.judgement import judgements, likeness, overall
-from avatar.train.report import Shown, write_evaluation, write_report
+from avatar.train.report import Shown, write_report
 from avatar.train.showcase import Film
 from avatar.train.shown_frames import chosen_frames, shown_frames
 

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 WIDTH = 240
 ROW_NAMES = {
-    "truth": "recording itself",
-    "nearest_frame": "nearest training frame, aligned",
-    "video_driven": "avatar, moved by video",
-    "speech_driven": "avatar, moved by speech",
+    "truth": "recording",
+    "nearest_frame": "nearest frame",
+    "video_driven": "avatar by video",
+    "speech_driven": "avatar by speech",
 }
 # Metric, heading, format; only those that a table has values of are shown.
 METRICS = (
@@ -63,12 +63,12 @@ METRICS = (
     ("blinks_per_minute", "blinks a minute", ".0f"),
 )
 SPEECH_ROWS = {
-    "truth": "recording itself",
+    "truth": "recording",
     "model": "speech model",
-    "model_without_rest": "the same, not resting in silence",
-    "nearest_audio": "nearest sound's mouth",
-    "mean_face": "mouth that stands still",
-    "shuffled": "model on other sound",
+    "model_without_rest": "model without rest",
+    "nearest_audio": "nearest sound",
+    "mean_face": "mean mouth",
+    "shuffled": "other sound",
 }
 SPEECH_METRICS = (
     ("mouth_opening_correlation", "opening, correlation", ".2f"),
@@ -145,7 +145,7 @@ def _rows(result: dict[str, Any], examples: Sequence[Moment]) -> list[str]:
         f"{counts['sampled']} of them, evenly chosen."
     )
     errors = [
-        (name, part["error_share"], f"{part['error_share']:.0%} on {part['area_share']:.0%}, {part['psnr']:.1f} dB")
+        (name, part["error_share"], f"{part['error_share']:.0%} on {part['area_share']:.0%}, {part['psnr']:.0f} dB")
         for name, part in result["errors"][VIDEO].items()
     ]
     return [
@@ -231,7 +231,11 @@ def _speech(speech: dict[str, Any] | None) -> list[str]:
         "those that a ridge regression on real pictures expects of the sound. Models of its kind may exceed the "
         "recording itself; shifting the sound lowers it."
     )
-    truth = "The recording's own row says how well detected landmarks and tracked motion agree."
+    truth = (
+        "The recording's own row says how well detected landmarks and tracked motion agree. Without rest: the model if "
+        "it did not close the mouth in silence. Nearest sound: the mouth of the training frame that sounds most alike. "
+        "Other sound: the model on sound from elsewhere in the take."
+    )
     return [
         section(
             "Speech",

@@ -200,7 +200,7 @@ def _speech(speech: dict[str, Any] | None) -> list[str]:
     if speech is None:
         return []
     if not speech["driven"]:
-        return [section("Speech", paragraph(f"Not judged: {speech['note']}."))]
+        return [section("Speech", paragraph(f"Not judged: {speech['note'].rstrip('.')}."))]
     protocol, curves = speech["protocol"], speech["sync"]["curves"]
     crossed = protocol["folds"] > 1
     how = (

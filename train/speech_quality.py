@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from avatar.errors import InputError
+from avatar.errors import InputError, PartError
 from avatar.fields.survey import take_camera
 from avatar.speech.blinks import find_blinks
 from avatar.speech.life import LifeModel, natural_motion
@@ -67,7 +67,10 @@ def judge_speech(
             those of the held-out tail are then under ``held_out_tail``. The offset is then measured on the whole take.
         progress: Called with the models fitted and the models in all.
     """
-    features, samples = take_features(take), take.speech()
+    try:
+        features, samples = take_features(take), take.speech()
+    except PartError as error:
+        return SpeechQuality(_silent(str(error)), None)
     if features is None or samples is None:
         return SpeechQuality(_silent("the clip has no sound: the avatar cannot be driven by speech"), None)
     motion, landmarks, used = take.motion(), take.perception()["landmarks"], take.used

@@ -1,6 +1,7 @@
 """The rows of an evaluation, on the tiny take and the Gaussians that it was drawn from."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,13 +9,17 @@ import pytest
 
 from avatar.errors import InputError, PartError
 from avatar.fields.gaussian_head import GaussianHead
+from avatar.heads import Head
 from avatar.io.take import Take
+from avatar.speech.features import SpeechFeatures
 from avatar.train import rows as rows_module
+from avatar.train import speech_quality
 from avatar.train.dataset import HEAD
 from avatar.train.evaluation import head_region
 from avatar.train.identity import load_identity
 from avatar.train.picture_regions import EYES, LIPS, edge_band, error_parts, hull, inter_ocular, picture_regions
 from avatar.train.rows import RowFigures, evaluate_rows, stretches
+from avatar.train.speech_quality import judge_speech
 
 
 class Displaced:
@@ -143,6 +148,28 @@ def test_a_take_without_a_head_at_its_end_is_refused(
         take_copy.write_parts(index, np.zeros((80, 80), np.uint8))
     with pytest.raises(InputError, match="No held-out frame"):
         evaluate_rows(take_copy, tiny_gaussians)
+
+
+def test_speech_that_cannot_be_heard_is_a_note(
+    take_copy: Take, open_head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = judge_speech(take_copy, open_head)
+    assert silent.motion is None and "no sound" in silent.figures["note"] and silent.figures["model"] is None
+
+    def missing(_: Take) -> None:
+        raise PartError("whisper_tiny_en is missing")
+
+    monkeypatch.setattr(speech_quality, "take_features", missing)
+    assert judge_speech(take_copy, open_head).figures["note"].startswith("whisper_tiny_en is missing")
+
+    values = np.random.default_rng(0).standard_normal((375, 384)).astype(np.float32)
+    monkeypatch.setattr(speech_quality, "take_features", lambda _: SpeechFeatures(values, 50.0, "synthetic/1"))
+    take_copy.write_speech(np.zeros(16000 * 7, np.float32))
+    take_copy.write_frames(take_copy.times / 3, take_copy.used)
+    motion = take_copy.motion()
+    take_copy.write_motion(replace(motion, time=motion.time / 3), focal=take_copy.info.focal)
+    short = judge_speech(take_copy, open_head)
+    assert short.figures["driven"] is False and "too little speech" in short.figures["note"]
 
 
 def test_identity_without_dlib_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,11 +314,14 @@ class View:
 
 @dataclass(frozen=True)
 class Eval:
-    """State an avatar's held-out figures again, from the files alone, and draw a page about them.
+    """Judge an avatar on frames it was not trained on, beside what it has to beat, and draw a page about it.
 
     Attributes:
         avatar: The avatar's folder.
         take: The take; the one inside the avatar's folder where it is left out.
+        cross_validate_speech: Judge speech on all of the take, by five models of which each is fitted without a fifth
+            of it, in place of the last tenth alone. Takes a minute or two.
+        brief: Only the held-out figures that `avatar create` states (PSNR, SSIM, L1).
         frames: Folder for NNNNN_truth.png, NNNNN_render.png and NNNNN_mask.png of every held-out frame.
         report: Where to write the page; `evaluation.html` in the avatar's folder where it is left out. With --json a
             page is written only where this or --open is given.
@@ -328,6 +331,8 @@ class Eval:
 
     avatar: Positional[Path]
     take: Path | None = None
+    cross_validate_speech: tyro.conf.FlagCreatePairsOff[bool] = False
+    brief: tyro.conf.FlagCreatePairsOff[bool] = False
     frames: Path | None = None
     report: Path | None = None
     open: bool = False

@@ -118,7 +118,7 @@ def test_eval_states_the_figures_and_the_pictures_prove_them(
     capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tiny_take: Take, tmp_path: Path
 ) -> None:
     frames = tmp_path / "frames"
-    figures = run(capsys, "eval", tiny_avatar, "--take", tiny_take.path, "--frames", frames)["held_out"]
+    figures = run(capsys, "eval", tiny_avatar, "--take", tiny_take.path, "--brief", "--frames", frames)["held_out"]
     assert set(figures) == {"video_driven", "nearest_frame", "nearest_frame_raw", "frames"}
     assert all(set(figures[name]) == {"psnr", "ssim", "l1"} for name in set(figures) - {"frames"})
     assert figures["frames"]["count"] == 3
@@ -131,6 +131,22 @@ def test_eval_states_the_figures_and_the_pictures_prove_them(
         one, other = (picture[mask > 0] / 255 for picture in pictures if picture is not None)
         values.append(-10 * np.log10(np.square(one - other).mean()))
     assert np.mean(values) == pytest.approx(figures["video_driven"]["psnr"], abs=1e-4)
+
+
+def test_eval_s_json_has_its_rows_and_what_stands_beside_them(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tiny_take: Take
+) -> None:
+    found = run(capsys, "eval", tiny_avatar, "--take", tiny_take.path)
+    assert list(found["rows"]) == ["truth", "nearest_frame", "video_driven", "speech_driven"]
+    assert found["rows"]["speech_driven"] is None and "no sound" in found["speech"]["note"]
+    for row in ("truth", "nearest_frame", "video_driven"):
+        assert list(found["rows"][row]) == ["whole", "head", "face", "mouth"]
+    head = {row: found["rows"][row]["head"] for row in ("truth", "nearest_frame", "video_driven")}
+    assert head["truth"]["psnr"] is None and head["truth"]["ssim"] == 1 and head["truth"]["flicker_ratio"] == 1
+    assert head["video_driven"]["psnr"] == pytest.approx(found["held_out"]["video_driven"]["psnr"], abs=1e-3)
+    assert head["nearest_frame"]["pasted_share"] == 1 and head["video_driven"]["pasted_share"] == 0
+    assert found["play"]["frames_per_second"] > 1 and found["avatar"]["bytes"] > 1000 and found["view_cone"] is None
+    assert "161 pixels" in found["notes"]["ms_ssim"]
 
 
 def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(

@@ -147,7 +147,7 @@ def test_eval_draws_its_page_for_people_and_not_for_programs(
     opened = Mock(return_value=True)
     monkeypatch.setattr(_page, "_opened", opened)
     monkeypatch.setenv("BROWSER", "something")
-    cli.main(["eval", str(avatar), "--json"])
+    cli.main(["eval", str(avatar), "--json", "--brief"])
     quiet = json.loads(capsys.readouterr().out)
     assert not (avatar / "evaluation.html").exists() and not opened.called
 
@@ -157,7 +157,9 @@ def test_eval_draws_its_page_for_people_and_not_for_programs(
     assert "evaluation.html" in said.err and "psnr" in said.out and not opened.called
     assert f"{quiet['held_out']['video_driven']['psnr']:.2f} dB" in page
 
-    cli.main(["eval", str(avatar), "--json", "--report", str(tmp_path / "other.html"), "--open"])
+    assert "Beside what it has to beat" in page and "Where the error sits" in page and "Not judged" in page
+
+    cli.main(["eval", str(avatar), "--json", "--brief", "--report", str(tmp_path / "other.html"), "--open"])
     assert json.loads(capsys.readouterr().out) == quiet
     assert opened.call_args.args == (tmp_path / "other.html",) and "<video" in (tmp_path / "other.html").read_text()
 

@@ -76,6 +76,16 @@ def require_held_out(take: Take) -> None:
         )
 
 
+def no_head_shown(take: Take, frames: int) -> InputError:
+    """The error to raise where none of so many held-out frames shows a head."""
+    return InputError(
+        f"No held-out frame of the take {take.path} shows a head",
+        expected="pixels labelled head inside the person's mask in the last tenth of the frames",
+        found=f"none in {frames} frames",
+        fix="cut the end of the clip off where the face is out of sight, and make the take again",
+    )
+
+
 @dataclass(frozen=True)
 class FrameFigures:
     """The avatar's figures of every held-out frame that shows a head, as lists of one length.
@@ -153,12 +163,7 @@ def evaluate_frames(
             write_frame(frames_folder, frame)
     count = len(rows["video_driven"])
     if not count:
-        raise InputError(
-            f"No held-out frame of the take {take.path} shows a head",
-            expected="pixels labelled head inside the person's mask in the last tenth of the frames",
-            found=f"none in {len(split['test'])} frames",
-            fix="cut the end of the clip off where the face is out of sight, and make the take again",
-        )
+        raise no_head_shown(take, len(split["test"]))
     summary = {name: mean_metrics(values) for name, values in rows.items()}
     return summary | {"frames": {"count": float(count), "skipped": float(len(split["test"]) - count)}}, frames
 

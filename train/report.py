@@ -32,7 +32,7 @@ from avatar.reporting import (
     video,
 )
 from avatar.train.evaluation import FrameFigures, held_out_frames
-from avatar.train.judgement import clock, grade, judgements, likeness, overall
+from avatar.train.judgement import clock, grade, judgements, overall
 from avatar.train.showcase import calm_moment
 
 if TYPE_CHECKING:
@@ -134,46 +134,17 @@ def write_report(
         tiles(_key_figures(report)),
         section("What is good and what is weak", *(finding(*one) for one in found)),
         section("What to run next", commands(shown.commands)) if shown.commands else "",
-        _beside(shown),
-        _held_out(report["held_out"], shown.figures, sheets),
+        beside_section(shown),
+        held_out_section(report["held_out"], shown.figures, sheets),
         _faces(shown),
         _cost(report["stages"]),
         section("All figures", *_all_figures(report), *_links(shown)),
     ]
-    _write(path, page(f"Avatar report: {source}", blocks))
+    write_page(path, page(f"Avatar report: {source}", blocks))
 
 
-def write_evaluation(path: Path, report: dict[str, Any], shown: Shown) -> None:
-    """Writes one self-contained HTML page about held-out frames alone.
-
-    Args:
-        path: The page.
-        report: ``source``, ``avatar`` (its name) and ``held_out`` as `evaluate_frames` gives them.
-        shown: Videos, chosen frames and curves.
-    """
-    own, nearest = (report["held_out"][name]["psnr"] for name in ("video_driven", "nearest_frame"))
-    found = judgements({"held_out": report["held_out"]}, shown.figures)
-    blocks = [
-        f"<h1>Held-out evaluation</h1><p class=note>{html.escape(report['avatar'])}, made from "
-        f"{html.escape(report['source'])}</p>",
-        verdict(*likeness(found)),
-        tiles(
-            [
-                (grade(report)["psnr"], f"{own:.2f} dB", "PSNR within the head"),
-                ("", f"{report['held_out']['video_driven']['ssim']:.4f}", "SSIM within the head"),
-                ("", f"{own - nearest:+.2f} dB", "over the most similar frame"),
-                ("", f"{report['held_out']['frames']['count']:.0f}", "frames compared"),
-            ]
-        ),
-        *(finding(*one) for one in found[1:]),
-        _beside(shown),
-        _held_out(report["held_out"], shown.figures, {}),
-        section("To see more", commands(shown.commands)) if shown.commands else "",
-    ]
-    _write(path, page(f"Held-out evaluation: {report['avatar']}", blocks))
-
-
-def _write(path: Path, text: str) -> None:
+def write_page(path: Path, text: str) -> None:
+    """Writes a page beside what is there, then moves it into place."""
     replacing(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
@@ -202,7 +173,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
-def _beside(shown: Shown) -> str:
+def beside_section(shown: Shown) -> str:
+    """Recording and avatar side by side, as a video and as chosen frames; nothing where there are neither."""
     if not (shown.beside or shown.frames):
         return ""
     blocks = [
@@ -224,9 +196,10 @@ def _beside(shown: Shown) -> str:
     return section("Recording and avatar", *blocks)
 
 
-def _held_out(
+def held_out_section(
     held_out: dict[str, dict[str, float]], figures: FrameFigures, sheets: dict[str, UInt8[np.ndarray, "H W 3"]]
 ) -> str:
+    """The figures of all held-out frames, curves over time, and sheets of pictures."""
     rows = [
         (label, *(f"{held_out[key][name]:{form}}" for name, form in (("psnr", ".2f"), ("ssim", ".4f"), ("l1", ".4f"))))
         for key, label in (

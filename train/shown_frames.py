@@ -87,11 +87,11 @@ def side_by_side(frame: HeldOutFrame, landmarks: Float[np.ndarray, "478 3"]) -> 
     """Recording left, avatar right: the face, and below it eyes and mouth enlarged where they are known."""
     columns = []
     for picture in (frame.truth, frame.render):
-        rows = [_fitted(picture, COLUMN)]
+        rows = [fitted(picture, COLUMN)]
         for points, share, aspect in (EYES, MOUTH):
             corners = landmarks[list(points), :2]
             if np.isfinite(corners).all():
-                rows.append(_crop(picture, corners, share, aspect))
+                rows.append(close_up(picture, corners, share, aspect))
         gap = np.full((GAP, COLUMN, 3), BORDER, np.uint8)
         stacked = [part for row in rows for part in (row, gap)][:-1]
         columns.append(np.concatenate(stacked))
@@ -99,19 +99,25 @@ def side_by_side(frame: HeldOutFrame, landmarks: Float[np.ndarray, "478 3"]) -> 
     return np.concatenate([columns[0], bar, columns[1]], axis=1)
 
 
-def _fitted(picture: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[np.ndarray, "h w 3"]:
+def fitted(picture: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture at another width."""
     height = round(picture.shape[0] * width / picture.shape[1])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _crop(
-    picture: UInt8[np.ndarray, "H W 3"], corners: Float[np.ndarray, "2 2"], share: float, aspect: float
+def close_up(
+    picture: UInt8[np.ndarray, "H W 3"],
+    corners: Float[np.ndarray, "2 2"],
+    share: float,
+    aspect: float,
+    *,
+    column: int = COLUMN,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """An upright window around two corners, which take `share` of its width."""
     width = max(float(np.linalg.norm(corners[1] - corners[0])) / share, 8.0)
-    scale = COLUMN / width
-    shift = np.array([COLUMN, COLUMN * aspect]) / 2 - scale * corners.mean(0)
+    scale = column / width
+    shift = np.array([column, column * aspect]) / 2 - scale * corners.mean(0)
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     return cv2.warpAffine(
-        picture, matrix, (COLUMN, round(COLUMN * aspect)), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        picture, matrix, (column, round(column * aspect)), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )

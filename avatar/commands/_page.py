@@ -16,12 +16,14 @@ from avatar.commands._console import progress_bar, say
 from avatar.io._files import write_png
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from avatar.cli import Eval
     from avatar.io.avatar import StoredAvatar
     from avatar.io.take import Take
     from avatar.train.evaluation import FrameFigures
+    from avatar.train.tally import Moment
 
 PAGE, EVALUATION_PAGE, CONTACT = "report.html", "evaluation.html", "contact.png"
 BESIDE_CAPTION = "Recording and avatar, around the worst frame"
@@ -98,26 +100,30 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
 def draw_evaluation(
     take: Take,
     stored: StoredAvatar,
-    held_out: dict[str, dict[str, float]],
+    result: dict[str, Any],
     figures: FrameFigures,
     options: Eval,
     path: Path,
+    *,
+    examples: Sequence[Moment] = (),
 ) -> None:
     """Writes the page about held-out frames.
 
     Args:
         take: The take they are from.
         stored: The avatar.
-        held_out: The figures.
+        result: All figures, as the command's JSON has them.
         figures: Those of every frame.
         options: What was asked for.
         path: The page.
+        examples: Moments to show beside the other rows.
 
     Raises:
         InputError: The page cannot be written.
     """
     from avatar.train import showcase
-    from avatar.train.report import Shown, write_evaluation
+    from avatar.train.evaluation_page import write_evaluation
+    from avatar.train.report import Shown
     from avatar.train.shown_frames import shown_frames
 
     name = str(options.avatar)
@@ -131,7 +137,7 @@ def draw_evaluation(
             figures=figures,
             commands=[("Truth, render and mask of every held-out frame as pictures", shlex.join(again))],
         )
-        write_evaluation(path, {"source": take.info.source_name, "avatar": name, "held_out": held_out}, shown)
+        write_evaluation(path, {"source": take.info.source_name, "name": name} | result, shown, examples=examples)
         progress(2, 2)
 
 

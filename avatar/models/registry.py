@@ -33,11 +33,14 @@ class Package:
         requirement: ``name==version``.
         member: Path inside the wheel; empty when the wheel itself is the part.
         wheel_sha256: Checksum of the wheel.
+        source: The package is published as a source archive (tar.gz) and not as a wheel. pip compares its checksum
+            before it asks the archive for its metadata.
     """
 
     requirement: str
     member: str
     wheel_sha256: str
+    source: bool = False
 
     def __str__(self) -> str:
         return f"pip package {self.requirement}"
@@ -159,6 +162,46 @@ PARTS: Mapping[str, Part] = MappingProxyType(
                 ),
                 required=False,
                 note="The authors' own package is the publisher.",
+            ),
+            Part(
+                "lpips_alex",
+                "weights of the evaluation's LPIPS on torchvision's AlexNet",
+                "lpips_alex.pth",
+                "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+                6_009,
+                "BSD-2-Clause",
+                (
+                    Package(
+                        "lpips==0.1.4",
+                        "lpips/weights/v0.1/alex.pth",
+                        "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
+                    ),
+                ),
+                required=False,
+                note="The authors' own package is the publisher; without torchvision it is of no use.",
+            ),
+            Part(
+                "dlib_face_recognition",
+                "identity distance of the evaluation (dlib's face recognition network)",
+                "dlib_face_recognition_resnet_model_v1.dat",
+                "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+                22_466_066,
+                "CC0-1.0",
+                (
+                    Url(
+                        "https://github.com/ageitgey/face_recognition_models/raw/master/face_recognition_models/models/"
+                        "dlib_face_recognition_resnet_model_v1.dat"
+                    ),
+                    Package(
+                        "face-recognition-models==0.3.0",
+                        "face_recognition_models-0.3.0/face_recognition_models/models/"
+                        "dlib_face_recognition_resnet_model_v1.dat",
+                        "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+                        source=True,
+                    ),
+                ),
+                required=False,
+                note="dlib.net publishes the same file compressed. It works with dlib (pip install 'headsplat[eval]').",
             ),
             Part(
                 "makehuman",

@@ -93,8 +93,9 @@ def timeline(
     gaps: Iterable[tuple[float, float]] = (),
     floor: float = 0.0,
     marks: Iterable[tuple[float, str]] = (),
+    unit: str = "seconds",
 ) -> str:
-    """Lines over time in seconds, the largest value of each short stretch, with missing stretches shaded.
+    """Lines over time, the largest value of each short stretch, with missing stretches shaded.
 
     Args:
         time: (T,) seconds, increasing; T > 0.
@@ -105,6 +106,7 @@ def timeline(
         gaps: Starts and ends in seconds of stretches to shade.
         floor: Where the axis starts; of values with another floor than zero the smallest of each stretch is drawn.
         marks: Moments in seconds and a short text above each.
+        unit: What the lower axis is in.
     """
     marks = list(marks)
     wide, high, left, top = 640.0, 150.0, 66.0, 22.0 if marks else 8.0
@@ -132,7 +134,7 @@ def timeline(
         f'<text x="{across(moment):.1f}" y="{bottom + 19}" text-anchor="middle">{moment:g}</text>'
         for moment in _ticks(float(time[0]), float(time[-1]), inside=True)
     ]
-    parts.append(_centred("seconds", left + wide / 2, bottom + 37))
+    parts.append(_centred(unit, left + wide / 2, bottom + 37))
     parts.append(_turned(label, 14, top + high / 2))
     if limit is not None:
         parts.append(f'<path d="M{left} {up(limit):.1f}h{wide}" stroke="var(--bad)" stroke-dasharray="6 4"/>')

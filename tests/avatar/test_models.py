@@ -129,6 +129,35 @@ def test_member_of_a_wheel_is_taken_and_the_wheel_is_checked(tmp_path: Path, mon
         fetch("p", registry=make_part(Package("thing==1", "thing/q.bin", digest)))
 
 
+def test_member_of_a_source_archive_is_taken_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import tarfile
+
+    packed = tmp_path / "thing-1.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        entry = tarfile.TarInfo("thing-1/p.bin")
+        entry.size = len(CONTENT)
+        archive.addfile(entry, io.BytesIO(CONTENT))
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    asked: list[str] = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(Path(command[command.index("-r") + 1]).read_text())
+        assert "--require-hashes" in command and "--only-binary=:all:" not in command
+        target = Path(command[command.index("--dest") + 1])
+        target.mkdir()
+        (target / packed.name).write_bytes(packed.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(download_module.subprocess, "run", pip)
+    source = Package("thing==1", "thing-1/p.bin", digest, source=True)
+    assert fetch("p", registry=make_part(source)).read_bytes() == CONTENT
+    assert asked == [f"thing==1 --hash=sha256:{digest}\n"]
+    path_of(make_part()["p"]).unlink()
+    with pytest.raises(PartError, match="the source archive cannot be read"):
+        fetch("p", registry=make_part(Package("thing==1", "thing-1/q.bin", digest, source=True)))
+
+
 def test_pip_s_own_reason_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
     monkeypatch.setattr(download_module.subprocess, "run", lambda *_, **__: failed)

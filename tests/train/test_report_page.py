@@ -19,8 +19,9 @@ from avatar.motion import Motion
 from avatar.train import showcase
 from avatar.train.contact_sheet import GAP, TILE, contact_sheet
 from avatar.train.evaluation import FrameFigures, evaluate_frames, held_out_frames
+from avatar.train.evaluation_page import write_evaluation
 from avatar.train.judgement import judgements, likeness, overall
-from avatar.train.report import Shown, write_evaluation, write_report
+from avatar.train.report import Shown, write_report
 from avatar.train.showcase import Film
 from avatar.train.shown_frames import chosen_frames, shown_frames
 
@@ -192,7 +193,7 @@ def test_the_page_is_self_contained_small_and_plays(
     )
     content = report() | {"held_out": summary}
     write_report(tmp_path / "report.html", content, {}, shown=shown)
-    write_evaluation(tmp_path / "eval.html", content | {"avatar": "me"}, shown)
+    write_evaluation(tmp_path / "eval.html", {"source": "me.mp4", "name": "me", "held_out": summary}, shown)
     assert not list(tmp_path.glob(".partial*"))
     for name in ("report.html", "eval.html"):
         page = (tmp_path / name).read_text()
@@ -209,3 +210,28 @@ def test_the_page_is_self_contained_small_and_plays(
     page = (tmp_path / "report.html").read_text()
     assert "It &lt;turns&gt;" in page and "avatar render &#x27;my me&#x27; --audio a&amp;b.wav" in page
     assert "train the avatar" in page and 'href="take/report.html"' in page
+
+
+def test_the_evaluation_s_page_says_how_speech_was_judged(tmp_path: Path) -> None:
+    row = {
+        "mouth_opening_correlation": 0.776,
+        "mouth_opening_rmse_mm": 2.5,
+        "lip_vertex_error_mm": 2.0,
+        "mouth_landmark_iod": 0.0151,
+        "closure_f1": None,
+        "silence_motion_ratio": 0.042,
+        "silence_opening_iod": 0.02,
+        "best_offset_frames": -1,
+        "sync_score": 0.8,
+    }
+    names = ("model", "truth", "mean_face", "nearest_audio", "shuffled", "model_without_rest")
+    curve = (0.9 - 0.2 * np.abs(np.arange(-15, 16))).clip(-0.3).tolist()
+    speech: dict = {"driven": True, "notes": {"closure_f1": "<nothing> heard"}} | dict.fromkeys(names, row)
+    speech["protocol"] = {"folds": 5, "seconds": 19.8, "bilabials": 0, "closed_opening_iod": 0.058}
+    speech["sync"] = {"shift_frames": list(range(-15, 16)), "curves": dict.fromkeys(names, curve)}
+    result = {"source": "me.mp4", "name": "me", "held_out": report()["held_out"], "speech": speech}
+    write_evaluation(tmp_path / "eval.html", result, Shown())
+    page = (tmp_path / "eval.html").read_text()
+    for text in ("Five models", "0.78", "1.51%", "4.2%", "<td>-1</td>", "–", "no SyncNet", "Sync score by shift"):
+        assert text in page
+    assert "frames that the sound is shifted by" in page and "&lt;nothing&gt; heard" in page and "://" not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,7 @@ from avatar.io.picture_folder import PictureFolder
 from avatar.io.video import VideoWriter, frame_count
 from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
+from avatar.render.head_alone import head_alone
 from avatar.render.layers import DEPTH_UNIT, depth_picture, depth_range, depth_steps, normal_picture, normal_steps
 from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
@@ -39,6 +41,8 @@ def run(options: Render) -> None:
     """Renders what the options ask for and says what was written."""
     shot = shot_of(options)
     stored = load_avatar(options.avatar)
+    if options.part == "head":
+        stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
     if options.motion:
         motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None

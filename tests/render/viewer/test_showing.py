@@ -19,9 +19,9 @@ from avatar.io.audio import read_audio
 from avatar.io.video import probe
 from avatar.motion import Motion
 from avatar.render import rasterize
+from avatar.render.head_alone import head_alone
 from avatar.render.playback import PosedAvatar, render_over
 from avatar.render.trajectories import orbit
-from avatar.render.viewer.head_alone import head_alone
 from avatar.render.viewer.pictures import (
     Backdrop,
     Window,

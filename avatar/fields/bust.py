@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -28,7 +29,11 @@ HALF_BREADTH, LEAST_ADDED, ARM_FALL = 0.21, 0.045, 0.07
 SLOPES, SLOPE_RUN = (0.15, 0.8), 0.04
 # The collar at the nape stands so much higher than beside the neck; it begins within so many necks of the middle.
 NAPE_RISE, COLLAR_REACH = 8e-3, (0.75, 2.0)
+# How much lower than in the line of sight the back begins; nobody is filmed from nearer than this: metres.
+SUNK, SHORTEST_DISTANCE = 4e-3, 0.2
 STRIP, BULGE = 4, 0.02
+# Nothing is drawn in so narrow a band above the lower edge, metres.
+HEM = 0.012
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class BustOutline:
     Attributes:
         x: (C,) columns from left to right in the picture.
         front: (C,) y of the upper edge in front: collar and shoulders.
-        back: (C,) y of the upper edge behind: the same but at the neck, where it goes straight across the nape.
+        back: (C,) y of the upper edge behind: a little lower, but straight across the nape.
         bottom: y of the lower edge.
         opening: The x between which the neck comes out.
         seen: The x between which the frames show clothes.
@@ -94,6 +99,7 @@ class BustOutline:
         bottom: float,
         neck: Neck,
         *,
+        eye: Float[np.ndarray, " 3"],
         leaves: tuple[bool, bool],
     ) -> BustOutline:
         """The outline of a whole bust.
@@ -103,6 +109,7 @@ class BustOutline:
             top: (c,) y of their upper edge.
             bottom: y of the lower edge.
             neck: The neck.
+            eye: (3,) where the camera stands, metres.
             leaves: Whether the shoulder goes on beyond the first and the last column, out of the picture.
         """
         seen = float(x[0]), float(x[-1])
@@ -120,8 +127,12 @@ class BustOutline:
         share = ((columns - columns[left]) / (columns[right] - columns[left])).clip(0, 1)
         straight = front[left] + share * (front[right] - front[left]) + NAPE_RISE * np.sin(np.pi * share)
         between = (columns > columns[left]) & (columns < columns[right])
-        back = np.where(between, np.maximum(front, straight), front)
-        return cls(columns, front, back, bottom, (float(columns[left]), float(columns[right])), seen)
+        opening = float(columns[left]), float(columns[right])
+        # What was seen is where the front ends: what lies behind that must not look out above it.
+        steepness = (eye[1] - front) / np.maximum(eye[2] - front_depth(columns, front, neck), SHORTEST_DISTANCE)
+        sunk = np.maximum(steepness, 0) * rim_width(columns, opening) + SUNK
+        back = np.where(between, np.maximum(front, straight), front) - sunk
+        return cls(columns, front, np.maximum(back, bottom + CELL / 2), bottom, opening, seen)
 
     def front_at(self, x: np.ndarray) -> np.ndarray:
         """The upper edge in front at some x."""
@@ -139,11 +150,13 @@ class BustSurface(NamedTuple):
         vertices: (M, 3) metres.
         faces: (Q, 3) counter-clockwise from outside.
         front: (Q,) whether a triangle belongs to the front.
+        room: (Q,) from the middle of a triangle to where its side of the bust ends, metres; zero at the lower edge.
     """
 
     vertices: Float[np.ndarray, "M 3"]
     faces: Int[np.ndarray, "Q 3"]
     front: Bool[np.ndarray, " Q"]
+    room: Float[np.ndarray, " Q"]
 
 
 def front_depth(x: np.ndarray, y: np.ndarray, neck: Neck) -> np.ndarray:
@@ -158,18 +171,27 @@ def front_depth(x: np.ndarray, y: np.ndarray, neck: Neck) -> np.ndarray:
     return np.where(aside < neck.width, np.maximum(clothes, neck.center + neck.bow(x) + CLEARANCE), clothes)
 
 
+def rim_width(x: np.ndarray, opening: tuple[float, float]) -> np.ndarray:
+    """From front to back along the top of the shoulders, metres: narrow beside the collar."""
+    run = (np.maximum(np.maximum(opening[0] - x, x - opening[1]), 0) / RIM_RUN).clip(0, 1)
+    return RIM + (SHOULDER_RIM - RIM) * run * run * (3 - 2 * run)
+
+
 def back_depth(x: np.ndarray, y: np.ndarray, outline: BustOutline, neck: Neck) -> np.ndarray:
     """Depth of clothes behind at (x, y), metres: around the nape at the collar, then out to the shoulder blades."""
     top = outline.back_at(x)
     left, right = outline.opening
-    outside = np.maximum(np.maximum(left - x, x - right), 0)
-    run = (outside / RIM_RUN).clip(0, 1)
-    rim = RIM + (SHOULDER_RIM - RIM) * run * run * (3 - 2 * run)
-    start = np.where(outside > 0, front_depth(x, top, neck) - rim, neck.center - neck.bow(x) - CLEARANCE)
-    ends = front_depth(np.array([left, right]), outline.back_at(np.array([left, right])), neck) - RIM
+    outside = (x < left) | (x > right)
+    start = np.where(
+        outside,
+        front_depth(x, outline.front_at(x), neck) - rim_width(x, outline.opening),
+        neck.center - neck.bow(x) - CLEARANCE,
+    )
+    both = np.array([left, right])
+    ends = front_depth(both, outline.front_at(both), neck) - RIM
     # Between the ends of the collar's opening the neck may be narrower than the opening is.
-    level = np.interp(x, [left, right], ends)
-    start = np.where(outside > 0, start, np.minimum(start, level))
+    level = np.interp(x, both, ends)
+    start = np.where(outside, start, np.minimum(start, level))
     return start - BACK_DEPTH * (1 - np.exp(-np.maximum(top - y, 0) / BACK_FADE))
 
 
@@ -196,10 +218,23 @@ def bust_surface(outline: BustOutline, neck: Neck) -> BustSurface:
             number[0, -2 : right - columns - 1 : -1],
         ]
     )
-    strip, faces_strip = _joined(front, back, around, outline)
+    strip, faces_strip, room_strip = _joined(front, back, around, outline)
     vertices = np.concatenate([front, back, strip])
     faces = np.concatenate([faces_front, faces_back, faces_strip])
-    return BustSurface(vertices, faces, np.arange(len(faces)) < len(faces_front))
+    upper = np.concatenate([around, number[0, left : right + 1]])
+    upper = upper[upper < (rows - 1) * columns]
+    room = [
+        _room(part, upper, vertices[part_faces].mean(1), outline)
+        for part, part_faces in zip((front, back), (faces_front, faces_back), strict=True)
+    ]
+    return BustSurface(vertices, faces, np.arange(len(faces)) < len(faces_front), np.concatenate([*room, room_strip]))
+
+
+def _room(
+    side: Float[np.ndarray, "n 3"], upper: Int[np.ndarray, " k"], places: Float[np.ndarray, "q 3"], outline: BustOutline
+) -> Float[np.ndarray, " q"]:
+    """How far places on front or back are from its `upper` edge, seen from the front."""
+    return np.where(places[:, 1] < outline.bottom + HEM, 0.0, KDTree(side[upper, :2]).query(places[:, :2])[0])
 
 
 def _continued(
@@ -224,8 +259,8 @@ def _quads(number: Int[np.ndarray, "R C"]) -> Int[np.ndarray, "Q 3"]:
 
 def _joined(
     front: Float[np.ndarray, "n 3"], back: Float[np.ndarray, "n 3"], around: Int[np.ndarray, " k"], outline: BustOutline
-) -> tuple[Float[np.ndarray, "m 3"], Int[np.ndarray, "q 3"]]:
-    """The vertices and triangles between the edges of front and back, rounded outwards where nothing was seen."""
+) -> tuple[Float[np.ndarray, "m 3"], Int[np.ndarray, "q 3"], Float[np.ndarray, " q"]]:
+    """Vertices, triangles and their room between front and back, rounded outwards where nothing was seen."""
     start, end = front[around], back[around]
     share = np.arange(1, STRIP)[:, None, None] / STRIP
     bulge = BULGE * np.sin(np.pi * share) * np.sign(start[:, :1])
@@ -234,4 +269,8 @@ def _joined(
     first = 2 * len(front)
     inner = first + np.arange((STRIP - 1) * len(around)).reshape(STRIP - 1, -1)
     number = np.concatenate([around[None], inner, around[None] + len(front)])
-    return between.reshape(-1, 3), _quads(number)
+    faces = _quads(number)
+    part, place = np.divmod(np.arange(len(faces)), 2 * (len(around) - 1))
+    width = np.linalg.norm(end - start, axis=1)[place // 2]
+    part = (part + 0.5) / STRIP
+    return between.reshape(-1, 3), faces, width * np.minimum(part, 1 - part)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 BACK_DENSITY, HIDDEN_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.25, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
-# How far the neck goes on beneath the collar, metres, and how dense it is there: seen close by when the head turns.
-TUCK, TUCKED_DENSITY = 0.03, 0.5
+# How far the neck goes on beneath the collar, metres, and how dense it is there.
+TUCK, TUCKED_DENSITY = 0.03, 0.2
+RIM_SHARE = 0.15
 LIP_BOX = np.array([0.042, 0.035, 0.05])
 EYE_BOX = np.array([0.022, 0.018])
 # Landmarks of the 478-point mesh: the lips' outer ring, the irises, the middle of the forehead, the ears' front.
@@ -42,8 +43,11 @@ SCALE_RANGE = (3e-4, 4e-3)
 # So deep beneath the surface that no disc of that size peeps out behind the outline of a skull.
 UNSEEN_SCALE_RANGE, UNSEEN_THICKNESS, UNSEEN_DEPTH = (1e-3, 6e-3), 5e-4, 2.5e-3
 INITIAL_OPACITY, UNSEEN_OPACITY = 0.5, 0.95
-TORSO_SCALE_RANGE, UNSEEN_TORSO_RANGE = (1e-3, 8e-3), (1e-3, 1.4e-2)
-UNSEEN_TORSO_DENSITY = 0.25
+TORSO_SCALE_RANGE, UNSEEN_TORSO_RANGE = (1e-3, 8e-3), (1e-3, 2e-2)
+# In front the pattern of the clothes goes on, behind they are plain.
+UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY, DENSEST_UNSEEN = 0.25, 0.08, 0.7
+COLLAR_DENSITY = 3.0
+ROOM_IN_DEVIATIONS, LEAST_ROOM = 1.4, 6e-3
 FLATNESS = 0.35
 
 
@@ -105,9 +109,12 @@ def densities(
     # or nobody filmed, ends higher, unless there is a collar that it goes down into.
     collar = np.percentile(center[bare, 1], 0.5)
     nape = (seen.facing < NAPE_FACING) & (center[:, 1] < collar + NAPE_HEIGHT)
-    within = skin & torso.inside_collar(center, depth=TUCK)
-    tucked = within & (worn | nape | (center[:, 1] < collar))
+    within = skin & torso.within_collar(center, depth=TUCK)
+    # At the collar's rim a triangle shows in some frames, and is skin like any other.
+    rim = worn & (seen.labels[:, 1] > RIM_SHARE * seen.labels[:, 2])
+    tucked = within & ~rim & (worn | nape | (center[:, 1] < collar))
     weight[skin & ~within & (worn | nape | (center[:, 1] < collar))] = 0
+    weight[skin & ~bare & torso.bares(center)] = 0
     back = skin & (center[:, 2] < marks[list(EARS), 2].min() - 0.01) & (center[:, 1] > marks[LIPS, 1].min())
     weight[back & (seen.labels.sum(1) == 0)] *= BACK_DENSITY
     weight[(seen.facing < -0.3) & (seen.labels.sum(1) == 0)] *= HIDDEN_DENSITY
@@ -204,8 +211,13 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     """Gaussians spread evenly over the torso, fewer and larger where no frame shows it."""
     corners = torso.vertices[torso.faces]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    density = np.where(torso.shown, 1.0, UNSEEN_TORSO_DENSITY)
-    weight = areas * density
+    density = np.where(torso.shown, 1.0, np.where(torso.front, UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY))
+    density *= np.where(torso.shown & torso.at_collar, COLLAR_DENSITY, 1)
+    # A Gaussian too large for its place sticks out where the surface ends.
+    room = np.where(torso.shown, np.inf, torso.room / ROOM_IN_DEVIATIONS)
+    typical = UNSEEN_OVERLAP * np.sqrt((areas * density).sum() / count)
+    density = np.maximum(density, np.minimum((typical / np.maximum(room, 1e-6)) ** 2, DENSEST_UNSEEN))
+    weight = areas * density * (torso.shown | (torso.room > LEAST_ROOM))
     # One in each of equal shares of the surface: chance alone would leave gaps that nothing closes.
     place = (np.arange(count) + generator.random(count)) / count
     chosen = np.searchsorted(np.cumsum(weight) / weight.sum(), place).clip(max=len(weight) - 1)
@@ -214,7 +226,7 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     spread = np.where(
         shown,
         (INITIAL_OVERLAP * each).clip(*TORSO_SCALE_RANGE),
-        (UNSEEN_OVERLAP * each).clip(*UNSEEN_TORSO_RANGE),
+        (UNSEEN_OVERLAP * each).clip(*UNSEEN_TORSO_RANGE).clip(max=room[chosen]),
     )
     regions = np.where(shown, REGIONS.index("torso"), REGIONS.index("unseen"))
     return _Spread(chosen, regions, spread, np.where(shown, FLATNESS * spread, UNSEEN_THICKNESS))

@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from avatar.fields.bust import BustOutline, Neck, bust_surface, front_depth
+from avatar.fields.bust import BustOutline, Neck, back_depth, bust_surface, front_depth
 from avatar.fields.survey import FRAMES, require_shown, take_camera
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ KEEP_SHARE, TOLD_SHARE = 0.25, 0.75
 # A column of clothes shorter than this many cells at the edge of what is seen is a shoulder that leaves the picture.
 SHORT = 8
 OUTLINE_BLUR = 0.8
+# What of the head model is not deeper beneath the clothes than this would show through them, metres.
+UNDER = 4e-3
 MARGIN_BELOW = 0.07
 # The back's colours: the collar's goes around the neck so far down, then comes what the shoulders wear beside it.
 COLLAR_HEIGHT, BESIDE_NECK = 0.02, 0.03
@@ -44,6 +46,8 @@ class Torso(NamedTuple):
         faces: (Q, 3) indices into its own vertices, counter-clockwise from outside.
         colors: (Q, 3) sRGB in [0, 1] of each triangle.
         shown: (Q,) whether a frame shows the triangle; the others are a guess.
+        front: (Q,) whether the triangle belongs to the front.
+        room: (Q,) from each triangle's middle to where its side of the bust ends, metres.
         outline: Where it begins and ends; None without clothes.
         neck: The neck it goes around; None without clothes.
     """
@@ -52,19 +56,50 @@ class Torso(NamedTuple):
     faces: Int[np.ndarray, "Q 3"]
     colors: Float[np.ndarray, "Q 3"]
     shown: Bool[np.ndarray, " Q"]
+    front: Bool[np.ndarray, " Q"]
+    room: Float[np.ndarray, " Q"]
     outline: BustOutline | None = None
     neck: Neck | None = None
 
-    def inside_collar(self, points: Float[np.ndarray, "n 3"], *, depth: float) -> Bool[np.ndarray, " n"]:
+    def within_collar(self, points: Float[np.ndarray, "n 3"], *, depth: float) -> Bool[np.ndarray, " n"]:
         """Which points (metres) lie within the collar's opening and no more than `depth` below its rim."""
         if self.outline is None or self.neck is None:
             return np.zeros(len(points), bool)
+        left, right = self.outline.opening
+        across = (points[:, 0] > left) & (points[:, 0] < right)
+        return across & (self._below_rim(points) < depth) & ~self.bares(points)
+
+    @property
+    def at_collar(self) -> Bool[np.ndarray, " Q"]:
+        """Which triangles lie along the edge that the collar has in front."""
+        if self.outline is None:
+            return np.zeros(len(self.faces), bool)
+        x, y, _ = self.vertices[self.faces].mean(1).T
+        left, right = self.outline.opening
+        across = (x > left - COLLAR_HEIGHT) & (x < right + COLLAR_HEIGHT)
+        return self.front & across & (self.outline.front_at(x) - y < COLLAR_HEIGHT)
+
+    def bares(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+        """Which points (metres) lie below collar and shoulders, and yet outside the surface or close beneath it."""
+        if self.outline is None or self.neck is None:
+            return np.zeros(len(points), bool)
         x, y, z = points.T
-        rim = np.where(z > self.neck.center, self.outline.front_at(x), self.outline.back_at(x))
-        return (x > self.outline.opening[0]) & (x < self.outline.opening[1]) & (y > rim - depth)
+        left, right = self.outline.opening
+        front = front_depth(x, y, self.neck) - UNDER
+        back = back_depth(x, y, self.outline, self.neck) + UNDER
+        aside = (x < left) | (x > right)
+        return (self._below_rim(points) > -UNDER * aside) & ((z > front) | (z < back) | aside)
+
+    def _below_rim(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """How far below the upper edge points are, of the front or the back, whichever they are nearer to."""
+        assert self.outline is not None and self.neck is not None
+        x, y, z = points.T
+        return np.where(z > self.neck.center, self.outline.front_at(x), self.outline.back_at(x)) - y
 
 
-EMPTY = Torso(np.zeros((0, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3)), np.zeros(0, bool))
+EMPTY = Torso(
+    np.zeros((0, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3)), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0)
+)
 
 
 class Wear(NamedTuple):
@@ -105,8 +140,9 @@ def torso_surface(take: Take, head: Head, motion: Motion, surveyed: Survey, indi
     """
     require_shown((surveyed.labels[:, 1] > surveyed.labels[:, 2]) & (surveyed.facing > 0.2))
     neck = Neck.of(head, surveyed.rest)
-    wear = clothes(take, head, motion, neck, indices)
-    outline = outlined(wear, neck)
+    root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()
+    wear = clothes(take, root, motion, neck, indices)
+    outline = outlined(wear, neck, eye=_eye(motion, root, indices))
     if outline is None:
         return EMPTY
     surface = bust_surface(outline, neck)
@@ -114,12 +150,18 @@ def torso_surface(take: Take, head: Head, motion: Motion, surveyed: Survey, indi
     row, column = wear.at(place[:, 0], place[:, 1])
     shown = surface.front & wear.seen[row, column] & (wear.worn[row, column] > KEEP_SHARE)
     colors = np.where(surface.front[:, None], wear.color[row, column], _guessed(wear, outline, place))
-    return Torso(surface.vertices, surface.faces, colors, shown, outline, neck)
+    return Torso(surface.vertices, surface.faces, colors, shown, surface.front, surface.room, outline, neck)
 
 
-def clothes(take: Take, head: Head, motion: Motion, neck: Neck, indices: np.ndarray) -> Wear:
+def _eye(motion: Motion, root: Float[np.ndarray, " 3"], indices: np.ndarray) -> Float[np.ndarray, " 3"]:
+    """Where the camera stands for the shoulders at rest, as high as it ever does, metres."""
+    turned = Rotation.from_rotvec(motion.global_orient[indices]).inv()
+    eyes = turned.apply(-(motion.transl + motion.torso)[indices] - root) + root
+    return np.array([eyes[:, 0].mean(), np.percentile(eyes[:, 1], 95), eyes[:, 2].mean()])
+
+
+def clothes(take: Take, root: Float[np.ndarray, " 3"], motion: Motion, neck: Neck, indices: np.ndarray) -> Wear:
     """Looks for the clothes where the front of a bust would be, in up to ``FRAMES`` frames among `indices`."""
-    root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()
     x = np.arange(-HALF_WIDTH, HALF_WIDTH + CELL, CELL)
     y = np.arange(neck.height + ABOVE, neck.height - BELOW, -CELL)
     across, up = np.meshgrid(x, y)
@@ -147,8 +189,8 @@ def clothes(take: Take, head: Head, motion: Motion, neck: Neck, indices: np.ndar
     return Wear(x, y, worn, visible > 0, color)
 
 
-def outlined(wear: Wear, neck: Neck) -> BustOutline | None:
-    """Where the clothes begin and end; None where too little of them is seen."""
+def outlined(wear: Wear, neck: Neck, *, eye: Float[np.ndarray, " 3"]) -> BustOutline | None:
+    """Where the clothes begin and end for a camera at `eye` (3,), metres; None where too little of them is seen."""
     kept = ndimage.binary_closing(wear.worn > KEEP_SHARE, iterations=2)
     pieces, count = ndimage.label(kept)  # type: ignore[misc]
     if not count:
@@ -170,7 +212,8 @@ def outlined(wear: Wear, neck: Neck) -> BustOutline | None:
         not wear.seen[first[end], column + step] or last[end] - first[end] < SHORT
         for end, column, step in ((0, columns[0], -1), (-1, columns[-1], 1))
     ]
-    return BustOutline.of(x, np.maximum(top, bottom + CELL), float(bottom), neck, leaves=(leaves[0], leaves[1]))
+    top = np.maximum(top, bottom + CELL)
+    return BustOutline.of(x, top, float(bottom), neck, eye=eye, leaves=(leaves[0], leaves[1]))
 
 
 def _crossing(wear: Wear, first: np.ndarray, columns: np.ndarray) -> Float[np.ndarray, " c"]:

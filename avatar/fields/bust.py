@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from avatar.heads import Head
 
 CELL = 8e-3
-# The neck is measured in a ring this high between the joints of neck and root; what moves with the jaw is no neck.
-RING, JAW_SHARE = 0.015, 0.05
+# The throat is measured in rings this high, from so far below the root's joint to this share of the way to the neck's,
+# and so near the middle; what moves with the jaw is no neck.
+RING, FEWEST, LEVELS, MIDDLE, JAW_SHARE = 0.012, 8, 6, 0.02, 0.05
+BELOW_ROOT, ABOVE_ROOT = 0.03, 0.2
 # Clothes lie so far outside the neck, and farther in front of it: metres.
 CLEARANCE, CLOTH = 4e-3, 0.01
 # The front goes out to the chest, and falls off around the neck and to the sides.
@@ -38,37 +40,59 @@ HEM = 0.012
 
 @dataclass(frozen=True)
 class Neck:
-    """A neck between chin and collar, as an upright elliptic column around x = 0; metres.
+    """A neck between chin and chest: a column around x = 0, half an ellipse in front and half of one behind; metres.
 
     Attributes:
-        height: y of the middle.
+        heights: (H,) increasing y at which it is measured.
+        front: (H,) z of its foremost line there.
+        back: (H,) z of the nape there.
+        height: y of the middle between the joints of neck and root.
         center: z of its axis.
         width: Half its breadth.
-        depth: Half its extent from front to nape.
     """
 
+    heights: Float[np.ndarray, " H"]
+    front: Float[np.ndarray, " H"]
+    back: Float[np.ndarray, " H"]
     height: float
     center: float
     width: float
-    depth: float
 
     @classmethod
     def of(cls, head: Head, rest: Float[np.ndarray, "V 3"]) -> Neck:
         """The neck of a head model in the subject's shape `rest` (V, 3)."""
-        joints = head.joints()[0, :2, 1]
-        height = float(joints.mean())
-        weights = head.weights.cpu().numpy()
+        root, neck = head.joints()[0, :2, 1].tolist()
         start, stop = head.parts.get("skin", (0, len(rest)))
-        place, jaw = rest[start:stop], weights[start:stop, 2]
-        distance = np.where(jaw < JAW_SHARE, np.abs(place[:, 1] - height), np.inf)
-        ring = place[distance < max(RING, float(np.sort(distance)[7]) + 1e-9)]
-        low, high = np.percentile(ring[:, 2], [2, 98])
-        width = float(np.percentile(np.abs(ring[:, 0]), 98))
-        return cls(height, float(low + high) / 2, width, float(high - low) / 2)
+        place = rest[start:stop][head.weights[start:stop, 2].cpu().numpy() < JAW_SHARE]
+        heights = np.linspace(root - BELOW_ROOT, root + ABOVE_ROOT * (neck - root), LEVELS)
+        middle = place[np.abs(place[:, 0]) < MIDDLE]
+        around = [middle[_nearest(np.abs(middle[:, 1] - height))] for height in heights]
+        upper = place[_nearest(np.abs(place[:, 1] - (root + neck) / 2))]
+        front, back = np.array([[ring[:, 2].max(), ring[:, 2].min()] for ring in around]).T
+        width = float(np.percentile(np.abs(upper[:, 0]), 98))
+        return cls(heights, front, back, (root + neck) / 2, float(front[-1] + back[-1]) / 2, width)
 
-    def bow(self, x: np.ndarray) -> np.ndarray:
-        """How far in front of (and behind) its axis the neck's surface lies; zero beside it."""
-        return self.depth * np.sqrt(np.maximum(1 - (x / self.width) ** 2, 0))
+    @property
+    def throat(self) -> float:
+        """Typical z of its foremost line."""
+        return float(np.median(self.front))
+
+    def front_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Depth of its surface in front, that of its axis beside it."""
+        return self.center + (np.interp(y, self.heights, self.front) - self.center) * self._bow(x)
+
+    def back_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Depth of its surface behind, that of its axis beside it."""
+        return self.center + (np.interp(y, self.heights, self.back) - self.center) * self._bow(x)
+
+    def _bow(self, x: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(1 - (x / self.width) ** 2, 0))
+
+
+def _nearest(distance: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """What lies within ``RING``, or the nearest few where so little does."""
+    few = float(np.sort(distance)[min(FEWEST, len(distance)) - 1])
+    return distance <= max(RING, few)
 
 
 @dataclass(frozen=True)
@@ -166,9 +190,10 @@ def front_depth(x: np.ndarray, y: np.ndarray, neck: Neck) -> np.ndarray:
     """
     below, aside = np.maximum(neck.height - y, 0), np.abs(x)
     chest = np.minimum(CHEST_SLOPE * below, CHEST_DEPTH)
-    wrap = (neck.depth + CLOTH) * np.exp(-below / NECK_FADE) * np.minimum(aside / neck.width, 1) ** 2
-    clothes = neck.center + neck.depth + CLOTH + chest - wrap - CURVATURE * aside**2
-    return np.where(aside < neck.width, np.maximum(clothes, neck.center + neck.bow(x) + CLEARANCE), clothes)
+    forward = neck.throat + CLOTH
+    wrap = (forward - neck.center) * np.exp(-below / NECK_FADE) * np.minimum(aside / neck.width, 1) ** 2
+    clothes = forward + chest - wrap - CURVATURE * aside**2
+    return np.where(aside < neck.width, np.maximum(clothes, neck.front_at(x, y) + CLEARANCE), clothes)
 
 
 def rim_width(x: np.ndarray, opening: tuple[float, float]) -> np.ndarray:
@@ -185,7 +210,7 @@ def back_depth(x: np.ndarray, y: np.ndarray, outline: BustOutline, neck: Neck) -
     start = np.where(
         outside,
         front_depth(x, outline.front_at(x), neck) - rim_width(x, outline.opening),
-        neck.center - neck.bow(x) - CLEARANCE,
+        neck.back_at(x, top) - CLEARANCE,
     )
     both = np.array([left, right])
     ends = front_depth(both, outline.front_at(both), neck) - RIM

@@ -36,7 +36,7 @@ LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0
 IRISES = (468, 473)
 FOREHEAD, EARS = 10, (234, 454)
 EAR_HEIGHT = 0.03
-NEIGHBOURS, FRONTAL = 12, 0.3
+NEIGHBOURS, FRONTAL, STRANDS = 12, 0.3, 0.5
 MIRROR = np.array([-1, 1, 1])
 INITIAL_OVERLAP, UNSEEN_OVERLAP = 0.75, 1.2
 SCALE_RANGE = (3e-4, 4e-3)
@@ -46,7 +46,7 @@ INITIAL_OPACITY, UNSEEN_OPACITY = 0.5, 0.95
 TORSO_SCALE_RANGE, UNSEEN_TORSO_RANGE = (1e-3, 8e-3), (1e-3, 2e-2)
 # In front the pattern of the clothes goes on, behind they are plain.
 UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY, DENSEST_UNSEEN = 0.25, 0.08, 0.7
-COLLAR_DENSITY = 3.0
+COLLAR_DENSITY, UNSEEN_PATTERN_DENSITY = 3.0, 0.6
 ROOM_IN_DEVIATIONS, LEAST_ROOM = 1.4, 6e-3
 FLATNESS = 0.35
 
@@ -165,7 +165,7 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         unseen, (UNSEEN_OVERLAP / INITIAL_OVERLAP * spread).clip(*UNSEEN_SCALE_RANGE), spread.clip(*SCALE_RANGE)
     )
     thickness = np.where(unseen, UNSEEN_THICKNESS, FLATNESS * spread)
-    color = _filled(seen, region, landmark_points(head, seen.rest))[on_head]
+    color = _filled(seen, region, landmark_points(head, seen.rest), generator)[on_head]
     triangles, regions = on_head, region[on_head]
     if len(torso.faces):
         added = _on_torso(torso, config.torso_gaussians, generator)
@@ -212,7 +212,8 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     corners = torso.vertices[torso.faces]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     density = np.where(torso.shown, 1.0, np.where(torso.front, UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY))
-    density *= np.where(torso.shown & torso.at_collar, COLLAR_DENSITY, 1)
+    density = np.where(torso.shown & torso.at_collar, COLLAR_DENSITY, density)
+    density = np.where(torso.below_collar, np.maximum(density, UNSEEN_PATTERN_DENSITY), density)
     # A Gaussian too large for its place sticks out where the surface ends.
     room = np.where(torso.shown, np.inf, torso.room / ROOM_IN_DEVIATIONS)
     typical = UNSEEN_OVERLAP * np.sqrt((areas * density).sum() / count)
@@ -232,7 +233,9 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     return _Spread(chosen, regions, spread, np.where(shown, FLATNESS * spread, UNSEEN_THICKNESS))
 
 
-def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "F 3"]:
+def _filled(
+    seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray, "478 3"], generator: np.random.Generator
+) -> Float[np.ndarray, "F 3"]:
     """The triangles' colours; one that no frame tells is coloured like the nearest that are told, of its own kind.
 
     The kind is the region. Of what no frame shows, the skull is like what is seen of it above the ears, since hair
@@ -241,13 +244,14 @@ def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray
     """
     colors, height = seen.colors.copy(), seen.centroids[:, 1]
     unseen = region == REGIONS.index("unseen")
-    # What lies behind an ear was read in the ear's colour.
-    told = ~np.isnan(colors[:, 0]) & ~unseen
+    # What lies behind an ear was read in the ear's colour, and what lies behind a collar in the collar's.
+    skin = region == REGIONS.index("skin")
+    told = ~np.isnan(colors[:, 0]) & ~unseen & ~(skin & (seen.labels[:, 2] > seen.labels[:, 1]))
     above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
     # At the outline, hair is mixed with what is behind it.
     of_skull = (region == REGIONS.index("scalp")) & (height > above_ears) & (seen.facing > FRONTAL)
     bare = seen.labels[:, 1] > seen.labels[:, 2]
-    of_neck = (region == REGIONS.index("skin")) & (height < lips) & bare
+    of_neck = skin & (height < lips) & bare
     kinds = [(unseen & (height > lips), of_skull), (unseen & (height <= lips), of_neck)]
     kinds += [(region == kind, region == kind) for kind in np.unique(region[~unseen])]
     for members, like in kinds:
@@ -257,5 +261,9 @@ def _filled(seen: Survey, region: Int[np.ndarray, " F"], marks: Float[np.ndarray
             places = np.concatenate([seen.centroids[source], seen.centroids[source] * MIRROR])
             nearest = KDTree(places).query(seen.centroids[target], k=min(NEIGHBOURS, len(places)))[1]
             told_colors = np.tile(colors[source], (2, 1))
-            colors[target] = told_colors[nearest].reshape(target.sum(), -1, 3).mean(1)
+            around = told_colors[nearest].reshape(target.sum(), -1, 3)
+            # Hair is not of one colour: each triangle takes half of one neighbour's, half of all.
+            one = around[np.arange(len(around)), generator.integers(around.shape[1], size=len(around))]
+            share = STRANDS if like is of_skull else 0.0
+            colors[target] = share * one + (1 - share) * around.mean(1)
     return colors

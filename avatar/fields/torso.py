@@ -32,7 +32,7 @@ KEEP_SHARE, TOLD_SHARE = 0.25, 0.75
 SHORT = 8
 OUTLINE_BLUR = 0.8
 # What of the head model is not deeper beneath the clothes than this would show through them, metres.
-UNDER = 4e-3
+UNDER = 1e-3
 MARGIN_BELOW = 0.07
 # The back's colours: the collar's goes around the neck so far down, then comes what the shoulders wear beside it.
 COLLAR_HEIGHT, BESIDE_NECK = 0.02, 0.03
@@ -75,9 +75,16 @@ class Torso(NamedTuple):
         if self.outline is None:
             return np.zeros(len(self.faces), bool)
         x, y, _ = self.vertices[self.faces].mean(1).T
+        return self.below_collar & (self.outline.front_at(x) - y < COLLAR_HEIGHT)
+
+    @property
+    def below_collar(self) -> Bool[np.ndarray, " Q"]:
+        """Which triangles lie in front below the collar, where a tie hangs and buttons are."""
+        if self.outline is None:
+            return np.zeros(len(self.faces), bool)
+        x = self.vertices[self.faces, 0].mean(1)
         left, right = self.outline.opening
-        across = (x > left - COLLAR_HEIGHT) & (x < right + COLLAR_HEIGHT)
-        return self.front & across & (self.outline.front_at(x) - y < COLLAR_HEIGHT)
+        return self.front & (x > left - COLLAR_HEIGHT) & (x < right + COLLAR_HEIGHT)
 
     def bares(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Which points (metres) lie below collar and shoulders, and yet outside the surface or close beneath it."""

@@ -14,7 +14,9 @@ from avatar.io.take import Take
 from avatar.motion import Motion
 
 COLLAR = -0.13
-NECK = Neck(height=-0.09, center=-0.06, width=0.06, depth=0.04)
+NECK = Neck(
+    np.array([-0.15, -0.09]), np.array([-0.02, -0.02]), np.array([-0.1, -0.1]), height=-0.09, center=-0.06, width=0.06
+)
 EYE = np.array([0.0, 0.0, 0.8])
 
 
@@ -88,8 +90,8 @@ def test_the_surface_is_alike_on_both_sides_and_encloses_the_neck() -> None:
     assert (np.diff(front[15:]) < 0).all()
     assert (front - back > 0.03).all()
     across = np.abs(x) < NECK.width
-    assert (front[across] > NECK.center + NECK.bow(x[across])).all()
-    assert (back[across] < NECK.center - NECK.bow(x[across])).all()
+    assert (front[across] > NECK.front_at(x, y)[across]).all()
+    assert (back[across] < NECK.back_at(x, y)[across]).all()
 
 
 def test_shoulders_go_on_beyond_the_picture_only_where_they_leave_it() -> None:

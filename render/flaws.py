@@ -112,8 +112,8 @@ def _marked(
 
 def _large(marked: Bool[np.ndarray, "H W"], least: float) -> Bool[np.ndarray, "H W"]:
     """The connected pieces of at least so many pixels."""
-    pieces, count = ndimage.label(marked)  # type: ignore[misc]
-    sizes = np.bincount(pieces.reshape(-1), minlength=count + 1)
+    pieces = np.asarray(cv2.connectedComponents(marked.astype(np.uint8))[1], np.int64)
+    sizes = np.bincount(pieces.reshape(-1))
     return marked & (sizes >= least)[pieces]
 
 

@@ -244,9 +244,9 @@ def _filled(
     """
     colors, height = seen.colors.copy(), seen.centroids[:, 1]
     unseen = region == REGIONS.index("unseen")
-    # What lies behind an ear was read in the ear's colour, and what lies behind a collar in the collar's.
+    # What lies behind an ear was read in the ear's colour.
     skin = region == REGIONS.index("skin")
-    told = ~np.isnan(colors[:, 0]) & ~unseen & ~(skin & (seen.labels[:, 2] > seen.labels[:, 1]))
+    told = ~np.isnan(colors[:, 0]) & ~unseen
     above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
     # At the outline, hair is mixed with what is behind it.
     of_skull = (region == REGIONS.index("scalp")) & (height > above_ears) & (seen.facing > FRONTAL)

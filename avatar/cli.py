@@ -154,6 +154,7 @@ class Render:
         ipd: Distance between the eyes of --stereo, millimetres; 63 where it is left out.
         convergence: Distance that --stereo shows in the screen's plane, metres; the head's where it is left out.
         camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
+        part: `bust`, or `head` without the shoulders and the clothes.
         pose: `natural` head motion from the subject's own, or `still`.
         seed: Seed of blinks and head motion.
         emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
@@ -187,6 +188,7 @@ class Render:
     ipd: float | None = None
     convergence: float | None = None
     camera_out: Path | None = None
+    part: Literal["bust", "head"] = "bust"
     pose: Literal["natural", "still"] = "natural"
     seed: int = 0
     emotion: tuple[str, ...] = ()

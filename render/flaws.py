@@ -26,8 +26,8 @@ INNER_MARGIN, OUTER_MARGIN = 0.006, 0.03
 # clothes stand for them; the neck's width is read where it is carried by so much.
 SHOULDERS, NECK = 0.75, (0.3, 0.6)
 # A gap narrower than this many metres is one that head and clothes should not leave; what is left of a plain corner
-# when it is closed so far is thinner than the second.
-GAP, CORNER = 0.04, 0.012
+# when it is closed so far is thinner than the second, or where a cheek nears a shoulder no more than a few such discs.
+GAP, CORNER, FEW = 0.04, 0.012, 2.5
 FINEST = 4  # Fractional bits of the drawing coordinates.
 
 
@@ -105,9 +105,16 @@ def _marked(
     # Beyond the picture's edge nothing may be closed with.
     edge = len(gap)
     closed = cv2.morphologyEx(np.pad(bust, edge).astype(np.uint8), cv2.MORPH_CLOSE, gap)[edge:-edge, edge:-edge]
-    between = cv2.morphologyEx(closed * ~bust, cv2.MORPH_OPEN, corner) > 0
+    between = _large(cv2.morphologyEx(closed * ~bust, cv2.MORPH_OPEN, corner) > 0, FEW * float(corner.sum()))
     surroundings = cv2.dilate(_drawn(seen, np.concatenate([faces, sheet]), camera), outer) > 0
     return (bust | between) & ~opaque, opaque & ~surroundings, outline
+
+
+def _large(marked: Bool[np.ndarray, "H W"], least: float) -> Bool[np.ndarray, "H W"]:
+    """The connected pieces of at least so many pixels."""
+    pieces = np.asarray(cv2.connectedComponents(marked.astype(np.uint8))[1], np.int64)
+    sizes = np.bincount(pieces.reshape(-1))
+    return marked & (sizes >= least)[pieces]
 
 
 def _bare(gaussians: GaussianHead) -> Bool[np.ndarray, " F"]:

@@ -279,6 +279,18 @@ def test_a_camera_beyond_the_view_cone_is_told(
     assert "12° right to 15° left, 10° below to 20° above" in " ".join(said.err.split())
 
 
+def test_the_head_is_rendered_without_the_clothes(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    command = ("render", tiny_avatar, "--motion", resting_motion(tiny_avatar, tmp_path / "motion.npz"), "--transparent")
+    run(capsys, *command, "-o", tmp_path / "bust")
+    run(capsys, *command, "--part", "head", "-o", tmp_path / "head")
+    bust, head = (cv2.imread(str(tmp_path / part / "00000.png"), cv2.IMREAD_UNCHANGED) for part in ("bust", "head"))
+    assert bust is not None and head is not None
+    assert (bust[-4:, 40, 3] > 200).all() and not head[-4:, :, 3].any()
+    assert np.abs(bust[30:40, 35:45].astype(int) - head[30:40, 35:45]).max() <= 1
+
+
 def resting_motion(avatar: Path, path: Path) -> Path:
     """Three moments of a head at rest in front of the camera."""
     gaussians = load_avatar(avatar).gaussians

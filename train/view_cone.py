@@ -10,11 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from avatar.fields.survey import depth_map, project, take_camera, triangle_normals
 from avatar.render.flaws import view_flaws
+from avatar.render.head_alone import head_alone
 from avatar.render.playback import PosedAvatar
 from avatar.render.rasterization import rasterize
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import around, resized
-from avatar.render.viewer.head_alone import head_alone
 from avatar.view_cone import ViewCone
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,7 @@ from avatar.io.sound import SoundFile
 from avatar.io.video import VideoWriter, frame_count
 from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
+from avatar.render.head_alone import head_alone
 from avatar.render.layers import (
     DEPTH_UNIT,
     RANGE_SAMPLES,
@@ -52,6 +54,8 @@ def run(options: Render) -> None:
     """Renders what the options ask for and says what was written."""
     shot = shot_of(options)
     stored = load_avatar(options.avatar)
+    if options.part == "head":
+        stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
     with sound_to_say(options) as speech:
         if speech is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESIDUAL_UNITS = torch.tensor([1e-3] * 3 + [0.2] * 3 + [0.5] + [0.3] * 3)
 TORSO_POSITION_UNIT = 4e-3
 
-# The last is what of skin and scalp no frame shows.
+# The last is what no frame shows of skin, scalp and torso.
 REGIONS = ("skin", "scalp", "mouth", "eyes", "torso", "unseen")
 
 
@@ -67,12 +67,12 @@ class Posable(Protocol):
 
 
 class GaussianHead(nn.Module):
-    """N Gaussians bound to the triangles of a head and of a torso sheet that hangs on the head's root.
+    """N Gaussians bound to the triangles of a head and of a torso that hangs on the head's root.
 
     Args:
         head: The parametric head.
         betas: (S,) identity of the subject.
-        torso_vertices: (M, 3) the torso sheet at rest, in the head's template space, metres.
+        torso_vertices: (M, 3) the torso's surface at rest, in the head's template space, metres.
         torso_faces: (Q, 3) its triangles; their indices count from the head's last vertex on.
         condition: Standardiser of the motion that drives the residuals.
         triangles: (N,) index of each Gaussian's triangle; the torso's follow the head's.
@@ -200,7 +200,7 @@ class GaussianHead(nn.Module):
         ]
 
     def vertices(self, pose: Pose) -> Float[Tensor, "V 3"]:
-        """The posed head, then the torso sheet, which turns with the root and moves as the shoulders do; metres."""
+        """The posed head, then the torso, which turns with the root and moves as the shoulders do; metres."""
         return self._posed(pose, self._subject, self.torso_vertices)[0]
 
     def carriers(self, pose: Pose) -> Float[Tensor, "U 3"]:

@@ -35,7 +35,9 @@ class Regularizer:
 
     def __init__(self, head: GaussianHead) -> None:
         self.distance = region_limits(head.regions, FREE_DISTANCE)
-        self.scale = region_limits(head.regions, FREE_SCALE)
+        # What starts larger than that, because nothing tells more of it, may stay so.
+        start = head.log_scales.detach().exp().amax(1)
+        self.scale = torch.maximum(region_limits(head.regions, FREE_SCALE), start)
         self.unseen = (head.regions == REGIONS.index("unseen"))[:, None].float()
         self.start = {name: getattr(head, name).detach().clone() for name in KEPT}
 

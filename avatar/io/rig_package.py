@@ -43,7 +43,7 @@ class RigManifest:
         head_source: Where that comes from.
         consent: The consent statement of the person shown, where one was given.
         gaussians: N.
-        vertices: Of the head, then of the torso sheet.
+        vertices: Of the head, then of the torso.
         tensors: Shape and meaning of each tensor, by name.
         arkit_names: The A actions of ``arkit_to_expression``, in its columns' order.
         arkit_joints: Turns of the joints at action = 1, axis-angle in radians, by action.
@@ -95,7 +95,7 @@ MEANINGS = {
     "component_units": "units of those ten numbers",
     "condition_gain": "from the inputs (expression, jaw, left eye, lids, root, neck) to the condition",
     "condition_bias": "added to that",
-    "rest": "vertices at rest: the head's, then the torso sheet's, metres",
+    "rest": "vertices at rest: the head's, then the torso's, metres",
     "faces": "triangles of both, counter-clockwise from outside",
     "uv": "texture coordinates of the head's triangles, v upwards",
     "weights": "skinning weights of the head's vertices",

@@ -1,4 +1,4 @@
-"""The subject as a mesh: the head of one person and the torso sheet below it, coloured by the Gaussians upon them."""
+"""The subject as a mesh: the head of one person and the torso below it, coloured by the Gaussians upon them."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.cameras import Camera
+from avatar.render.head_alone import head_alone
 from avatar.render.playback import PosedAvatar
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import vertical_fov
 from avatar.render.viewer.camera_keys import CameraKeys
 from avatar.render.viewer.direction import said_direction
-from avatar.render.viewer.head_alone import head_alone
 from avatar.render.viewer.listening import address, quiet, start_server
 from avatar.render.viewer.live import LiveInput
 from avatar.render.viewer.pictures import Backdrop, Window, draw_window

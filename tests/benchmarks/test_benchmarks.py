@@ -51,6 +51,19 @@ def test_the_length_benchmark_measures_offsets(tmp_path):
     assert bench.lag_ms(late, said, rate) == pytest.approx(-10, abs=0.01)
 
 
+def test_the_orbit_s_benchmark_compares_with_its_bar(tiny_avatar, tmp_path):
+    file = tmp_path / "rows.json"
+    command = [sys.executable, FOLDER / "bm_orbit.py", tiny_avatar, "--quick", "--json", file]
+    done = subprocess.run(
+        list(map(str, command)), env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    assert [row["yaw"] for row in result["rows"]] == [-40, -20, 0, 20, 40]
+    assert all(0 <= row["holes"] < 0.2 and row["floaters"] == 0 for row in result["rows"])
+    assert "30 degrees" in done.stdout and ("met" in done.stdout or "MISSED" in done.stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("perception_parts")
 def test_the_tracker_s_benchmark_compares_with_bars(tmp_path):

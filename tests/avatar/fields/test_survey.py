@@ -1,4 +1,4 @@
-"""The survey and the torso sheet of a take whose truth is known."""
+"""The survey of a take whose truth is known, and where Gaussians start on what it shows."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from avatar.errors import InputError
 from avatar.fields.gaussian_head import REGIONS
 from avatar.fields.sampling import Sampling, densities, initial_head, triangle_parts
 from avatar.fields.survey import Survey, posed_vertices, project, survey, take_camera
-from avatar.fields.torso import sheet_surface, torso_sheet
+from avatar.fields.torso import torso_surface
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.motion import Motion
@@ -86,21 +86,6 @@ def test_areas_are_those_of_the_mesh(surveyed: Survey, open_head: Head) -> None:
     assert np.abs(surveyed.facing).max() <= 1 + 1e-6
 
 
-def test_the_sheet_covers_the_shirt(surveyed: Survey, tiny_take: Take, open_head: Head, tiny_motion: Motion) -> None:
-    root = open_head.joints(torch.as_tensor(tiny_motion.betas)[None])[0, 0].numpy()
-    sheet = torso_sheet(tiny_take, tiny_motion, surveyed, root, tiny_take.split()["train"])
-    assert len(sheet.faces) > 100 and len(sheet.colors) == len(sheet.faces)
-    assert sheet.faces.min() == 0 and sheet.faces.max() == len(sheet.vertices) - 1
-    assert sheet.vertices[:, 1].max() < COLLAR + 0.05
-    assert (sheet.colors >= 0).all() and (sheet.colors <= 1).all()
-    assert sheet.colors[:, 2].mean() > sheet.colors[:, 0].mean() + 0.2
-    # It hangs on the root, so in the first frame it lies over the shirt's pixels.
-    pixels, _ = project(sheet.vertices + tiny_motion.transl[0], take_camera(tiny_take))
-    column, row = np.floor(pixels).astype(int).T
-    inside = (column >= 0) & (column < 80) & (row >= 0) & (row < 80)
-    assert (tiny_take.parts(0)[row[inside], column[inside]] == 2).mean() > 0.7
-
-
 def test_a_take_without_bare_skin_is_refused(
     surveyed: Survey, tiny_take: Take, open_head: Head, tiny_motion: Motion
 ) -> None:
@@ -108,24 +93,7 @@ def test_a_take_without_bare_skin_is_refused(
     with pytest.raises(InputError, match="too little of the head"):
         densities(open_head, covered, 1.0)
     with pytest.raises(InputError, match="too little of the head"):
-        torso_sheet(tiny_take, tiny_motion, covered, np.zeros(3), tiny_take.split()["train"])
-
-
-def test_triangles_of_the_sheet_face_the_camera(
-    surveyed: Survey, tiny_take: Take, open_head: Head, tiny_motion: Motion
-) -> None:
-    root = open_head.joints(torch.as_tensor(tiny_motion.betas)[None])[0, 0].numpy()
-    sheet = torso_sheet(tiny_take, tiny_motion, surveyed, root, tiny_take.split()["train"])
-    a, b, c = (sheet.vertices[sheet.faces[:, k]] for k in range(3))
-    assert (np.cross(b - a, c - a)[:, 2] > 0).all()
-
-
-def test_the_surface_falls_off_to_both_sides_alike() -> None:
-    top = np.array([0.01, -0.1, 0.05])
-    x = np.array([0.0, 0.05, 0.1, 0.2])
-    right, left = (sheet_surface(top[0] + sign * x, np.full(4, -0.15), top) for sign in (1, -1))
-    assert np.allclose(right, left)
-    assert (np.diff(right) < 0).all()
+        torso_surface(tiny_take, open_head, tiny_motion, covered, tiny_take.split()["train"])
 
 
 def test_limits_are_the_angles_of_the_training_frames(tiny_take: Take, tiny_motion: Motion) -> None:

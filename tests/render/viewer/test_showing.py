@@ -20,11 +20,11 @@ from avatar.io.audio import read_audio
 from avatar.io.video import probe
 from avatar.motion import Motion
 from avatar.render import rasterize
+from avatar.render.head_alone import head_alone
 from avatar.render.playback import PosedAvatar, render_over
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import around, orbit
 from avatar.render.viewer.direction import said_direction
-from avatar.render.viewer.head_alone import head_alone
 from avatar.render.viewer.pictures import (
     Backdrop,
     Window,

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from avatar.fields.gaussian_head import REGIONS
-
 if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
 
@@ -21,8 +19,8 @@ def head_alone(gaussians: GaussianHead) -> GaussianHead:
     head = gaussians.head
     rest = head(betas=gaussians.betas[None]) + gaussians.vertex_offsets
     chin = head.landmark_positions(rest)[0, CHIN, 1] if head.lmk478_faces is not None else rest[0, :, 1].median()
-    above = gaussians.regions != REGIONS.index("torso")
     # The torso's triangles are numbered after the head's.
+    above = gaussians.triangles < len(head.faces)
     corners = rest[0, head.faces[gaussians.triangles.clamp(max=len(head.faces) - 1)]]
     height = (corners * gaussians.barycentric[..., None]).sum(1)[:, 1] - chin
     strength = ((height + FADE[1]) / (FADE[1] - FADE[0])).clamp(0, 1)

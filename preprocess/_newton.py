@@ -36,7 +36,8 @@ FIXED = 13
 HEAD = slice(0, DEPTH.stop)
 CHUNK = 64
 ROUNDS = 6
-DAMPING = 1e-4
+# Of each unknown's own curvature; more where the objective would not fall else.
+DAMPING, MOST_DAMPING = 1e-4, 1.0
 SHORTEST = 2.0**-6
 NUDGE = 2e-3  # rad; single precision leaves an error of about 1e-4 of the derivative.
 
@@ -80,7 +81,7 @@ def refine(
     state = pack(problem, shared, frames)
     stiffness, scale = _stiffness(problem, state.shape[1], config=config)
     value = _value(problem, shared, state, config=config, stiffness=stiffness, scale=scale)
-    history, moving = [value], moving_columns(problem, state.shape[1])
+    history, moving, damping = [value], moving_columns(problem, state.shape[1]), DAMPING
     for iteration in range(config.window_steps):
         model = _quadratic(problem, shared, state, config=config)
         gradient = model.gradient + _smoothed(stiffness, state) * scale
@@ -89,7 +90,7 @@ def refine(
             floor[:, FIXED:] = -state[:, FIXED:]
         step = np.zeros_like(state)
         step[:, moving] = _step(
-            model.blocks, gradient[:, moving], stiffness, scale=scale[moving], floor=floor[:, moving]
+            model.blocks, gradient[:, moving], stiffness, scale=scale[moving], floor=floor[:, moving], damping=damping
         )
         length, moved, found = 1.0, state, value
         while length >= SHORTEST:
@@ -101,7 +102,11 @@ def refine(
         if progress is not None:
             progress(iteration + 1, config.window_steps)
         if not found < value:
-            break
+            # A direction that hardly anything holds goes too far to be told from the others by its length.
+            if damping >= MOST_DAMPING:
+                break
+            damping *= 100
+            continue
         gain, state, value = value - found, moved, found
         history.append(value)
         if gain < config.tolerance * value:
@@ -308,6 +313,7 @@ def _step(
     *,
     scale: Float[np.ndarray, " n"],
     floor: Float[np.ndarray, "T n"],
+    damping: float,
 ) -> Float[np.ndarray, "T n"]:
     """The Newton step that goes nowhere below `floor`: what would, is put there and the rest solved again."""
     bound = (floor >= -1e-9) & (gradient > 0)
@@ -315,7 +321,7 @@ def _step(
     for _ in range(ROUNDS):
         fixed = np.where(bound, floor, 0.0)
         pull = gradient + (blocks @ fixed[..., None])[..., 0] + _smoothed(stiffness, fixed) * scale
-        step = np.where(bound, fixed, _solve_free(blocks, pull, stiffness, scale=scale, free=~bound))
+        step = np.where(bound, fixed, _solve_free(blocks, pull, stiffness, scale=scale, free=~bound, damping=damping))
         below = step < floor - 1e-9
         if not below.any():
             break
@@ -330,14 +336,17 @@ def _solve_free(
     *,
     scale: Float[np.ndarray, " n"],
     free: Bool[np.ndarray, "T n"],
+    damping: float,
 ) -> Float[np.ndarray, "T n"]:
-    """Newton step of the free unknowns alone; zero for the others."""
+    """Newton step of the free unknowns alone, damped after Levenberg and Marquardt; zero for the others."""
     moments, count = gradient.shape
     mask = free.astype(np.float64)
     within = blocks * mask[:, :, None] * mask[:, None, :]
     diagonal = np.arange(count)
     within[:, diagonal, diagonal] += (stiffness[0][:, None] * scale) * mask
-    within[:, diagonal, diagonal] *= 1 + DAMPING
+    own = within[:, diagonal, diagonal]
+    # What nothing holds has no curvature of its own to be damped by.
+    within[:, diagonal, diagonal] += damping * own + (damping - DAMPING) * np.median(own)
     # A frame without landmarks has priors and neighbours, but a column may have neither.
     within[:, diagonal, diagonal] += (1 - mask) + 1e-9 / moments
     width = 2 * count

@@ -29,10 +29,11 @@ SMALL = RefinementConfig(
         RefinementLevel(
             side=96,
             sampling=Sampling(gaussians=2500, torso_gaussians=300, components=4, closed=False),
-            first_steps=150,
+            first_steps=250,
             later_steps=80,
             rounds=2,
-            residual_start=60,
+            # Of so few frames residuals would learn what is wrong with each.
+            residual_start=1000,
             landmarks=0.01,
         ),
     ),

@@ -20,6 +20,8 @@ PACKAGES = {
     "avatar.models": "avatar/models",
     "avatar.reporting": "avatar/reporting",
     "avatar.speech": "avatar/speech",
+    "avatar.speech.build": "avatar/speech/build",
+    "avatar.speech.text": "avatar/speech/text",
     "avatar.synthetic": "avatar/synthetic",
     "avatar.assets": "assets",
     "avatar.preprocess": "preprocess",

@@ -1,6 +1,7 @@
 """Imports run one way (docs/architecture.md), and the command line starts without torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,14 @@ def test_stages_import_one_way(folder: str) -> None:
             if stage in FORBIDDEN[folder]:
                 wrong.append(f"{name} imports {module}")
     assert not wrong
+
+
+def test_every_package_is_installed() -> None:
+    """An editable install has what the list in setup.py forgets; a wheel has not."""
+    listed = ast.literal_eval(re.search(r"^PACKAGES = (\{.*?^\})", (ROOT / "setup.py").read_text(), re.S | re.M)[1])  # type: ignore[index]
+    folders = {"avatar", "preprocess", "render", "train", "assets"}
+    found = {path.parent.relative_to(ROOT).as_posix() for top in folders for path in (ROOT / top).rglob("__init__.py")}
+    assert found == set(listed.values())
 
 
 def test_help_does_not_load_torch() -> None:

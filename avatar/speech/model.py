@@ -15,6 +15,7 @@ from avatar.speech._regressor import CONTEXT_ROWS, FeatureStatistics, Regressor
 from avatar.speech._ridge import Components, Linear
 from avatar.speech._space import MouthSpace
 from avatar.speech.features import SAMPLE_RATE, SpeechFeatures, speech_features
+from avatar.speech.prior import load_prior
 from avatar.speech.silence import loudness, speech_activity
 
 if TYPE_CHECKING:
@@ -96,10 +97,7 @@ class SpeechModel:
             self._check(sound)
             seconds = len(sound.values) / sound.rate
             time = frame_times(seconds, fps)
-            statistics = FeatureStatistics.of(
-                sound.values[: int(STATISTICS_SECONDS * sound.rate)], prior=self.regressor.statistics
-            )
-            targets = self._targets(sound.values, time, statistics)
+            targets = self._targets(sound.values, time, sound.values[: int(STATISTICS_SECONDS * sound.rate)])
         else:
             samples = sound if isinstance(sound, StoredSound) else np.asarray(sound, np.float32)
             if len(samples) < SAMPLE_RATE // 50:
@@ -111,8 +109,7 @@ class SpeechModel:
             weight = np.interp(time, np.arange(len(activity)) / 100, activity)[:, None]
             targets = self.space.rest + weight * (targets - self.space.rest)
         if closures is not None:
-            closed = np.interp(time, np.arange(len(closures)) / 100, closures)
-            targets[:, 0] -= closed * np.maximum(targets[:, 0] - self.space.rest[0], 0)
+            targets = self._closed(targets, np.interp(time, np.arange(len(closures)) / 100, closures))
         return self._motion(time, self.space.decode(targets))
 
     def rest(self, time: Float[np.ndarray, " T"]) -> Motion:
@@ -137,36 +134,52 @@ class SpeechModel:
     ) -> Float[np.ndarray, "T J"]:
         """Calibrated targets of a recording, stretch by stretch."""
         stretch, context = STRETCH_SECONDS * SAMPLE_RATE, CONTEXT_SECONDS * SAMPLE_RATE
-        parts, statistics = [], None
+        parts, opening = [], None
         for start in range(0, len(samples), stretch):
             first = max(start - context, 0)
             features = speech_features(samples[first : start + stretch + context])
             if not len(features.values):
                 continue
             self._check(features)
-            if statistics is None:
-                head = features.values[: int(STATISTICS_SECONDS * features.rate)]
-                statistics = FeatureStatistics.of(head, prior=self.regressor.statistics)
+            if opening is None:
+                opening = features.values[: int(STATISTICS_SECONDS * features.rate)]
             last = start + stretch >= len(samples)
             inside = (time * SAMPLE_RATE >= start) & ((time * SAMPLE_RATE < start + stretch) | last)
-            parts.append(self._targets(features.values, time[inside] - first / SAMPLE_RATE, statistics))
+            parts.append(self._targets(features.values, time[inside] - first / SAMPLE_RATE, opening))
             if last:
                 break
         return np.concatenate(parts)
 
     def _targets(
-        self, values: Float[np.ndarray, "N C"], time: Float[np.ndarray, " T"], statistics: FeatureStatistics
+        self, values: Float[np.ndarray, "N C"], time: Float[np.ndarray, " T"], opening: Float[np.ndarray, "M C"]
     ) -> Float[np.ndarray, "T J"]:
-        """Calibrated targets at ``time`` seconds of a feature track, in pieces that the nets can hold."""
-        parts, rate = [], self.feature_rate
+        """Calibrated targets at ``time`` seconds of a feature track, in pieces that the nets can hold.
+
+        The lips close where the prior hears p, b or m; ``opening`` is the recording's first minute, which tells voice
+        and room.
+        """
+        prior = load_prior() if self.feature_model == load_prior().feature_model else None
+        statistics = FeatureStatistics.of(opening, prior=self.regressor.statistics)
+        general = FeatureStatistics.of(opening, prior=prior.statistics) if prior else None
+        parts, closed, rate = [], [], self.feature_rate
         rows = int(STRETCH_SECONDS * rate)
         for start in range(0, len(values), rows):
             first, stop = max(start - CONTEXT_ROWS, 0), start + rows
             last = stop >= len(values)
             inside = (time * rate >= start) & ((time * rate < stop) | last)
-            piece = values[first : stop + CONTEXT_ROWS]
-            parts.append(self.regressor(piece, rate, time=time[inside] - first / rate, statistics=statistics))
-        return self.calibration(np.concatenate(parts))
+            piece, moments = values[first : stop + CONTEXT_ROWS], time[inside] - first / rate
+            parts.append(self.regressor(piece, rate, time=moments, statistics=statistics))
+            if prior:
+                heard = prior(piece, statistics=general).closed
+                closed.append(np.interp(moments, np.arange(len(heard)) / rate, heard))
+        targets = self.calibration(np.concatenate(parts))
+        return self._closed(targets, np.concatenate(closed)) if prior else targets
+
+    def _closed(self, targets: Float[np.ndarray, "T J"], closed: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
+        """Targets whose opening is drawn to rest by ``closed``, 0 to 1."""
+        targets = targets.copy()
+        targets[:, 0] -= closed * np.maximum(targets[:, 0] - self.space.rest[0], 0)
+        return targets
 
     def _motion(self, time: Float[np.ndarray, " T"], mouth: Float[np.ndarray, "T D"]) -> Motion:
         """A motion whose mouth is given and whose rest is the take's mean."""

@@ -16,7 +16,7 @@ from avatar.speech.text.hibari import RATE, load_hibari
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_VISEME_OF = {
+VISEME_OF = {
     phone: viseme
     for viseme, phones in {
         "closed": "pbm",
@@ -36,7 +36,7 @@ _VISEME_OF = {
     }.items()
     for phone in phones
 }
-_GLIDES = {"A": "ei", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ"}
+GLIDES = {"A": "ei", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ"}
 _STRESS = {"ˈ": 1.18, "ˌ": 1.05}
 
 # ARKit weights of each mouth shape; names without a side stand for both sides.
@@ -139,7 +139,7 @@ def mouth_weights(phones: tuple[Phone, ...], time: Float[np.ndarray, " T"]) -> F
     blended = np.zeros((len(time), len(ARKIT_NAMES)))
     closure = np.zeros(len(time))
     for phone in phones:
-        kind = _VISEME_OF.get(phone.symbol, "rest")
+        kind = VISEME_OF.get(phone.symbol, "rest")
         strength, reach = _DOMINANCE.get(kind, _DEFAULT_DOMINANCE)
         # The mouth leads the sound by a few hundredths of a second.
         middle, width = (phone.start + phone.end) / 2 - 0.02, max(reach * (phone.end - phone.start), 0.032)
@@ -174,15 +174,15 @@ def _phones(symbols: list[str], bounds: np.ndarray) -> list[Phone]:
         if symbol in _STRESS:
             stress = _STRESS[symbol]
             continue  # The mark's own time belongs to the sound that follows it.
-        sounds = _GLIDES.get(symbol, symbol)
-        if not any(sound in _VISEME_OF for sound in sounds):
+        sounds = GLIDES.get(symbol, symbol)
+        if not any(sound in VISEME_OF for sound in sounds):
             sounds = " "
         cuts = np.linspace(start, end, len(sounds) + 1)
         for sound, low, high in zip(sounds, cuts[:-1], cuts[1:], strict=True):
-            known = sound in _VISEME_OF
+            known = sound in VISEME_OF
             if known or symbol != " ":
                 phones.append(Phone(sound if known else "", float(low), float(high), stress))
-        vowel = _VISEME_OF.get(sounds[0]) in {"wide_open", "half_open", "spread", "round", "tight_round", "neutral"}
+        vowel = VISEME_OF.get(sounds[0]) in {"wide_open", "half_open", "spread", "round", "tight_round", "neutral"}
         stress = 0.9 if vowel else stress
         start = end
     return phones

@@ -1,0 +1,1 @@
+"""Developer commands that build what the speech models share."""

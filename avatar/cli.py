@@ -204,6 +204,25 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Dub:
+    """Let the subject of a clip say something else: the avatar's head over the clip's own, in its place and light.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        video: A clip of the avatar's subject.
+        audio: What is said instead; any audio or video file.
+        output: The video.
+        json: Print what was written as JSON, with how well the head fits in.
+    """
+
+    avatar: Positional[Path]
+    video: Path
+    audio: Path
+    output: Output = Path("dub.mp4")
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class EditMotion:
     """Edit a motion, mix several, or bring one into another format (docs/editing.md).
 
@@ -428,6 +447,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
+    "dub": (Dub, "dub", "run"),
     "motion": (EditMotion, "motion", "run"),
     "export": (Export, "export", "run"),
     "view": (View, "view", "run"),

@@ -69,10 +69,6 @@ def track_driver(video: Path, head: Head) -> Driver:
     Raises:
         InputError: The clip cannot be read, shows too little of a face or two equal ones, or the take is not tracked.
     """
-    from avatar.preprocess.ingest import ingest
-    from avatar.preprocess.shoulders import track_shoulders
-    from avatar.preprocess.tracking import track
-
     if video.is_dir():
         take = Take.open(video)
         sound = SoundFile(video / FILE, SOUND_RATE) if (video / FILE).is_file() else None
@@ -82,13 +78,27 @@ def track_driver(video: Path, head: Head) -> Driver:
         # Clips are tracked by landmarks that this avatar's head lacks; ARKit's actions bring the motion over.
         head = load_head()
     with tempfile.TemporaryDirectory(prefix="avatar-driver-") as folder:
-        with progress_bar("look at the driver") as progress:
-            take = ingest(video, Path(folder) / "take", size=DRIVER_SIDE, progress=progress)
-        with progress_bar("track the driver") as progress:
-            track(take, head, progress=progress)
-        with progress_bar("track the shoulders") as progress:
-            track_shoulders(take, progress=progress)
-        return _driver_of(Take.open(take.path), head, _sound_of(video, take))
+        take = track_clip(video, Path(folder) / "take", head, size=DRIVER_SIDE)
+        return _driver_of(take, head, _sound_of(video, take))
+
+
+def track_clip(video: Path, folder: Path, head: Head, *, size: int) -> Take:
+    """A clip's take in a folder, tracked without what learns the looks.
+
+    Raises:
+        InputError: The clip cannot be read, or shows too little of a face or two equal ones.
+    """
+    from avatar.preprocess.ingest import ingest
+    from avatar.preprocess.shoulders import track_shoulders
+    from avatar.preprocess.tracking import track
+
+    with progress_bar("look at the clip") as progress:
+        take = ingest(video, folder, size=size, progress=progress)
+    with progress_bar("track the head") as progress:
+        track(take, head, progress=progress)
+    with progress_bar("track the shoulders") as progress:
+        track_shoulders(take, progress=progress)
+    return Take.open(take.path)
 
 
 def _driver_of(take: Take, head: Head, sound: SoundFile | None) -> Driver:
@@ -105,23 +115,26 @@ def _driver_of(take: Take, head: Head, sound: SoundFile | None) -> Driver:
     )
 
 
+def used_shot(take: Take) -> dict[str, Any] | None:
+    """Which of a clip's several shots a take shows; None for a clip without cuts."""
+    shots = take.info.stages["ingest"].detail["shots"]
+    return next((shot for shot in shots if shot["used"]), None) if len(shots) > 1 else None
+
+
 def _sound_of(video: Path, take: Take) -> SoundFile | None:
     """The clip's sound from the take's first picture on, at a rate worth listening to; says what is left out."""
-    detail = take.info.stages["ingest"].detail
+    detail, shot = take.info.stages["ingest"].detail, used_shot(take)
+    if shot is not None:
+        first, last = shot["seconds"]
+        say(
+            escape(
+                f"{video.name} has {len(detail['shots'])} shots; the one where the main face is seen longest is used, "
+                f"{first:.1f} to {last:.1f} s."
+            )
+        )
     if not detail["has_audio"]:
         return None
-    shots = detail["shots"]
-    used = next((shot for shot in shots if shot["used"]), None)
-    if used is None or len(shots) < 2:
-        return SoundFile(video, SOUND_RATE)
-    first, last = used["seconds"]
-    say(
-        escape(
-            f"{video.name} has {len(shots)} shots; the one where the main face is seen longest drives the avatar, "
-            f"{first:.1f} to {last:.1f} s."
-        )
-    )
-    return SoundFile(video, SOUND_RATE, start=first)
+    return SoundFile(video, SOUND_RATE, start=0.0 if shot is None else shot["seconds"][0])
 
 
 def driven_motion(

@@ -89,6 +89,22 @@ def with_identity(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> 
     return replace(motion, betas=betas.cpu().numpy(), transl=transl, vertex_offsets=None)
 
 
+def on_footage(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> Motion:
+    """`with_identity`, as near to the camera at the origin as it takes for the face to be as large in the picture.
+
+    Where the same person was tracked twice, identity and distance come out a little different together.
+    """
+    moved = with_identity(motion, head, betas=betas)
+    faces = [
+        head.landmark_positions(head(betas=b[None].to(head.v_template)))[0]
+        for b in (torch.as_tensor(motion.betas), betas)
+    ]
+    before, after = (float((points - points.mean(0)).norm(dim=1).mean()) for points in faces)
+    eyes, root = _eyes(head, betas)
+    placed = moved.transl + Rotation.from_rotvec(motion.global_orient).as_matrix() @ (eyes - root) + root
+    return replace(moved, transl=(moved.transl + (after / before - 1) * placed).astype(np.float32))
+
+
 def head_of(motion: Motion) -> Head | None:
     """The head model that a motion was made for; None where it is not installed in that version."""
     try:

@@ -117,7 +117,7 @@ def _driver_of(take: Take, head: Head, sound: SoundFile | None) -> Driver:
 
 def used_shot(take: Take) -> dict[str, Any] | None:
     """Which of a clip's several shots a take shows; None for a clip without cuts."""
-    shots = take.info.stages["ingest"].detail["shots"]
+    shots = take.info.stages["ingest"].detail.get("shots", ())
     return next((shot for shot in shots if shot["used"]), None) if len(shots) > 1 else None
 
 

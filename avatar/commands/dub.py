@@ -203,9 +203,15 @@ def write_dub(
         "height": info.height,
         "clip_seconds": footage.seconds,
         "tracked_before": footage.tracked_before,
-        "seam": round(float(np.nanmean([each.seam for each in seams])), 2),
-        "seam_unmatched": round(float(np.nanmean([each.seam_unmatched for each in seams])), 2),
+        "seam": _mean([each.seam for each in seams]),
+        "seam_unmatched": _mean([each.seam_unmatched for each in seams]),
     }
+
+
+def _mean(values: list[float]) -> float | None:
+    """The mean of what is known, None where nothing is."""
+    known = [value for value in values if np.isfinite(value)]
+    return round(float(np.mean(known)), 2) if known else None
 
 
 def held_pictures(footage: Footage, rows: Int[np.ndarray, " N"]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

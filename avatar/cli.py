@@ -126,7 +126,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Render:
-    """Render an avatar: by speech or by a motion file, from any camera, for one eye or two.
+    """Render an avatar: by speech, a motion file or a video of somebody, from any camera, for one eye or two.
 
     Attributes:
         avatar: The avatar's folder or .avatar file.
@@ -138,6 +138,9 @@ class Render:
         speed: How fast it is said; 1 is the voice's own pace.
         voice_command: Another program that says it: 'mytts --text {text} --out {wav}'.
         motion: A motion file that drives it: .npz, .csv of Live Link Face, .json of ARKit's coefficients.
+        video: A video of anybody who drives it, whose sound is kept; or a take that `avatar preprocess` made of one.
+        video_pose: The head's pose as in that video, `absolute`, or its movement from where this head rests,
+            `relative`; where it is left out, absolute for the avatar's own recording and relative for any other.
         output: The video: .mp4, or .mov/.webm for a transparent background; a name without a suffix is a folder for
             numbered PNG pictures.
         camera: `front`, `orbit`, `dolly`, or a camera file: key-frames, or nerfstudio's camera_path.json.
@@ -155,7 +158,7 @@ class Render:
         convergence: Distance that --stereo shows in the screen's plane, metres; the head's where it is left out.
         camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
         part: `bust`, or `head` without the shoulders and the clothes.
-        pose: `natural` head motion from the subject's own, or `still`.
+        pose: `natural` head motion, the subject's own or that of --video, or `still`.
         seed: Seed of blinks and head motion.
         emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
             happy, sad, angry, surprised, emphatic, calm; docs/editing.md).
@@ -174,6 +177,8 @@ class Render:
     speed: float = 1.0
     voice_command: str | None = None
     motion: Path | None = None
+    video: Path | None = None
+    video_pose: Literal["absolute", "relative"] | None = None
     output: Output = Path("talk.mp4")
     camera: str = "front"
     look_at_face: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -195,6 +200,25 @@ class Render:
     gain: tuple[str, ...] = ()
     gaze: str | None = None
     keys: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Dub:
+    """Let the subject of a clip say something else: the avatar's head over the clip's own, in its place and light.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        video: A clip of the avatar's subject.
+        audio: What is said instead; any audio or video file.
+        output: The video.
+        json: Print what was written as JSON, with how well the head fits in.
+    """
+
+    avatar: Positional[Path]
+    video: Path
+    audio: Path
+    output: Output = Path("dub.mp4")
     json: bool = False
 
 
@@ -423,6 +447,7 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "takes": (Takes, "takes", "run"),
     "train": (Train, "create", "run_train"),
     "render": (Render, "render", "run"),
+    "dub": (Dub, "dub", "run"),
     "motion": (EditMotion, "motion", "run"),
     "export": (Export, "export", "run"),
     "view": (View, "view", "run"),

@@ -79,7 +79,8 @@ class Speech:
 def check_driver(options: Render) -> None:
     """Raises InputError where the options do not say what drives the avatar, or say it twice."""
     drivers = {"--audio": options.audio, "--text": options.text, "--text-file": options.text_file}
-    given = [name for name, value in (drivers | {"--motion": options.motion}).items() if value is not None]
+    drivers |= {"--motion": options.motion, "--video": options.video}
+    given = [name for name, value in drivers.items() if value is not None]
     if given == ["--audio", "--text"] or given == ["--audio", "--text-file"]:
         given = given[:1]
         voiced = False
@@ -88,9 +89,16 @@ def check_driver(options: Render) -> None:
     if len(given) != 1:
         raise InputError(
             "What drives the avatar is not clear",
-            expected="one of --audio FILE, --text TEXT, --text-file FILE and --motion FILE",
+            expected="one of --audio FILE, --text TEXT, --text-file FILE, --motion FILE and --video FILE",
             found=" and ".join(given) or "none of them",
             fix="give one of them; a text beside --audio is taken for its transcript",
+        )
+    if options.video_pose is not None and options.video is None:
+        raise InputError(
+            "There is no video whose pose to take",
+            expected="--video-pose with --video",
+            found=f"--video-pose with {given[0]}",
+            fix="leave out --video-pose",
         )
     voices = {"--voice": options.voice, "--voice-command": options.voice_command}
     named = [name for name, value in voices.items() if value is not None]
@@ -105,12 +113,12 @@ def check_driver(options: Render) -> None:
 
 @contextmanager
 def sound_to_say(options: Render) -> Iterator[Speech | None]:
-    """What the options want said, as long as it is needed; None where a motion drives the avatar.
+    """What the options want said, as long as it is needed; None where a motion or a video drives the avatar.
 
     Raises:
         InputError: There is nothing to say, or no voice for it.
     """
-    if options.motion is not None:
+    if options.motion is not None or options.video is not None:
         yield None
         return
     text = read_text(options.text_file) if options.text_file else options.text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._driver import driven_motion, track_driver
 from avatar.commands._edits import driving_motion, edited_for
 from avatar.commands._speech import Speech, check_driver, sound_to_say
 from avatar.errors import InputError
@@ -58,7 +59,13 @@ def run(options: Render) -> None:
         stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
     with sound_to_say(options) as speech:
-        if speech is None:
+        facts = {}
+        if options.video is not None:
+            driver = track_driver(options.video, stored.gaussians.head)
+            motion, sound, facts = driven_motion(
+                stored, driver, fps=fps, pose=options.video_pose, still=options.pose == "still"
+            )
+        elif speech is None:
             assert options.motion
             motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
         else:
@@ -74,6 +81,7 @@ def run(options: Render) -> None:
             layers=tuple(name for name, wanted in (("depth", options.depth), ("normals", options.normals)) if wanted),
             camera_out=options.camera_out,
         )
+        written |= facts
         if speech is not None:
             written |= speech.write_transcripts(options.output)
     say(f"[bold]{options.output}[/bold] is ready.")

@@ -8,6 +8,7 @@ from avatar.editing.gaze import GazeKey, look
 from avatar.editing.keys import Key, override, read_keys
 from avatar.editing.mixing import gain, mix
 from avatar.editing.timing import retime, shift, smooth, trim
+from avatar.editing.transfer import neutral_of, transfer
 
 __all__ = [
     "CHANNELS",
@@ -23,6 +24,7 @@ __all__ = [
     "look",
     "mix",
     "motion_of",
+    "neutral_of",
     "override",
     "read_curves",
     "read_keys",
@@ -31,6 +33,7 @@ __all__ = [
     "smooth",
     "take_channels",
     "track_of",
+    "transfer",
     "trim",
     "with_emotions",
 ]

@@ -47,10 +47,6 @@ def retarget(motion: Motion, source: Head, target: Head, *, betas: Float[Tensor,
                 fix="use a motion that was tracked or made with this avatar's head",
             )
     parts = arkit_to_motion_parts(action_weights(motion, source), target)
-    turns = Rotation.from_rotvec(motion.global_orient).as_matrix()
-    before, after = _eyes(source, torch.as_tensor(motion.betas)), _eyes(target, betas)
-    # Turned about its own root, each head carries its eyes elsewhere.
-    shift = [(turns @ (between - root)) + root for between, root in (before, after)]
     return replace(
         motion,
         betas=betas.cpu().numpy(),
@@ -59,7 +55,7 @@ def retarget(motion: Motion, source: Head, target: Head, *, betas: Float[Tensor,
         leye_pose=parts.leye_pose,
         reye_pose=parts.reye_pose,
         eyelids=parts.eyelids,
-        transl=(motion.transl + shift[0] - shift[1]).astype(np.float32),
+        transl=_transl_of(motion, source, target, betas),
         head_id=target.id,
         head_hash=target.hash,
         vertex_offsets=None,
@@ -87,6 +83,28 @@ def motion_on(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> tupl
     return converted, note
 
 
+def with_identity(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> Motion:
+    """The motion of another person with the same head model, whose eyes are where the first one's were."""
+    transl = _transl_of(motion, head, head, betas)
+    return replace(motion, betas=betas.cpu().numpy(), transl=transl, vertex_offsets=None)
+
+
+def on_footage(motion: Motion, head: Head, *, betas: Float[Tensor, " S"]) -> Motion:
+    """`with_identity`, as near to the camera at the origin as it takes for the face to be as large in the picture.
+
+    Where the same person was tracked twice, identity and distance come out a little different together.
+    """
+    moved = with_identity(motion, head, betas=betas)
+    faces = [
+        head.landmark_positions(head(betas=b[None].to(head.v_template)))[0]
+        for b in (torch.as_tensor(motion.betas), betas)
+    ]
+    before, after = (float((points - points.mean(0)).norm(dim=1).mean()) for points in faces)
+    eyes, root = _eyes(head, betas)
+    placed = moved.transl + Rotation.from_rotvec(motion.global_orient).as_matrix() @ (eyes - root) + root
+    return replace(moved, transl=(moved.transl + (after / before - 1) * placed).astype(np.float32))
+
+
 def head_of(motion: Motion) -> Head | None:
     """The head model that a motion was made for; None where it is not installed in that version."""
     try:
@@ -95,6 +113,17 @@ def head_of(motion: Motion) -> Head | None:
     except InputError:
         return None
     return head if head is not None and head.hash == motion.head_hash else None
+
+
+def _transl_of(motion: Motion, source: Head, target: Head, betas: Float[Tensor, " S"]) -> Float[np.ndarray, "T 3"]:
+    """Where the root goes so that another subject's eyes are where the motion has them."""
+    turns = Rotation.from_rotvec(motion.global_orient).as_matrix()
+    # Turned about its own root, each head carries its eyes elsewhere.
+    before, after = (
+        turns @ (between - root) + root
+        for between, root in (_eyes(source, torch.as_tensor(motion.betas)), _eyes(target, betas))
+    )
+    return (motion.transl + before - after).astype(np.float32)
 
 
 def _eyes(head: Head, betas: Float[Tensor, " S"]) -> tuple[np.ndarray, np.ndarray]:

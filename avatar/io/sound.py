@@ -27,13 +27,25 @@ class SoundFile:
     Attributes:
         path: Any media file with sound.
         rate: Samples a second of the blocks.
+        start: Seconds of the file's clock from which on it is wanted.
+        end: Likewise; to its end when None.
     """
 
     path: Path
     rate: int
+    start: float = 0.0
+    end: float | None = None
 
     def __iter__(self) -> Iterator[Float[np.ndarray, " N"]]:
-        return audio_blocks(self.path, rate=self.rate)
+        place, first = 0, round(self.start * self.rate)
+        last = None if self.end is None else round(self.end * self.rate)
+        for block in audio_blocks(self.path, rate=self.rate):
+            wanted = block[max(0, first - place) : None if last is None else max(0, last - place)]
+            place += len(block)
+            if len(wanted):
+                yield wanted
+            if last is not None and place >= last:
+                return
 
 
 class StoredSound:

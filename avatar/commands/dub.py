@@ -1,0 +1,224 @@
+"""``avatar dub``: other words in a clip's own pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from rich.markup import escape
+
+from avatar.cameras import Camera
+from avatar.commands._console import progress_bar, say, show
+from avatar.commands._driver import track_clip, used_shot
+from avatar.commands._speech import Speech
+from avatar.commands.render import spoken_motion
+from avatar.editing import FaceMap, take_channels
+from avatar.heads import load_head
+from avatar.heads.retarget import motion_on, on_footage
+from avatar.io.avatar import load_avatar
+from avatar.io.sound import SoundFile
+from avatar.io.take import Take
+from avatar.io.video import VideoWriter, frame_count, probe, read_frames
+from avatar.models.cache import sha256_of
+from avatar.motion import PER_FRAME
+from avatar.render.dubbing import Dubbed, dub_picture
+from avatar.render.head_alone import head_alone
+from avatar.render.playback import render_pose
+from avatar.render.shots import poses_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Float, Int, UInt8
+
+    from avatar.cli import Dub
+    from avatar.io.avatar import StoredAvatar
+    from avatar.motion import Motion
+
+TRACKED_SIDE = 512
+# The label of head and neck in a take's parts.
+HEAD = 1
+SOUND_RATE = 48_000
+# Lips are predicted at this rate, then taken at the clip's own moments.
+LIP_RATE = Fraction(50)
+WORTH_SAYING = 0.1
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A clip whose head is tracked.
+
+    Attributes:
+        video: Its file.
+        motion: The tracked motion, from 0 s on.
+        fps: Frames a second.
+        first: Number of the picture that the motion begins with.
+        crop: Left, top and side of the square that was tracked, pixels of the clip.
+        focal: Focal length in pixels of the clip.
+        take: What was made of it.
+        tracked_before: Whether that is the avatar's own take.
+    """
+
+    video: Path
+    motion: Motion
+    fps: Fraction
+    first: int
+    crop: tuple[int, int, int]
+    focal: float
+    take: Take
+    tracked_before: bool
+
+    @property
+    def seconds(self) -> float:
+        """How long it is shown."""
+        return float(self.motion.time[-1] - self.motion.time[0]) + float(1 / self.fps)
+
+    @property
+    def camera(self) -> Camera:
+        """The camera of the square."""
+        return Camera.front(self.focal, self.crop[2], self.crop[2])
+
+    def head_area(self, row: int) -> Float[np.ndarray, "S S"]:
+        """Where the square shows head and neck at a row of the motion, from 0 to 1."""
+        area = (self.take.parts(row) == HEAD).astype(np.float32)
+        return cv2.resize(area, (self.crop[2], self.crop[2]), interpolation=cv2.INTER_LINEAR)
+
+
+def run(options: Dub) -> None:
+    """Dubs the clip and says what was written."""
+    stored = load_avatar(options.avatar)
+    probe(options.video)
+    spoken, _ = spoken_motion(stored, Speech(options.audio), fps=LIP_RATE, seed=0, pose="still")
+    with tracked_footage(options.video, stored, options.avatar) as footage:
+        rows = shown_rows(footage, frame_count(len(spoken) / float(LIP_RATE), footage.fps))
+        motion = dubbed_motion(stored, footage, spoken, rows)
+        written = write_dub(stored, footage, motion, rows, options)
+    say(f"[bold]{escape(str(options.output))}[/bold] is ready.")
+    show(written, as_json=options.json)
+
+
+@contextmanager
+def tracked_footage(video: Path, stored: StoredAvatar, avatar: Path) -> Iterator[Footage]:
+    """The clip and its tracked motion, as long as it is needed; of the clip that the avatar was made from, its take.
+
+    Raises:
+        InputError: The clip cannot be read, or shows too little of a face or two equal ones.
+    """
+    if (avatar / "take" / "take.json").is_file():
+        take = Take.open(avatar / "take")
+        ingested = take.info.stages.get("ingest")
+        single = ingested is not None and not ingested.detail.get("all_shots", False)
+        if single and take.info.source_sha256 == sha256_of(video):
+            yield _footage(video, take, tracked_before=True)
+            return
+    head = stored.gaussians.head
+    head = head if head.lmk478_faces is not None else load_head()
+    with tempfile.TemporaryDirectory(prefix="avatar-dub-") as folder:
+        take = track_clip(video, Path(folder) / "take", head, size=TRACKED_SIDE)
+        yield _footage(video, take, tracked_before=False)
+
+
+def _footage(video: Path, take: Take, *, tracked_before: bool) -> Footage:
+    info, shot = take.info, used_shot(take)
+    assert info.crop is not None
+    left, top, side = info.crop
+    return Footage(
+        video=video,
+        motion=take.motion(),
+        fps=Fraction(*info.fps),
+        first=0 if shot is None else shot["frames"][0],
+        crop=(left, top, side),
+        focal=info.focal * side / info.width,
+        take=take,
+        tracked_before=tracked_before,
+    )
+
+
+def shown_rows(footage: Footage, count: int) -> Int[np.ndarray, " N"]:
+    """Which row of the tracked motion each of the film's pictures shows; says what becomes of unequal lengths."""
+    times = footage.motion.time - footage.motion.time[0]
+    seconds = count / float(footage.fps)
+    if seconds > footage.seconds + WORTH_SAYING:
+        over = seconds - footage.seconds
+        say(f"The new sound is {over:.1f} s longer than the clip, whose last picture is held while the lips go on.")
+    elif seconds < footage.seconds - WORTH_SAYING:
+        say(f"The clip is {footage.seconds - seconds:.1f} s longer than the new sound and is cut to it.")
+    moments = np.arange(count) / float(footage.fps)
+    after = np.searchsorted(times, moments).clip(1, max(len(times) - 1, 1))
+    nearer = moments - times[after - 1] < times[after] - moments
+    return (after - nearer).astype(np.int64)
+
+
+def dubbed_motion(stored: StoredAvatar, footage: Footage, spoken: Motion, rows: Int[np.ndarray, " N"]) -> Motion:
+    """The tracked motion on the avatar with the new lips, one moment for each of the film's pictures."""
+    head, betas = stored.gaussians.head, stored.gaussians.betas
+    motion, note = motion_on(footage.motion, head, betas=betas)
+    if note:
+        say(note)
+    else:
+        motion = on_footage(motion, head, betas=betas)
+    times = np.arange(len(rows)) / float(footage.fps)
+    shown = replace(motion, time=times, **{name: getattr(motion, name)[rows] for name in PER_FRAME})
+    return take_channels(shown, spoken.resample(times), FaceMap(head, betas.cpu().numpy()), ("mouth",))
+
+
+def write_dub(
+    stored: StoredAvatar, footage: Footage, motion: Motion, rows: Int[np.ndarray, " N"], options: Dub
+) -> dict[str, Any]:
+    """Writes the film; returns its figures."""
+    info = probe(footage.video)
+    sound = SoundFile(options.audio, SOUND_RATE, end=len(rows) / float(footage.fps))
+    seams: list[Dubbed] = []
+    with (
+        VideoWriter(
+            options.output, fps=footage.fps, width=info.width, height=info.height, audio=(sound, SOUND_RATE)
+        ) as writer,
+        progress_bar(f"dub {options.output.name}") as progress,
+        torch.no_grad(),
+    ):
+        alone = head_alone(stored.gaussians)
+        left, top, side = footage.crop
+        pictures = held_pictures(footage, rows)
+        square = np.s_[top : top + side, left : left + side]
+        for done, (row, pose, picture) in enumerate(zip(rows, poses_of(alone, motion), pictures, strict=True), start=1):
+            drawn = render_pose(alone, pose, footage.camera)
+            dubbed = dub_picture(np.ascontiguousarray(picture[square]), drawn, footage.head_area(int(row)))
+            whole = picture.copy()
+            whole[square] = dubbed.image
+            writer.write(whole)
+            seams.append(dubbed._replace(image=whole[:0]))
+            progress(done, len(rows))
+    return {
+        "output": str(options.output),
+        "frames": len(rows),
+        "seconds": len(rows) / float(footage.fps),
+        "width": info.width,
+        "height": info.height,
+        "clip_seconds": footage.seconds,
+        "tracked_before": footage.tracked_before,
+        "seam": _mean([each.seam for each in seams]),
+        "seam_unmatched": _mean([each.seam_unmatched for each in seams]),
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    """The mean of what is known, None where nothing is."""
+    known = [value for value in values if np.isfinite(value)]
+    return round(float(np.mean(known)), 2) if known else None
+
+
+def held_pictures(footage: Footage, rows: Int[np.ndarray, " N"]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """The clip's picture for each row, decoded once and one at a time; a row that comes again is shown again."""
+    wanted = set((footage.first + np.unique(rows)).tolist())
+    place = 0
+    for frame in read_frames(footage.video, wanted=wanted):
+        while place < len(rows) and footage.first + rows[place] == frame.index:
+            yield frame.image
+            place += 1

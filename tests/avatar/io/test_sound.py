@@ -150,7 +150,8 @@ def test_blocks_are_muxed_to_the_sample(fps: Fraction, tmp_path: Path) -> None:
     assert lag(said[-second:], heard[3 * second : 4 * second]) == 0
     assert np.abs(heard).max() < 1
     film(tmp_path / "b.mp4", stored, 48_000, pictures=pictures, fps=fps, alpha=False)
-    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "a.mp4").read_bytes()
+    # The files differ in when they were written.
+    np.testing.assert_array_equal(read_audio(tmp_path / "b.mp4", rate=48_000), heard)
 
 
 def test_a_folder_of_pictures_gets_the_blocks_too(tmp_path: Path) -> None:

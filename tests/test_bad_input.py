@@ -297,7 +297,7 @@ def test_nothing_drives_the_avatar(refused: Refused, tiny_avatar: Path, motion: 
     none = refused("render", tiny_avatar)
     assert none == (
         "error: What drives the avatar is not clear.\n"
-        "  Expected: one of --audio FILE, --text TEXT, --text-file FILE and --motion FILE.\n"
+        "  Expected: one of --audio FILE, --text TEXT, --text-file FILE, --motion FILE and --video FILE.\n"
         "  Found: none of them.\n"
         "  To do: give one of them; a text beside --audio is taken for its transcript.\n"
     )

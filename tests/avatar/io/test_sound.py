@@ -131,6 +131,12 @@ def film(path: Path, sound: np.ndarray | SoundFile, rate: int, *, pictures: int,
             video.write(np.zeros((16, 16, 4 if alpha else 3), np.uint8))
 
 
+def sound_packets(path: Path) -> list[tuple[int | None, int | None, bytes]]:
+    """Time, length and bytes of every packet of a film's sound."""
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux(audio=0)]
+
+
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30_000, 1001)])
 def test_blocks_are_muxed_to_the_sample(fps: Fraction, tmp_path: Path) -> None:
     said = speech_like(4.0, 48_000)
@@ -150,8 +156,8 @@ def test_blocks_are_muxed_to_the_sample(fps: Fraction, tmp_path: Path) -> None:
     assert lag(said[-second:], heard[3 * second : 4 * second]) == 0
     assert np.abs(heard).max() < 1
     film(tmp_path / "b.mp4", stored, 48_000, pictures=pictures, fps=fps, alpha=False)
-    # The files differ in when they were written.
-    np.testing.assert_array_equal(read_audio(tmp_path / "b.mp4", rate=48_000), heard)
+    # Packet by packet, to the byte: on a busy machine whole files have differed now and then, nobody knows yet where.
+    assert sound_packets(tmp_path / "b.mp4") == sound_packets(tmp_path / "a.mp4")
 
 
 def test_a_folder_of_pictures_gets_the_blocks_too(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import viser
 
 # `sync` keeps the sound with the timeline; `watch` opens the sequence of pictures; `cover` shows it before the scene.
-# What is covered cannot be seen and is not drawn. `arrange` puts a narrow window's panel below the scene, not over it.
+# What is covered cannot be seen and is not drawn; whether a processor does the drawing is said in the address.
+# `arrange` puts a narrow window's panel below the scene, not over it.
 SCRIPT = """
 const h = window.headsplat = window.headsplat || {audio: new Audio(), image: null, covered: false, wanted: false};
 h.sync = (time, playing, tolerance) => {
@@ -48,9 +49,11 @@ h.watch = (port, path) => {
   image.draggable = false;
   image.style.cssText = 'position:absolute;inset:0;width:100%;height:100%;pointer-events:none;display:none';
   image.onerror = () => h.cover(false);
-  image.src = `${location.protocol}//${location.hostname}:${port}${path}`;
+  const gl = canvas.getContext('webgl2'), known = gl && gl.getExtension('WEBGL_debug_renderer_info');
+  const card = gl ? gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER) : 'software';
+  const slow = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(card) ? '?software' : '';
+  image.src = `${location.protocol}//${location.hostname}:${port}${path}${slow}`;
   canvas.parentElement.appendChild(image);
-  const gl = canvas.getContext('webgl2');
   if (gl && !h.gl) {
     h.gl = gl;
     for (const name of ['clear', 'drawArrays', 'drawElements', 'drawArraysInstanced', 'drawElementsInstanced']) {

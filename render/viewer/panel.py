@@ -31,6 +31,7 @@ class Panel:
     """
 
     rate: viser.GuiMarkdownHandle
+    lack: viser.GuiMarkdownHandle
     direction: viser.GuiMarkdownHandle
     show_recording: Callable[[bool], None]
 
@@ -149,6 +150,11 @@ class Panel:
         if abs(rate - self._rate) >= 1.5 or (rate == 0) != (self._rate == 0):
             self._rate = rate
             self.rate.content = f"{rate:.0f} pictures a second" if rate else "Standing still"
+
+    def show_lack(self, said: str) -> None:
+        """Says what keeps a browser from drawing, where that has changed."""
+        if said != self.lack.content:
+            self.lack.content = said
 
     def show_direction(self, said: str) -> None:
         """Says from where the avatar is looked at, where that has changed."""

@@ -51,8 +51,7 @@ def add_view(panel: Panel) -> None:
             hint="Pictures look the same everywhere; splats turn without delay on a computer with a GPU",
         )
         side = gui.add_slider("Picture size", min=SIDES[0], max=SIDES[1], step=32, initial_value=state.side)
-        rate = gui.add_markdown("")
-    panel.rate = rate
+        panel.rate, panel.lack = gui.add_markdown(""), gui.add_markdown("")
 
     @home.on_click
     def _(event: viser.GuiEvent) -> None:

@@ -48,6 +48,7 @@ LIVE_SECONDS = 1.0
 HEAD_ALONE_MARGIN = 0.2
 # How much of the recording's width a window shows at least.
 LEAST_WIDTH = 0.6
+NO_GPU = "Without a graphics card a browser is too slow for splats: pictures are shown."
 # Pixels across the background behind splats.
 BEHIND_SPLATS = 256
 
@@ -207,22 +208,24 @@ class Viewer:
             self._welcome(client, now)
         # A face from outside does not say what is played.
         self.sound.follow(state.timeline, moment, now, muted=live)
-        shown = self._show_splats(posed, stamp, drawing)
+        ways = {number: self._way(number, drawing) for number in clients}
+        shown = self._show_splats(posed, stamp, wanted="splats" in ways.values())
         for number, client in clients.items():
+            way = ways[number]
             window = self._seats.seen_window(client)
             if window is None:
                 continue
             if flight is not None:
-                window = self._seats.fly(client, window, flight, move=drawing == "splats")
+                window = self._seats.fly(client, window, flight, move=way == "splats")
             heard = state.timeline.playing and self.sound.on and not live
             if self.recorder.client == number:
                 seen = (now, cast, posed.pose, window, state.background, programme, moment, state.beside, heard)
                 self.recorder.see(Moment(*seen))
-            if drawing == "splats":
+            if way == "splats":
                 # What is behind splats changes with the window's shape and the choice alone.
-                if self.audience.lacks(client, (state.background, window.aspect, drawing)):
+                if self.audience.lacks(client, (state.background, window.aspect, way)):
                     self.audience.send(client, self._behind(window), behind=True)
-            elif self.audience.lacks(client, (stamp, window, drawing, self.audience.stream.is_watched(number))):
+            elif self.audience.lacks(client, (stamp, window, way, self.audience.stream.is_watched(number))):
                 picture = draw_window(
                     posed,
                     window,
@@ -249,6 +252,8 @@ class Viewer:
         self.panel.show_time(moment)
         self.panel.show_source(state.live_source)
         self.panel.show_rate(self.pictures_per_second if clients else 0.0)
+        lacking = any(self._way(number, state.drawing) != state.drawing for number in clients)
+        self.panel.show_lack(NO_GPU if lacking else "")
         # The panel is everybody's: where several look, there is no one direction to tell.
         window = self._seats.seen_window(*clients.values()) if len(clients) == 1 else None
         if window is not None and self._posed is not None:
@@ -256,8 +261,12 @@ class Viewer:
             pose = self._posed[1].pose
             self.panel.show_direction(said_direction(stored.gaussians, pose, window, stored.info.view_cone))
 
-    def _show_splats(self, posed: PosedAvatar, stamp: tuple[float, int], drawing: Drawing) -> bool:
-        if drawing != "splats":
+    def _way(self, number: int, chosen: Drawing) -> Drawing:
+        """How a browser is shown the avatar: one without a graphics card would draw a picture of splats in a second."""
+        return "pictures" if self.audience.stream.lacks_gpu(number) else chosen
+
+    def _show_splats(self, posed: PosedAvatar, stamp: tuple[float, int], *, wanted: bool) -> bool:
+        if not wanted:
             self._splats.hide()
             self._splat_stamp = None
             return False

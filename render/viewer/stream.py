@@ -13,6 +13,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BOUNDARY = b"--picture\r\n"
+# What a browser without a graphics card adds to the address.
+SOFTWARE = "software"
 # Pictures that wait in the system's buffers are late: there is room for few.
 SEND_BUFFER = 1 << 17
 POLL_SECONDS = 1.0
@@ -28,6 +30,7 @@ class _Slot:
         self.count = 0
         self.readers = 0
         self.delivered = 0
+        self.software = False
         self.closed = False
 
 
@@ -76,6 +79,11 @@ class PictureStream:
         slot = self._slots.get(number)
         return 0 if slot is None else slot.delivered
 
+    def lacks_gpu(self, number: int) -> bool:
+        """Whether the browser has said that its WebGL runs on the processor."""
+        slot = self._slots.get(number)
+        return slot is not None and slot.software
+
     def show(self, number: int, picture: bytes) -> None:
         """Replaces a browser's picture by a JPEG; one that has left needs none."""
         slot = self._slots.get(number)
@@ -102,7 +110,8 @@ class PictureStream:
         self._thread.join(timeout=2)
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
-        slot = next((slot for slot in self._slots.values() if f"/{slot.token}" == request.path), None)
+        path, _, said = request.path.partition("?")
+        slot = next((slot for slot in self._slots.values() if f"/{slot.token}" == path), None)
         if slot is None:
             request.send_error(404)
             return
@@ -115,6 +124,7 @@ class PictureStream:
         request.send_header("Access-Control-Allow-Origin", "*")
         request.end_headers()
         request.wfile.write(BOUNDARY)
+        slot.software = said == SOFTWARE
         slot.readers += 1
         try:
             sent = 0

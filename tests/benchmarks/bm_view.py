@@ -94,6 +94,9 @@ def measure(options: Options, drawing: str) -> Measurement:
     programme = taken_programme(stored, Take.open(inside)) if inside.is_dir() else idle_programme(stored)
     settings = ViewerSettings(port=0, drawing=drawing, side=options.side)  # type: ignore[arg-type]
     viewer = Viewer(stored, programme, settings)
+    if drawing == "splats":
+        # They are sent as to a browser with a graphics card; this one would be shown pictures.
+        viewer.audience.stream.lacks_gpu = lambda number: False
     width, height = options.window
     with running(viewer), open_page(viewer.address, width=width, height=height, program=options.browser):
         while not viewer.server.get_clients():

@@ -201,7 +201,7 @@ def test_the_stream_sends_the_latest_picture_to_whom_it_belongs() -> None:
         line.request("GET", "/guess")
         assert line.getresponse().status == 404
         line.close()
-        line.request("GET", paths[0])
+        line.request("GET", paths[0] + "?software")
         answer = line.getresponse()
         assert answer.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=picture"
         for shade in (10, 200):
@@ -213,6 +213,7 @@ def test_the_stream_sends_the_latest_picture_to_whom_it_belongs() -> None:
             answer.fp.readline()
             assert answer.fp.read(int(header.split()[1])) == picture
         assert stream.is_watched(0) and not stream.is_watched(1)
+        assert stream.lacks_gpu(0) and not stream.lacks_gpu(1)
         stream.close(0)
         stream.show(0, b"to nobody")
         assert b"picture" in answer.fp.read()

@@ -92,7 +92,7 @@ def stands_still(count: Callable[[], int]) -> bool:
     return count() == before
 
 
-def test_a_real_browser_sees_the_avatar_move(viewer: Viewer, until: Until) -> None:
+def test_a_real_browser_sees_the_avatar_move(viewer: Viewer, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
     browser_path()
     with open_page(viewer.address):
         until(lambda: viewer.server.get_clients())
@@ -107,9 +107,15 @@ def test_a_real_browser_sees_the_avatar_move(viewer: Viewer, until: Until) -> No
         viewer.state.puppet.adjustments.weights["jawOpen"] = 1.0
         viewer.state.touch()
         until(lambda: viewer.audience.stream.delivered(number) > still)
-        # Splats go through the scene, and the pictures are taken away.
-        viewer.state.drawing = "splats"
-        viewer.state.touch()
+        # This browser has no graphics card, and is shown pictures where splats are chosen.
+        assert viewer.audience.stream.lacks_gpu(number)
+        with viewer.state.lock:
+            viewer.state.drawing = "splats"
+            viewer.state.touch()
+        until(lambda: "graphics card" in viewer.panel.lack.content)
+        assert viewer._splats._handle is None and viewer.audience.is_covered(number)
+        # With one, splats go through the scene, and the pictures are taken away.
+        monkeypatch.setattr(viewer.audience.stream, "lacks_gpu", lambda _: False)
         until(lambda: viewer._splats._handle is not None and not viewer.audience.is_covered(number))
         viewer.state.drawing = "pictures"
         viewer.state.touch()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # `sync` keeps the sound with the timeline; `watch` opens the sequence of pictures; `cover` shows it before the scene.
 # What is covered cannot be seen and is not drawn; whether a processor does the drawing is said in the address.
+# `hush` closes viser's warning of that, which would lie before the face: pictures are no slower for it.
 # `arrange` puts a narrow window's panel below the scene, not over it.
 SCRIPT = """
 const h = window.headsplat = window.headsplat || {audio: new Audio(), image: null, covered: false, wanted: false};
@@ -39,6 +40,12 @@ h.arrange = () => {
   document.head.appendChild(h.style);
 };
 h.arrange();
+h.hush = (tries) => {
+  const notes = [...document.querySelectorAll('.mantine-Notification-root')];
+  const note = notes.find((each) => each.textContent.includes('Software WebGL'));
+  if (note) note.querySelector('button').click();
+  else if (tries) setTimeout(() => h.hush(tries - 1), 200);
+};
 h.watch = (port, path) => {
   const canvas = document.querySelector('canvas[data-engine]');
   if (!canvas) return setTimeout(() => h.watch(port, path), 100);
@@ -52,6 +59,7 @@ h.watch = (port, path) => {
   const gl = canvas.getContext('webgl2'), known = gl && gl.getExtension('WEBGL_debug_renderer_info');
   const card = gl ? gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER) : 'software';
   const slow = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(card) ? '?software' : '';
+  if (slow) h.hush(50);
   image.src = `${location.protocol}//${location.hostname}:${port}${path}${slow}`;
   canvas.parentElement.appendChild(image);
   if (gl && !h.gl) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,15 +15,14 @@ import soundfile
 import soxr
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from av.error import EOFError as EndOfFile
 
 from avatar.errors import InputError
+from avatar.io._packets import decoded
 from avatar.io.video import first_picture_time, open_media, video_stream
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-logger = logging.getLogger(__name__)
 
 # A jump of the clock up to this long is a pause in the recording; a longer one is a broken clock, unless the file says
 # that it lasts longer than that.
@@ -176,7 +174,8 @@ def _aligned(container: InputContainer, start: Fraction | None) -> Iterator[tupl
     """Mono blocks and their rate; block after block begins at `start` and has no holes."""
     written = 0
     longest = max(_LONGEST_PAUSE, container.duration / av.time_base if container.duration else 0.0)
-    for frame in _decode(container):
+    # The time of a damaged packet is filled with silence by the clock of the next.
+    for frame in decoded(container, container.streams.audio[0]):
         rate = frame.sample_rate
         block = _mono(frame)
         if frame.pts is not None and frame.time_base is not None:
@@ -192,26 +191,6 @@ def _aligned(container: InputContainer, start: Fraction | None) -> Iterator[tupl
         if len(block):
             written += len(block)
             yield block, rate
-
-
-def _decode(container: InputContainer) -> Iterator[AudioFrame]:
-    stream = container.streams.audio[0]
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            logger.info("reading stopped: %s", error)
-            return
-        if packet is None:
-            return
-        try:
-            yield from stream.decode(packet)
-        except EndOfFile:
-            return
-        except av.FFmpegError as error:
-            # A damaged packet costs itself; its time is filled with silence by the clock of the next.
-            logger.info("a damaged packet was skipped: %s", error)
 
 
 def _mono(frame: AudioFrame) -> Float[np.ndarray, " N"]:

@@ -15,13 +15,13 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.error import EOFError as EndOfFile
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avatar.errors import FormatError, InputError
 from avatar.io._colour import UNKNOWN_MATRICES, Box, to_rgb
+from avatar.io._packets import decoded
 from avatar.io._video_writer import VideoWriter, frame_count
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def probe(path: Path) -> VideoInfo:
         count = stream.frames or round(duration * rate)
         has_audio = bool(container.streams.audio)
         codec = stream.codec_context.name
-        first = next(_decode(container, stream), None)
+        first = next(decoded(container, stream), None)
         if first is None:
             raise FormatError(
                 f"{path} cannot be decoded",
@@ -203,7 +203,7 @@ def read_frames(
         start = last = None
         orientation = (False, False, False)
         index, final = -1, None if wanted is None else max(wanted, default=0)
-        for frame in _decode(container, stream):
+        for frame in decoded(container, stream):
             moment = _moment(frame)
             if moment is None:
                 moment = Fraction(0) if last is None else last + period
@@ -264,25 +264,6 @@ def _require_known_colours(frame: VideoFrame, path: Path) -> None:
         )
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decodes packet by packet, so that a damaged one costs itself and not the rest."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            logger.info("reading stopped: %s", error)
-            return
-        if packet is None:
-            return
-        try:
-            yield from stream.decode(packet)
-        except EndOfFile:
-            return
-        except av.FFmpegError as error:
-            logger.info("a damaged packet was skipped: %s", error)
-
-
 def _moment(frame: VideoFrame) -> Fraction | None:
     stamp = frame.pts if frame.pts is not None else frame.dts
     return None if stamp is None or frame.time_base is None else stamp * frame.time_base
@@ -290,7 +271,7 @@ def _moment(frame: VideoFrame) -> Fraction | None:
 
 def first_picture_time(container: InputContainer, stream: VideoStream) -> Fraction:
     """Container time in seconds of the first picture that can be decoded; 0 without one."""
-    moment = next((_moment(frame) for frame in _decode(container, stream)), None)
+    moment = next((_moment(frame) for frame in decoded(container, stream)), None)
     return moment or Fraction(0)
 
 

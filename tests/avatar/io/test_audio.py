@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from avatar.errors import FormatError, InputError
-from avatar.io import audio
+from avatar.io._packets import decoded
 from avatar.io.audio import read_audio, write_wav
 from avatar.io.video import VideoWriter
 
@@ -87,10 +87,8 @@ def test_a_codec_or_a_reader_that_fails_costs_its_packet_or_the_rest(broken, kep
         return packet
 
     stream = SimpleNamespace(decode=lambda packet: [fail("decode", packet)])
-    container = SimpleNamespace(
-        streams=SimpleNamespace(audio=[stream]), demux=lambda _: (fail("demux", packet) for packet in range(4))
-    )
-    assert list(audio._decode(container)) == kept  # type: ignore[arg-type]
+    container = SimpleNamespace(demux=lambda _: (fail("demux", packet) for packet in range(4)))
+    assert list(decoded(container, stream)) == kept  # type: ignore[arg-type]
 
 
 def test_no_sound_track_gives_none(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +17,13 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a dataclass or plain value as indented JSON, through a temporary file so that no half file is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    partial.replace(path)
+    try:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path, kind: type[T]) -> T:

@@ -42,5 +42,9 @@ class BackendError(InputError):
     """A rasteriser backend was asked for that cannot run on this machine."""
 
 
+class TrainingError(AvatarError):
+    """Training cannot go on: a term of its objective is not finite."""
+
+
 class SlowBackendWarning(UserWarning):
     """Plain torch does what the native library would, because that is not installed."""

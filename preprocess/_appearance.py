@@ -14,6 +14,7 @@ from avatar.cameras import Camera
 from avatar.fields.condition import condition_features
 from avatar.fields.regularizers import Regularizer
 from avatar.fields.sampling import EYE_BOX, IRISES, LIP_BOX, LIPS, initial_head, landmark_points
+from avatar.preprocess._frame_file import FrameFile
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from jaxtyping import Bool, Float, Int, UInt8
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead
@@ -54,9 +55,9 @@ class SmallFrames:
         used: (n,) the frames that are there.
     """
 
-    images: UInt8[np.ndarray, "T h w 3"]
-    masks: UInt8[np.ndarray, "T h w"]
-    regions: UInt8[np.ndarray, "T h w"]
+    images: FrameFile
+    masks: FrameFile
+    regions: FrameFile
     plate: Float[Tensor, "h w 3"]
     used: Int[np.ndarray, " n"]
 
@@ -87,9 +88,9 @@ class SmallFrames:
         folder.mkdir(parents=True, exist_ok=True)
         shape = (count, *plate.shape[:2])
         return cls(
-            np.memmap(folder / "images", np.uint8, "w+", shape=(*shape, 3)),
-            np.memmap(folder / "masks", np.uint8, "w+", shape=shape),
-            np.memmap(folder / "regions", np.uint8, "w+", shape=shape),
+            FrameFile(folder / "images", (*shape, 3)),
+            FrameFile(folder / "masks", shape),
+            FrameFile(folder / "regions", shape),
             plate,
             used,
         )
@@ -106,7 +107,7 @@ class SmallFrames:
             for whole, small in zip(
                 (self.images, self.masks, self.regions), (frames.images, frames.masks, frames.regions), strict=True
             ):
-                small[index] = _resized(np.asarray(whole[index]), width, height)
+                small[index] = _resized(whole[index], width, height)
         return frames
 
     @property

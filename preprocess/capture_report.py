@@ -13,7 +13,7 @@ import msgspec
 
 from avatar.config import read_json, write_json
 from avatar.errors import FormatError, InputError
-from avatar.io._files import writing
+from avatar.io._files import replacing, writing
 from avatar.io.take import CAPTURE_PAGE, CAPTURE_REPORT
 from avatar.preprocess._capture_face import clip_figures, face_figures, pose_figures
 from avatar.preprocess._capture_page import capture_page
@@ -75,7 +75,7 @@ def capture_report(
     report = replace(report, findings=findings, verdict=verdict_of(findings))
     writing(take.path / CAPTURE_REPORT, lambda file: write_json(file, report))
     page = capture_page(take, report, limits)
-    writing(take.path / CAPTURE_PAGE, lambda file: file.write_text(page, encoding="utf-8"))
+    replacing(take.path / CAPTURE_PAGE, lambda file: file.write_text(page, encoding="utf-8"))
     return report
 
 

@@ -14,16 +14,15 @@ same in all frames of the clip.
 
 from __future__ import annotations
 
-import tempfile
 import time as clock
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from avatar.preprocess._appearance import Appearance, Moments, SmallFrames
+from avatar.preprocess._frame_file import working_folder
 from avatar.preprocess._landmark_offsets import relearnt_offsets
 from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, moving_columns, pack, unpack
 from avatar.preprocess._observations import Observations
@@ -92,16 +91,16 @@ def refine_take(
         if progress:
             progress(done, work)
 
-    with one_thread(), tempfile.TemporaryDirectory(prefix="headsplat-") as folder:
+    with one_thread(), working_folder(take.path / ".refinement") as folder:
         problem = tracking_problem(observations, head, config=tracking)
         frames = frames_of(motion, shared, problem.camera, head=head)
-        pictures = SmallFrames.of_take(take, max(level.side for level in config.levels), Path(folder) / "whole")
+        pictures = SmallFrames.of_take(take, max(level.side for level in config.levels), folder / "whole")
         for number, level in enumerate(config.levels):
             appearance = Appearance(
                 take,
                 head,
                 motion,
-                pictures.smaller(level.side, Path(folder) / str(number)),
+                pictures.smaller(level.side, folder / str(number)),
                 learnt=take.split()["train"],
                 level=level,
                 threads=config.threads,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from avatar.io._files import write_tensors
 from avatar.models.cache import sha256_of
+from avatar.train.health import require_finite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.take import Take
     from avatar.train.config import TrainConfig
+    from avatar.train.nuisance import Exposure
 
 log = logging.getLogger(__name__)
-HEAD, OPTIMIZER = "head.", "optimizer."
+HEAD, OPTIMIZER, EXPOSURE = "head.", "optimizer.", "exposure."
 
 
 def take_key(take: Take) -> str:
@@ -31,7 +33,13 @@ def take_key(take: Take) -> str:
 
 
 def save_checkpoint(
-    path: Path, head: GaussianHead, optimizer: torch.optim.Optimizer, step: int, key: str, config: TrainConfig
+    path: Path,
+    head: GaussianHead,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    key: str,
+    config: TrainConfig,
+    exposure: Exposure | None = None,
 ) -> None:
     """Writes the trained parameters, the optimiser's moments and the step.
 
@@ -42,19 +50,30 @@ def save_checkpoint(
         step: Steps done so far.
         key: Identifies the take; a checkpoint of another take is not resumed.
         config: The configuration; a checkpoint of another configuration is not resumed either.
+        exposure: What is known of the frames' exposure, where that is looked for.
+
+    Raises:
+        TrainingError: A parameter is not finite; the checkpoint before stays.
+        InputError: The file cannot be written; likewise.
     """
+    require_finite(step, dict(head.named_parameters()))
     tensors = {HEAD + name: value.detach().contiguous() for name, value in head.named_parameters()}
+    if exposure is not None:
+        tensors |= {EXPOSURE + name: value for name, value in exposure.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value).detach().clone().contiguous()
-    partial = path.with_name(path.name + ".partial")
     settings = msgspec.json.encode(config).decode()
-    save_file(tensors, partial, metadata={"step": str(step), "take": key, "config": settings})
-    partial.replace(path)
+    write_tensors(path, tensors, metadata={"step": str(step), "take": key, "config": settings})
 
 
 def load_checkpoint(
-    path: Path, head: GaussianHead, optimizer: torch.optim.Optimizer, key: str, config: TrainConfig
+    path: Path,
+    head: GaussianHead,
+    optimizer: torch.optim.Optimizer,
+    key: str,
+    config: TrainConfig,
+    exposure: Exposure | None = None,
 ) -> int:
     """Restores a run; returns its step, or 0 where there is nothing to resume.
 
@@ -70,7 +89,10 @@ def load_checkpoint(
         step = int(metadata["step"])
         same = metadata["take"] == key and metadata["config"] == msgspec.json.encode(config).decode()
         parameters = dict(head.named_parameters())
-        shapes_fit = all(HEAD + n in tensors and tensors[HEAD + n].shape == p.shape for n, p in parameters.items())
+        wanted = {HEAD + name: value for name, value in parameters.items()}
+        if exposure is not None:
+            wanted |= {EXPOSURE + name: value for name, value in exposure.state_dict().items()}
+        shapes_fit = all(n in tensors and tensors[n].shape == value.shape for n, value in wanted.items())
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         log.warning("The checkpoint %s cannot be read (%s): training begins anew.", path, error)
         return 0
@@ -78,8 +100,8 @@ def load_checkpoint(
         log.warning("The checkpoint %s belongs to other settings or another clip: training begins anew.", path)
         return 0
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[HEAD + name])
+        for name, value in wanted.items():
+            value.copy_(tensors[name])
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(OPTIMIZER):

@@ -15,6 +15,9 @@ class TrainConfig(Sampling):
         steps: Optimiser steps, one frame each.
         residual_start: Step from which the residuals learn; before it the rig alone explains the frames.
         dssim_weight: Share of D-SSIM in the image loss; the rest is L1.
+        even_exposure: Variation of the skin's log intensity up to which a take counts as evenly exposed; above it
+            every training frame has its own gain and offset.
+        exposure_start: Step from which these are looked for; before it the avatar's colours settle.
         alpha_weight: Weight of the squared error against the soft mask.
         lr_offsets: Learning rate of the positions, metres per step; decays to 2 %.
         lr_log_scales: Learning rate of the log-scales; this and the following decay to 10 %.
@@ -28,6 +31,8 @@ class TrainConfig(Sampling):
     steps: int = 2000
     residual_start: int = 300
     dssim_weight: float = 0.2
+    even_exposure: float = 0.02
+    exposure_start: int = 300
     alpha_weight: float = 0.1
     lr_offsets: float = 4e-5
     lr_log_scales: float = 8e-3

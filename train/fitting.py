@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +17,11 @@ from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead, shuffled
+from avatar.train.health import require_sound
+from avatar.train.nuisance import take_exposure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from jaxtyping import Float
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
     from avatar.train.config import TrainConfig
     from avatar.train.dataset import TrainingFrame
+    from avatar.train.nuisance import Exposure
 
 POSITION_DECAY, OTHER_DECAY = 0.02, 0.1
 
@@ -58,7 +62,8 @@ def fit_avatar(
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
     key = take_key(take)
-    start = load_checkpoint(checkpoint, gaussians, optimizer, key, config) if checkpoint else 0
+    exposure = take_exposure(take, indices, config)
+    start = load_checkpoint(checkpoint, gaussians, optimizer, key, config, exposure) if checkpoint else 0
 
     done = start
     steps = range(start, config.steps)
@@ -69,8 +74,12 @@ def fit_avatar(
             pose = poses[frame.index]
             learning = step >= config.residual_start
             residual = gaussians.residual(pose.condition).detach() if learning else torch.zeros(len(gaussians), 10)
-            loss = objective(gaussians, pose, frame, background, residual.requires_grad_(learning))
+            residual.requires_grad_(learning)
+            developed = exposure if step >= config.exposure_start else None
+            terms = partial(objective.terms, gaussians, pose, frame, background, residual, developed)
+            loss = total(terms())
             loss.backward()
+            require_sound(step, frame.index, loss, dict(gaussians.named_parameters()) | {"residual": residual}, terms)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
@@ -81,10 +90,10 @@ def fit_avatar(
             if progress:
                 progress(done, config.steps)
             if checkpoint and (done % config.checkpoint_every == 0 or done == config.steps):
-                save_checkpoint(checkpoint, gaussians, optimizer, done, key, config)
+                save_checkpoint(checkpoint, gaussians, optimizer, done, key, config, exposure)
     except KeyboardInterrupt:
         if checkpoint:
-            save_checkpoint(checkpoint, gaussians, optimizer, done, key, config)
+            save_checkpoint(checkpoint, gaussians, optimizer, done, key, config, exposure)
         raise
     return gaussians.requires_grad_(False)
 
@@ -126,6 +135,18 @@ class Objective:
         residual: Float[Tensor, "N 10"] | None = None,
     ) -> Float[Tensor, ""]:
         """Image loss before a plain `background`, mask loss and penalties; `residual` overrides the pose's own."""
+        return total(self.terms(gaussians, pose, frame, background, residual))
+
+    def terms(
+        self,
+        gaussians: GaussianHead,
+        pose: Pose,
+        frame: TrainingFrame,
+        background: Float[Tensor, " 3"],
+        residual: Float[Tensor, "N 10"] | None = None,
+        exposure: Exposure | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The weighted summands of the objective by name; the picture is exposed like the frame, if that is known."""
         residual = gaussians.residual(pose.condition) if residual is None else residual
         height, width = frame.alpha.shape
         picture = rasterize_rigged(
@@ -140,9 +161,16 @@ class Objective:
             threads=self.threads,
         )
         target = frame.over(background, self.plate)
-        photometric = l1_dssim(picture.image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
+        image = exposure(frame, picture, background) if exposure else picture.image
+        photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
         mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
-        return photometric + self.config.alpha_weight * mask + self.regularizer(gaussians, residual)
+        penalties = {f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()}
+        return {"image (L1 and D-SSIM)": photometric, "alpha": self.config.alpha_weight * mask} | penalties
+
+
+def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
+    """The sum of an objective's terms."""
+    return torch.stack(list(terms.values())).sum()
 
 
 def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:

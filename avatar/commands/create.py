@@ -19,6 +19,7 @@ from avatar.config import read_json, write_json
 from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.io.avatar import MANIFEST, AvatarInfo, load_avatar, save_avatar
+from avatar.io.restart import forget_start, restartable
 from avatar.io.take import Take
 from avatar.io.video import probe
 from avatar.models.cache import sha256_of
@@ -171,6 +172,7 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     head = load_head(how.head)
     judge_take(take, output, job, "capture", force=how.force)
     if not job.done("tracking"):
+        forget_start(take, "refinement")
         with job.stage(output, "tracking"), progress_bar("track the head") as progress:
             track(take, head, progress=progress)
     if not job.done("shoulders"):
@@ -180,7 +182,11 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
         with job.stage(output, "detail"), progress_bar("shape the head") as progress:
             detail_take(take, head, progress=progress)
     if not job.done("refinement"):
-        with job.stage(output, "refinement"), progress_bar("refine the tracking") as progress:
+        with (
+            restartable(take, "refinement"),
+            job.stage(output, "refinement"),
+            progress_bar("refine the tracking") as progress,
+        ):
             refine_take(take, head, progress=progress)
     if not job.done("overlay"):
         with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:

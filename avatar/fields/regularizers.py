@@ -43,14 +43,21 @@ class Regularizer:
 
     def __call__(self, head: GaussianHead, residual: Float[Tensor, "N 10"]) -> Float[Tensor, ""]:
         """The penalty; `residual` is what the head adds at the current moment, in residual units."""
+        return torch.stack(list(self.terms(head, residual).values())).sum()
+
+    def terms(self, head: GaussianHead, residual: Float[Tensor, "N 10"]) -> dict[str, Float[Tensor, ""]]:
+        """The penalty's weighted summands by name."""
         far = torch.relu(head.offsets.norm(dim=1) - self.distance).mean()
         large = torch.relu(head.log_scales.exp() - self.scale[:, None]).mean()
         thin = torch.relu(head.log_scales.amax(1) - head.log_scales.amin(1) - FREE_LOG_ASPECT).mean()
-        clear = (1 - head.opacity_logits.sigmoid()).mean()
-        moved = residual.square().mean()
-        away = sum(
-            (weight * self.unseen * (getattr(head, name) - self.start[name]).square()).mean()
-            for name, weight in KEPT.items()
-        )
-        shape = DISTANCE_WEIGHT * far + SCALE_WEIGHT * large + ASPECT_WEIGHT * thin
-        return shape + OPACITY_WEIGHT * clear + RESIDUAL_WEIGHT * moved + away
+        terms = {
+            "distance": DISTANCE_WEIGHT * far,
+            "scale": SCALE_WEIGHT * large,
+            "aspect": ASPECT_WEIGHT * thin,
+            "opacity": OPACITY_WEIGHT * (1 - head.opacity_logits.sigmoid()).mean(),
+            "residual": RESIDUAL_WEIGHT * residual.square().mean(),
+        }
+        for name, weight in KEPT.items():
+            away = (getattr(head, name) - self.start[name]).square()
+            terms[f"unseen {name}"] = (weight * self.unseen * away).mean()
+        return terms

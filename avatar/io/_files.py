@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from avatar.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
+    from torch import Tensor
 
 
 def peak_memory() -> float:
@@ -54,13 +56,33 @@ def write_png(path: Path, image: Shaped[np.ndarray, "H W *C"]) -> None:
     replacing(path, lambda file: file.write_bytes(data))
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes safetensors, complete or not at all; raises InputError where the file system refuses."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    def save(file: Path) -> None:
+        try:
+            save_file(dict(tensors), file, metadata=None if metadata is None else dict(metadata))
+        except SafetensorError as error:
+            # The library tells of a full disk in words only.
+            raise OSError(str(error)) from error
+
+    replacing(path, save)
+
+
 def replacing(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file beside its place, then moves it there."""
+    """Writes a file beside its place, then moves it there; where that fails nothing is left of it."""
     partial = path.with_name(f".partial.{path.name}")
 
     def write_and_move(target: Path) -> None:
-        write(partial)
-        partial.replace(target)
+        try:
+            write(partial)
+            partial.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
     writing(path, write_and_move)
 

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
 
 from avatar.config import write_json
 from avatar.errors import FormatError, InputError
 from avatar.fields.condition import MotionCondition, feature_count
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.heads import load_head
+from avatar.io._files import write_tensors, writing
 from avatar.view_cone import ViewCone
 
 if TYPE_CHECKING:
@@ -127,17 +127,30 @@ def save_avatar(
     plate: UInt8[np.ndarray, "H W 3"],
     preview: UInt8[np.ndarray, "H W 3"],
 ) -> None:
-    """Writes an avatar into a folder: everything beside what is there, then all files moved into place at once."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes an avatar into a folder: everything beside what is there, then all files moved into place.
+
+    The manifest goes first and comes last, so that files of two avatars are never taken for one.
+
+    Raises:
+        InputError: The folder cannot be written to, or the disk is full; the avatar that was there stays.
+    """
+    writing(folder, lambda path: path.mkdir(parents=True, exist_ok=True))
     tensors = {GAUSSIANS + k: v for k, v in gaussian_tensors(gaussians).items()}
     tensors |= {SPEECH + k: v for k, v in speech.items()} | {LIFE + k: v for k, v in life.items()}
     partial = {name: folder / f"{name}.new" for name in FILES}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial[WEIGHTS])
-    for name, image in ((PLATE, plate), (PREVIEW, preview)):
-        partial[name].write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
-    write_json(partial[MANIFEST], info)
-    for name, file in partial.items():
-        file.replace(folder / name)
+    try:
+        write_tensors(partial[WEIGHTS], {k: v.contiguous() for k, v in tensors.items()})
+        for name, image in ((PLATE, plate), (PREVIEW, preview)):
+            data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+            writing(partial[name], lambda path, data=data: path.write_bytes(data))
+        writing(partial[MANIFEST], lambda path: write_json(path, info))
+    except InputError:
+        for file in partial.values():
+            file.unlink(missing_ok=True)
+        raise
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in (WEIGHTS, PLATE, PREVIEW, MANIFEST):
+        partial[name].replace(folder / name)
 
 
 def pack_avatar(folder: Path, path: Path) -> None:

@@ -2,163 +2,36 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 
-from avatar.cameras import Camera
-from avatar.fields.condition import condition_features
 from avatar.fields.regularizers import Regularizer
 from avatar.fields.sampling import EYE_BOX, IRISES, LIP_BOX, LIPS, initial_head, landmark_points
-from avatar.preprocess._frame_file import FrameFile
+from avatar.preprocess._likeness import Likeness, Moments
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
-from avatar.render.rigged import rasterize_rigged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Int
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.motion import Motion
+    from avatar.preprocess._small_frames import SmallFrames
     from avatar.preprocess.refinement_config import RefinementLevel
 
-HEAD = 1
 # Learning rates at the first step; all decay to a tenth, positions to a fiftieth.
 RATES = {
     "offsets": 4e-5, "log_scales": 8e-3, "quats": 2e-3, "opacity_logits": 2e-2, "color_logits": 1e-2, "residuals": 4e-3,
 }  # fmt: skip
 DECAY, POSITION_DECAY = 0.1, 0.02
 ALPHA_WEIGHT = 0.1
-# Blur of the region's edge in pixels, so that a silhouette pulls on the head from both sides.
-EDGE = 1.0
-
-
-@dataclass(frozen=True)
-class SmallFrames:
-    """The used frames of a take at small size, on disk: memory stays flat in the clip's length.
-
-    Attributes:
-        images: (T, h, w, 3) sRGB bytes.
-        masks: (T, h, w) soft person mask, 255 is the person.
-        regions: (T, h, w) where the head is compared, 255 is all of the weight.
-        plate: (h, w, 3) what is behind the person, sRGB in [0, 1].
-        used: (n,) the frames that are there.
-    """
-
-    images: FrameFile
-    masks: FrameFile
-    regions: FrameFile
-    plate: Float[Tensor, "h w 3"]
-    used: Int[np.ndarray, " n"]
-
-    @classmethod
-    def of_take(cls, take: Take, side: int, folder: Path) -> SmallFrames:
-        """The take's frames, their longer side `side` pixels or less, kept in a folder."""
-        factor = min(1.0, side / max(take.info.width, take.info.height))
-        width, height = round(take.info.width * factor), round(take.info.height * factor)
-        plate = torch.from_numpy(_resized(take.background(), width, height)).float() / 255
-        frames = cls._empty(len(take), plate, np.flatnonzero(take.used), folder)
-
-        def read(index: int) -> None:
-            mask = _resized(np.asarray(take.mask(index), np.float32), width, height)
-            head = cv2.resize(take.parts(index), (width, height), interpolation=cv2.INTER_NEAREST) == HEAD
-            region = (head & (mask > 0.5)).astype(np.float32)
-            frames.images[index] = _resized(take.image(index), width, height)
-            frames.masks[index] = np.rint(mask * 255)
-            frames.regions[index] = np.rint(cv2.GaussianBlur(region, (0, 0), EDGE) * 255)
-
-        with ThreadPoolExecutor(max_workers=2) as readers:
-            list(readers.map(read, frames.used.tolist()))
-        return frames
-
-    @classmethod
-    def _empty(
-        cls, count: int, plate: Float[Tensor, "h w 3"], used: Int[np.ndarray, " n"], folder: Path
-    ) -> SmallFrames:
-        folder.mkdir(parents=True, exist_ok=True)
-        shape = (count, *plate.shape[:2])
-        return cls(
-            FrameFile(folder / "images", (*shape, 3)),
-            FrameFile(folder / "masks", shape),
-            FrameFile(folder / "regions", shape),
-            plate,
-            used,
-        )
-
-    def smaller(self, side: int, folder: Path) -> SmallFrames:
-        """These frames with a longer side of `side` pixels, kept in a folder; themselves where they are no larger."""
-        if max(self.width, self.height) <= side:
-            return self
-        factor = side / max(self.width, self.height)
-        width, height = round(self.width * factor), round(self.height * factor)
-        plate = torch.from_numpy(_resized(self.plate.numpy(), width, height))
-        frames = self._empty(len(self.images), plate, self.used, folder)
-        for index in self.used.tolist():
-            for whole, small in zip(
-                (self.images, self.masks, self.regions), (frames.images, frames.masks, frames.regions), strict=True
-            ):
-                small[index] = _resized(whole[index], width, height)
-        return frames
-
-    @property
-    def width(self) -> int:
-        """Pixels across."""
-        return self.plate.shape[1]
-
-    @property
-    def height(self) -> int:
-        """Pixels down."""
-        return self.plate.shape[0]
-
-    def camera(self, take: Take) -> Camera:
-        """The take's camera at this size."""
-        scale = self.width / take.info.width
-        camera = Camera.front(take.info.focal, take.info.width, take.info.height)
-        return Camera(camera.viewmat, np.diag([scale, scale, 1.0]) @ camera.K, self.width, self.height)
-
-    def image(self, index: int) -> Float[Tensor, "h w 3"]:
-        """One frame, sRGB in [0, 1]."""
-        return torch.from_numpy(self.images[index].astype(np.float32) / 255)
-
-    def mask(self, index: int) -> Float[Tensor, "h w"]:
-        """Its person mask in [0, 1]."""
-        return torch.from_numpy(self.masks[index].astype(np.float32) / 255)
-
-    def region(self, index: int) -> Float[Tensor, "h w"]:
-        """The weight of its pixels in [0, 1]."""
-        return torch.from_numpy(self.regions[index].astype(np.float32) / 255)
-
-
-def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """The moving parts of B frames, as `avatar.motion.Motion` has them."""
-
-    expression: Float[Tensor, "B E"]
-    joints: Float[Tensor, "B 5 3"]
-    eyelids: Float[Tensor, "B 2"]
-    transl: Float[Tensor, "B 3"]
-    torso: Float[Tensor, "B 3"]
-
-    @classmethod
-    def of(cls, motion: Motion, index: int) -> Moments:
-        """One row of a motion."""
-        row = motion[index : index + 1]
-        values = (row.expression, row.pose, row.eyelids, row.transl, row.torso)
-        return cls(*(torch.as_tensor(value, dtype=torch.float32) for value in values))
 
 
 def loose_gaussians(gaussians: GaussianHead) -> Bool[Tensor, " N"]:
@@ -177,7 +50,7 @@ def loose_gaussians(gaussians: GaussianHead) -> Bool[Tensor, " N"]:
     return torch.from_numpy(np.concatenate([loose, torso]))[gaussians.triangles]
 
 
-class Appearance:
+class Appearance(Likeness):
     """Gaussians on the head, fitted to some frames at small size.
 
     Args:
@@ -201,13 +74,11 @@ class Appearance:
         level: RefinementLevel,
         threads: int | None = None,
     ) -> None:
-        self.frames, self.learnt, self.level, self.threads = frames, learnt, level, threads
-        self.gaussians: GaussianHead = initial_head(take, head, motion, learnt, level.sampling)
-        self._loose = loose_gaussians(self.gaussians).float()[:, None]
+        gaussians = initial_head(take, head, motion, learnt, level.sampling)
+        loose = loose_gaussians(gaussians).float()[:, None]
+        super().__init__(gaussians, take, frames, learnt=learnt, residuals=loose, threads=threads)
+        self.level = level
         self._regularizer = Regularizer(self.gaussians)
-        camera = frames.camera(take)
-        self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32)
-        self._K = torch.as_tensor(camera.K, dtype=torch.float32)
         groups = [
             {"params": [getattr(self.gaussians, name)], "lr": rate, "name": name, "first": rate}
             for name, rate in RATES.items()
@@ -247,33 +118,3 @@ class Appearance:
             group["lr"] = group["first"] * (POSITION_DECAY if group["name"] == "offsets" else DECAY) ** progress
         self._optimizer.step()
         self._optimizer.zero_grad()
-
-    def residuals(self, indices: Int[np.ndarray, " B"], moments: Moments) -> Float[Tensor, "B h w 3"]:
-        """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable."""
-        image, alpha = self._pictures(moments, self._residual(self._condition(moments)), None)
-        frames = torch.stack([self.frames.image(int(index)) for index in indices])
-        regions = torch.stack([self.frames.region(int(index)) for index in indices])
-        return (image + (1 - alpha) * self.frames.plate - frames) * regions.sqrt()[..., None]
-
-    def _condition(self, moments: Moments) -> Float[Tensor, "B K"]:
-        features = condition_features(self.gaussians.head, moments.expression, moments.joints, moments.eyelids)
-        return self.gaussians.condition(features)
-
-    def _residual(self, condition: Float[Tensor, "B K"]) -> Float[Tensor, "B N 10"]:
-        return torch.stack([self.gaussians.residual(row) for row in condition]) * self._loose
-
-    def _pictures(
-        self, moments: Moments, residual: Float[Tensor, "B N 10"], background: Float[Tensor, " 3"] | None
-    ) -> tuple[Float[Tensor, "B h w 3"], Float[Tensor, "B h w 1"]]:
-        picture = rasterize_rigged(
-            self.gaussians.rigged(),
-            self.gaussians.batch_carriers(moments),
-            self._viewmat,
-            self._K,
-            width=self.frames.width,
-            height=self.frames.height,
-            residual=residual,
-            backgrounds=background,
-            threads=self.threads,
-        )
-        return picture.image, picture.alpha

@@ -14,6 +14,7 @@ same in all frames of the clip.
 
 from __future__ import annotations
 
+import itertools
 import time as clock
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from avatar.preprocess._appearance import Appearance, Moments, SmallFrames
+from avatar.preprocess._appearance import Appearance
 from avatar.preprocess._frame_file import working_folder
 from avatar.preprocess._landmark_offsets import relearnt_offsets
+from avatar.preprocess._likeness import Moments
 from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, moving_columns, pack, unpack
 from avatar.preprocess._observations import Observations
+from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._solve import Photometric, Problem
 from avatar.preprocess._unknowns import PerFrame, Shared, eye_poses, frames_of, to_motion
 from avatar.preprocess._windows import evenly, solve_windows
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.motion import Motion
+    from avatar.preprocess._likeness import Likeness
 
 STAGE = "refinement"
 # How far each unknown is moved for a derivative by differences: about what one picture can tell.
@@ -76,24 +80,13 @@ def refine_take(
     Raises:
         InputError: The take has not been tracked.
     """
-    config, tracking = config or RefinementConfig(), tracking or TrackingConfig()
-    tracking = replace(tracking, smoothness=tracking.smoothness.scaled(config.smoothness))
+    config, tracking = config or RefinementConfig(), smoothed(tracking or TrackingConfig(), config)
     looser = replace(tracking, priors=replace(tracking.priors, offsets=tracking.priors.offsets * config.offsets))
     started = clock.perf_counter()
-    observations = Observations.of_take(take)
-    shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})
-    used, motion = np.flatnonzero(take.used), take.motion()
-    done, work = 0, sum(level.work(len(used)) for level in config.levels)
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, work)
-
+    clip = TrackedClip.of(take, head, tracking)
+    shared, frames, motion = clip.shared, clip.frames, clip.motion
+    step = counted(progress, sum(level.work(len(clip.used)) for level in config.levels))
     with one_thread(), working_folder(take.path / ".refinement") as folder:
-        problem = tracking_problem(observations, head, config=tracking)
-        frames = frames_of(motion, shared, problem.camera, head=head)
         pictures = SmallFrames.of_take(take, max(level.side for level in config.levels), folder / "whole")
         for number, level in enumerate(config.levels):
             appearance = Appearance(
@@ -105,19 +98,77 @@ def refine_take(
                 level=level,
                 threads=config.threads,
             )
-            weights = problem.landmark_weight * level.landmarks
-            weighted = replace(problem, landmark_weight=weights, head_only=level.head_only)
+            weights = clip.problem.landmark_weight * level.landmarks
+            weighted = replace(clip.problem, landmark_weight=weights, head_only=level.head_only)
             view = View(weighted, shared, head, motion, appearance)
-            frames = corrected(view, frames, used, config=config, tracking=tracking, progress=step)
+            frames = corrected(view, frames, clip.used, config=config, tracking=tracking, progress=step)
             motion = view.motion(frames)
-            shared = relearnt_offsets(problem, shared, frames, appearance.learnt, config=looser)
-        landmarks = modelled_landmarks(problem, shared, frames, config=tracking)
-    take.write_motion(motion, focal=take.info.focal)
-    take.write_tracking({name: value.numpy() for name, value in vars(shared).items()})
-    report = report_of(observations, landmarks, config=tracking)
-    report["seconds"] = clock.perf_counter() - started
-    take.record(STAGE, **report)
-    return report
+            shared = relearnt_offsets(clip.problem, shared, frames, appearance.learnt, config=looser)
+        return replace(clip, shared=shared, frames=frames, motion=motion).write(STAGE, tracking, started=started)
+
+
+def smoothed(tracking: TrackingConfig, config: RefinementConfig | None) -> TrackingConfig:
+    """The tracker's settings with the smoothness that pictures want."""
+    smoothness = (config or RefinementConfig()).smoothness
+    return replace(tracking, smoothness=tracking.smoothness.scaled(smoothness))
+
+
+def counted(progress: Callable[[int, int], None] | None, work: int) -> Callable[[], None]:
+    """A callback for one step of so many."""
+    done = itertools.count(1)
+    return (lambda: progress(next(done), work)) if progress else lambda: None
+
+
+@dataclass(frozen=True)
+class TrackedClip:
+    """A tracked take as the tracker's unknowns.
+
+    Attributes:
+        take: The take.
+        observations: What was seen of it.
+        problem: What the tracker fits.
+        shared: Its unknowns that all frames share.
+        frames: Those of every frame.
+        motion: The same as a motion.
+    """
+
+    take: Take
+    observations: Observations
+    problem: Problem
+    shared: Shared
+    frames: PerFrame
+    motion: Motion
+
+    @classmethod
+    def of(cls, take: Take, head: Head, tracking: TrackingConfig) -> TrackedClip:
+        """Reads a take; raises InputError where it has not been tracked."""
+        observations, motion = Observations.of_take(take), take.motion()
+        shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})
+        with one_thread():
+            problem = tracking_problem(observations, head, config=tracking)
+            frames = frames_of(motion, shared, problem.camera, head=head)
+        return cls(take, observations, problem, shared, frames, motion)
+
+    @property
+    def used(self) -> Int[np.ndarray, " n"]:
+        """Rows that have a picture."""
+        return np.flatnonzero(self.take.used)
+
+    def write(self, stage: str, tracking: TrackingConfig, *, started: float) -> dict[str, Any]:
+        """Writes motion and corrections into the take, and a stage's record; returns the tracker's figures.
+
+        Args:
+            stage: Name of the stage.
+            tracking: The tracker's settings.
+            started: When the stage began, by `time.perf_counter`.
+        """
+        landmarks = modelled_landmarks(self.problem, self.shared, self.frames, config=tracking)
+        self.take.write_motion(self.motion, focal=self.take.info.focal)
+        self.take.write_tracking({name: value.numpy() for name, value in vars(self.shared).items()})
+        report = report_of(self.observations, landmarks, config=tracking)
+        report["seconds"] = clock.perf_counter() - started
+        self.take.record(stage, **report)
+        return report
 
 
 def corrected(
@@ -140,16 +191,14 @@ def corrected(
         progress: Called after each step of the avatar, and for each picture of a sweep.
     """
     appearance, hessian = view.appearance, None
+    assert isinstance(appearance, Appearance)
     level = appearance.level
     for round_ in range(level.rounds):
         appearance.fit(view.motion(frames), level.later_steps if round_ else level.first_steps, progress=progress)
         if hessian is None:
             hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
         for _ in range(level.sweeps):
-            term = view.linearised(frames, used, hessian, weight=config.photometric, progress=progress)
-            frames = solve_windows(
-                replace(view.problem, photometric=term), view.shared, frames, config=tracking, progress=lambda _: None
-            )
+            frames = view.swept(frames, used, hessian, config=config, tracking=tracking, progress=progress)
     return frames
 
 
@@ -169,7 +218,7 @@ class View:
     shared: Shared
     head: Head
     before: Motion
-    appearance: Appearance
+    appearance: Likeness
 
     def moments(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Moments:
         """The head as the unknowns of some frames have it; differentiable, and linear in the actions."""
@@ -192,6 +241,21 @@ class View:
         moved = to_motion(self.shared, frames, self.problem.camera, head=self.head, time=self.before.time)
         torso = self.before.torso + self.before.transl - moved.transl
         return replace(moved, torso=torso, vertex_offsets=self.before.vertex_offsets)
+
+    def swept(
+        self,
+        frames: PerFrame,
+        used: Int[np.ndarray, " n"],
+        hessian: Float[np.ndarray, "n n"],
+        *,
+        config: RefinementConfig,
+        tracking: TrackingConfig,
+        progress: Callable[[], None],
+    ) -> PerFrame:
+        """All frames after one correction by their pictures; `progress` is called for each of `used`."""
+        term = self.linearised(frames, used, hessian, weight=config.photometric, progress=progress)
+        problem = replace(self.problem, photometric=term)
+        return solve_windows(problem, self.shared, frames, config=tracking, progress=lambda _: None)
 
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
         """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences.

@@ -14,9 +14,9 @@ from avatar.fields.survey import posed_vertices, project, take_camera
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.motion import Motion
-from avatar.preprocess._appearance import SmallFrames
 from avatar.preprocess._newton import pack, unpack
 from avatar.preprocess._observations import Observations
+from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._solve import Photometric
 from avatar.preprocess._unknowns import Shared, frames_of, to_motion
 from avatar.preprocess.photometric import refine_take

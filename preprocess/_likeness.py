@@ -1,0 +1,98 @@
+"""An avatar drawn as the frames of its take show it, and what is left between the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from avatar.fields.condition import condition_features
+from avatar.render.rigged import rasterize_rigged
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from avatar.fields.gaussian_head import GaussianHead
+    from avatar.io.take import Take
+    from avatar.motion import Motion
+    from avatar.preprocess._small_frames import SmallFrames
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The moving parts of B frames, as `avatar.motion.Motion` has them."""
+
+    expression: Float[Tensor, "B E"]
+    joints: Float[Tensor, "B 5 3"]
+    eyelids: Float[Tensor, "B 2"]
+    transl: Float[Tensor, "B 3"]
+    torso: Float[Tensor, "B 3"]
+
+    @classmethod
+    def of(cls, motion: Motion, index: int) -> Moments:
+        """One row of a motion."""
+        row = motion[index : index + 1]
+        values = (row.expression, row.pose, row.eyelids, row.transl, row.torso)
+        return cls(*(torch.as_tensor(value, dtype=torch.float32) for value in values))
+
+
+class Likeness:
+    """Gaussians beside the frames of their take.
+
+    Args:
+        gaussians: The avatar.
+        take: Its take.
+        frames: The take's frames at the size they are compared at.
+        learnt: Rows whose pixels may be learned from; the held-out ones are never among them.
+        residuals: (N, 1) how far each Gaussian follows its residuals; all of them wholly when None.
+        threads: Threads of the rasteriser; None for as many as the machine has cores.
+    """
+
+    def __init__(
+        self,
+        gaussians: GaussianHead,
+        take: Take,
+        frames: SmallFrames,
+        *,
+        learnt: Int[np.ndarray, " n"],
+        residuals: Float[Tensor, "N 1"] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.gaussians, self.frames, self.learnt, self.threads = gaussians, frames, learnt, threads
+        self._loose = torch.ones(len(gaussians), 1) if residuals is None else residuals
+        camera = frames.camera(take)
+        self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32)
+        self._K = torch.as_tensor(camera.K, dtype=torch.float32)
+
+    def residuals(self, indices: Int[np.ndarray, " B"], moments: Moments) -> Float[Tensor, "B h w 3"]:
+        """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable."""
+        image, alpha = self._pictures(moments, self._residual(self._condition(moments)), None)
+        frames = torch.stack([self.frames.image(int(index)) for index in indices])
+        regions = torch.stack([self.frames.region(int(index)) for index in indices])
+        return (image + (1 - alpha) * self.frames.plate - frames) * regions.sqrt()[..., None]
+
+    def _condition(self, moments: Moments) -> Float[Tensor, "B K"]:
+        features = condition_features(self.gaussians.head, moments.expression, moments.joints, moments.eyelids)
+        return self.gaussians.condition(features)
+
+    def _residual(self, condition: Float[Tensor, "B K"]) -> Float[Tensor, "B N 10"]:
+        return torch.stack([self.gaussians.residual(row) for row in condition]) * self._loose
+
+    def _pictures(
+        self, moments: Moments, residual: Float[Tensor, "B N 10"], background: Float[Tensor, " 3"] | None
+    ) -> tuple[Float[Tensor, "B h w 3"], Float[Tensor, "B h w 1"]]:
+        picture = rasterize_rigged(
+            self.gaussians.rigged(),
+            self.gaussians.batch_carriers(moments),
+            self._viewmat,
+            self._K,
+            width=self.frames.width,
+            height=self.frames.height,
+            residual=residual,
+            backgrounds=background,
+            threads=self.threads,
+        )
+        return picture.image, picture.alpha

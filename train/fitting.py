@@ -66,6 +66,7 @@ def fit_avatar(
     objective = Objective.of(take, gaussians, config, threads)
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
+    leaves = dict(gaussians.named_parameters())
     key = take_key(take)
     exposure = take_exposure(take, indices, config)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config, exposure) if checkpoint else 0
@@ -84,7 +85,7 @@ def fit_avatar(
             terms = partial(objective.terms, gaussians, pose, frame, background, residual, developed)
             loss = total(terms())
             loss.backward()
-            require_sound(step, frame.index, loss, dict(gaussians.named_parameters()) | {"residual": residual}, terms)
+            require_sound(step, frame.index, loss, leaves | {"residual": residual}, terms)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from avatar.errors import AvatarError
+from avatar.memory import is_out_of_memory
 
 Positional = tyro.conf.Positional
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -31,6 +32,8 @@ class Create:
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
         consent: Who is shown, and that they agree; kept in the avatar.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
         force: Go on with a recording that the capture report advises against.
         open: Open the report in the browser at the end.
         json: Print the report as JSON.
@@ -43,6 +46,7 @@ class Create:
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
     consent: str | None = None
+    max_memory: str | None = None
     force: bool = False
     open: bool = False
     json: bool = False
@@ -58,6 +62,8 @@ class Preprocess:
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
         force: Go on with a recording that the capture report advises against.
         json: Print the stages' figures as JSON.
     """
@@ -67,6 +73,7 @@ class Preprocess:
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
+    max_memory: str | None = None
     force: bool = False
     json: bool = False
 
@@ -110,6 +117,8 @@ class Train:
         output: Folder for the avatar and its report.
         preset: Speed against fidelity.
         consent: Who is shown, and that they agree; kept in the avatar.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
         force: Go on with a recording that the capture report advises against.
         open: Open the report in the browser at the end.
         json: Print the report as JSON.
@@ -119,6 +128,7 @@ class Train:
     output: Output = Path("me")
     preset: Literal["fast", "standard"] = "standard"
     consent: str | None = None
+    max_memory: str | None = None
     force: bool = False
     open: bool = False
     json: bool = False
@@ -371,11 +381,14 @@ class Demo:
 
     Attributes:
         output: Folder for the avatar, talk.mp4, orbit.mp4 and the report.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
         open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
     output: Output = Path("demo")
+    max_memory: str | None = None
     open: bool = False
     json: bool = False
 
@@ -480,6 +493,14 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno != errno.ENOSPC:
             raise
         sys.stderr.write("error: The disk is full.\n  To do: free some space and run the same command again.\n")
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.stderr.write(
+            "error: There is not enough memory.\n"
+            "  To do: close other programs or use a smaller --size, and run the same command again.\n"
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. Run the same command again to continue.\n")

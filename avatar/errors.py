@@ -46,5 +46,9 @@ class TrainingError(AvatarError):
     """Training cannot go on: a term of its objective is not finite."""
 
 
+class MemoryLimitError(InputError):
+    """The work took more memory than it was allowed, or than there is."""
+
+
 class SlowBackendWarning(UserWarning):
     """Plain torch does what the native library would, because that is not installed."""

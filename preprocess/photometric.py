@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from avatar.memory import in_parts
 from avatar.preprocess._appearance import Appearance
 from avatar.preprocess._frame_file import working_folder
 from avatar.preprocess._landmark_offsets import relearnt_offsets
@@ -273,7 +274,8 @@ class View:
             for index in self.appearance.learnt[keys].tolist():
                 row = torch.from_numpy(state[index].astype(np.float32))
                 nudged = torch.cat([row[None], row + steps])
-                seen = torch.cat([self._residuals(part, np.full(len(part), index)) for part in nudged.split(BATCH)])
+                look = lambda part, index=index: self._residuals(part, np.full(len(part), index))  # noqa: E731
+                seen = torch.cat(list(in_parts(look, nudged, size=BATCH)))
                 slopes = (seen[1:] - seen[0]).flatten(1) / nudges[moving, None]
                 total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
         return total / len(keys)
@@ -291,13 +293,17 @@ class View:
         state = pack(self.problem, self.shared, frames)
         gradient, trust = np.zeros_like(state), np.zeros(len(state))
         moving = moving_columns(self.problem, state.shape[1])
-        for indices in np.array_split(used, -(-len(used) // BATCH)):
+
+        def differentiate(indices: np.ndarray) -> np.ndarray:
             rows = torch.from_numpy(state[indices].astype(np.float32)).requires_grad_()
             self._residuals(rows, indices).square().sum().backward()
             assert rows.grad is not None
             sizes = np.array([self._size(int(index)) for index in indices])
             gradient[indices, moving] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
-            for _ in indices:
+            return indices
+
+        for done in in_parts(differentiate, used, size=BATCH):
+            for _ in done:
                 progress()
         share = weight / len(used)
         trust[used] = share

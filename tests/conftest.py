@@ -1,7 +1,8 @@
 """Fixtures shared by all tests: the clips beside the checkout, and a tiny take whose truth is known."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,23 @@ def _projected(points: np.ndarray, camera: Camera) -> np.ndarray:
 def take_copy(tiny_take: Take, tmp_path: Path) -> Take:
     """A tiny take of the test's own, to write to and to damage."""
     return Take.open(shutil.copytree(tiny_take.path, tmp_path / "take"))
+
+
+@pytest.fixture
+def small_files() -> Callable[[int], AbstractContextManager[None]]:
+    """For a while no file can become larger than so many bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture(scope="session")

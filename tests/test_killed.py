@@ -103,7 +103,9 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits(clip: Path, tmp_pat
     for name in ("motion.npz", "tracking.npz", "perception.npz", "frames.npz"):
         one, other = (np.load(folder / "take" / name) for folder in (whole, killed))
         assert one.files == other.files
-        assert all(np.array_equal(one[key], other[key], equal_nan=one[key].dtype.kind == "f") for key in one.files), name
+        assert all(np.array_equal(one[key], other[key], equal_nan=one[key].dtype.kind == "f") for key in one.files), (
+            name
+        )
     one, other = (load_file(folder / "weights.safetensors") for folder in (whole, killed))
     assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
     one, other = (json.loads((folder / "report.json").read_text()) for folder in (whole, killed))

@@ -32,7 +32,7 @@ class TrainConfig(Sampling):
     residual_start: int = 300
     dssim_weight: float = 0.2
     even_exposure: float = 0.02
-    exposure_start: int = 300
+    exposure_start: int = 100
     alpha_weight: float = 0.1
     lr_offsets: float = 4e-5
     lr_log_scales: float = 8e-3

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jaxtyping import Float, UInt8
     from torch import Tensor
@@ -45,19 +45,57 @@ class TrainingFrame:
         return (self.image + (1 - self.alpha[..., None]) * (background - plate)).clamp(0, 1)
 
 
+class FrameReader:
+    """Reads frames of a take, and keeps as many as bytes as there is room for: decoding costs more than looking up.
+
+    Args:
+        take: The take.
+        has_room: Whether so many bytes more may be kept; nothing is kept where it is None.
+    """
+
+    def __init__(self, take: Take, has_room: Callable[[int], bool] | None = None) -> None:
+        self.take, self._has_room = take, has_room
+        self._kept: dict[
+            int, tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]
+        ] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __call__(self, index: int) -> TrainingFrame:
+        """One frame."""
+        if index in self._kept:
+            image, alpha, parts = self._kept[index]
+        else:
+            image, parts = self.take.image(index), self.take.parts(index)
+            alpha = np.rint(np.asarray(self.take.mask(index), np.float32) * 255).astype(np.uint8)
+            if self._has_room is not None and self._has_room(image.nbytes + alpha.nbytes + parts.nbytes):
+                self._kept[index] = (image, alpha, parts)
+        return TrainingFrame(
+            index, torch.from_numpy(image).float().div_(255), torch.from_numpy(alpha).float().div_(255), parts
+        )
+
+
 def read_frame(take: Take, index: int) -> TrainingFrame:
     """Reads one frame of the take."""
-    image = torch.from_numpy(take.image(index)).float().div_(255)
-    alpha = torch.from_numpy(np.asarray(take.mask(index), np.float32))
-    return TrainingFrame(index, image, alpha, take.parts(index))
+    return FrameReader(take)(index)
 
 
-def read_ahead(take: Take, indices: Iterable[int]) -> Iterator[TrainingFrame]:
-    """Reads frames in the order of `indices`; the next one is decoded while the current one is in use."""
+def read_ahead(
+    take: Take, indices: Iterable[int], *, has_room: Callable[[int], bool] | None = None
+) -> Iterator[TrainingFrame]:
+    """Reads frames in the order of `indices`; the next one is decoded while the current one is in use.
+
+    Args:
+        take: The take.
+        indices: Rows, each as often as it is wanted.
+        has_room: Whether so many bytes more may be kept in memory; nothing is kept where it is None.
+    """
+    read = FrameReader(take, has_room)
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = None
         for index in indices:
-            upcoming = reader.submit(read_frame, take, index)
+            upcoming = reader.submit(read, index)
             if pending is not None:
                 yield pending.result()
             pending = upcoming

@@ -45,6 +45,7 @@ def fit_avatar(
     checkpoint: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
+    has_room: Callable[[int], bool] | None = None,
 ) -> GaussianHead:
     """Trains a Gaussian head on the take's training frames; the held-out frames are never read.
 
@@ -55,19 +56,24 @@ def fit_avatar(
         checkpoint: File to resume from and to save to; none is kept where it is None.
         progress: Called with the steps done and the steps in all.
         threads: Threads of the rasteriser; None for as many as the machine has cores.
+        has_room: Whether so many bytes more of decoded frames may be kept; none are where it is None.
+
+    Raises:
+        TrainingError: A step is not finite; the last checkpoint is kept.
     """
     motion, indices = take.motion(), take.split()["train"]
     gaussians = initial_head(take, head, motion, indices, config)
     objective = Objective.of(take, gaussians, config, threads)
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
+    leaves = dict(gaussians.named_parameters())
     key = take_key(take)
     exposure = take_exposure(take, indices, config)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config, exposure) if checkpoint else 0
 
     done = start
     steps = range(start, config.steps)
-    frames = read_ahead(take, shuffled(indices, steps, config.seed))
+    frames = read_ahead(take, shuffled(indices, steps, config.seed), has_room=has_room)
     try:
         for step, frame in zip(steps, frames, strict=True):
             background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
@@ -79,7 +85,7 @@ def fit_avatar(
             terms = partial(objective.terms, gaussians, pose, frame, background, residual, developed)
             loss = total(terms())
             loss.backward()
-            require_sound(step, frame.index, loss, dict(gaussians.named_parameters()) | {"residual": residual}, terms)
+            require_sound(step, frame.index, loss, leaves | {"residual": residual}, terms)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
@@ -164,7 +170,9 @@ class Objective:
         image = exposure(frame, picture, background) if exposure else picture.image
         photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
         mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
-        penalties = {f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()}
+        penalties = {
+            f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()
+        }
         return {"image (L1 and D-SSIM)": photometric, "alpha": self.config.alpha_weight * mask} | penalties
 
 

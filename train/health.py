@@ -47,8 +47,8 @@ def require_sound(
         f"Training stopped at step {step + 1}, frame {frame} of the take",
         expected="a finite loss with finite gradients",
         found="; ".join(_findings(parameters, terms())) or "a sum of terms that is not finite",
-        fix="the last checkpoint is kept, and the same command goes on from there; if it stops here again, look at that "
-        "frame's picture and tracking (tracking.mp4 in the take), or use another preset",
+        fix="the last checkpoint is kept, and the same command goes on from there; if it stops here again, look at "
+        "that frame's picture and tracking (tracking.mp4 in the take), or use another preset",
     )
 
 
@@ -71,13 +71,11 @@ def _findings(parameters: Mapping[str, Tensor], terms: Mapping[str, Tensor]) -> 
     leaves = {name: value for name, value in parameters.items() if value.requires_grad}
     for name, term in terms.items():
         if not term.detach().isfinite():
-            found.append(f"the term {name} is {float(term)}")
+            found.append(f"the term {name} is {float(term.detach())}")
         elif term.requires_grad:
             slopes = torch.autograd.grad(term, list(leaves.values()), retain_graph=True, allow_unused=True)
             broken = [
-                of
-                for of, slope in zip(leaves, slopes, strict=True)
-                if slope is not None and not slope.isfinite().all()
+                of for of, slope in zip(leaves, slopes, strict=True) if slope is not None and not slope.isfinite().all()
             ]
             if broken:
                 found.append(f"the gradient of the term {name} by {', '.join(broken)} is not finite")

@@ -13,6 +13,7 @@ import msgspec
 from avatar.config import read_json, write_json
 from avatar.errors import InputError
 from avatar.io._files import peak_memory
+from avatar.memory import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +118,7 @@ class Job:
     def stage(self, folder: Path, name: str) -> Iterator[dict[str, Any]]:
         """Runs a stage: measures it and, when it ends well, records it; figures may be added to the yielded dict."""
         row: dict[str, Any] = {}
+        give_back()
         _reset_peak_memory()
         started = time.perf_counter()
         try:

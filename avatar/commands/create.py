@@ -22,6 +22,7 @@ from avatar.io.avatar import MANIFEST, AvatarInfo, load_avatar, save_avatar
 from avatar.io.restart import forget_start, restartable
 from avatar.io.take import Take
 from avatar.io.video import probe
+from avatar.memory import MemoryCap
 from avatar.models.cache import sha256_of
 from avatar.speech.take import take_features
 
@@ -62,15 +63,24 @@ class TakeOptions:
 
 def run(options: Create) -> None:
     """Makes the avatar and says what to do next."""
-    report = create(options.video, options.output, options.preset, how=TakeOptions.of(options), consent=options.consent)
+    report = create(
+        options.video,
+        options.output,
+        options.preset,
+        how=TakeOptions.of(options),
+        consent=options.consent,
+        memory=MemoryCap.of(options.max_memory),
+    )
     finish(options.output, report, as_json=options.json, in_browser=options.open)
 
 
 def run_preprocess(options: Preprocess) -> None:
     """Makes a take."""
-    how = TakeOptions.of(options)
+    how, memory = TakeOptions.of(options), MemoryCap.of(options.max_memory)
+    require_memory(options.video, how.size, memory)
     job = open_job(options.video, options.output, how.settings())
-    prepare_take(options.video, options.output, options.output, job, how=how)
+    with memory.watched():
+        prepare_take(options.video, options.output, options.output, job, how=how)
     say(f"[bold]{options.output}[/bold] is ready. Next: avatar train {options.output} -o me")
     show(job.stages, as_json=options.json)
 
@@ -91,9 +101,12 @@ def run_train(options: Train) -> None:
             found=f"content {take.info.head_hash[:12]}",
             fix="make the take again with `avatar preprocess`",
         )
+    memory = MemoryCap.of(options.max_memory)
+    memory.require(str(options.take), frames=len(take), side=take.info.width)
     settings = train_settings(options.preset)
     job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
-    report = make_avatar(take, options.output, job, options.preset, consent=options.consent)
+    with memory.watched():
+        report = make_avatar(take, options.output, job, options.preset, consent=options.consent, memory=memory)
     finish(options.output, report, as_json=options.json, in_browser=options.open)
 
 
@@ -128,14 +141,28 @@ def train_settings(preset: str) -> dict[str, Any]:
     return {"train": msgspec.to_builtins(PRESETS[preset])}
 
 
+def require_memory(video: Path, size: int, memory: MemoryCap) -> None:
+    """Raises InputError where a clip cannot be worked on within the limit, before anything is written."""
+    info = probe(video)
+    memory.require(video.name, frames=info.frames, side=min(size, info.width, info.height))
+
+
 def create(
-    video: Path, output: Path, preset: str, *, how: TakeOptions | None = None, consent: str | None = None
+    video: Path,
+    output: Path,
+    preset: str,
+    *,
+    how: TakeOptions | None = None,
+    consent: str | None = None,
+    memory: MemoryCap | None = None,
 ) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the report."""
-    how = how or TakeOptions()
+    how, memory = how or TakeOptions(), memory or MemoryCap.of(None)
+    require_memory(video, how.size, memory)
     job = open_job(video, output, how.settings() | train_settings(preset))
-    take = prepare_take(video, output / "take", output, job, how=how)
-    return make_avatar(take, output, job, preset, consent=consent)
+    with memory.watched():
+        take = prepare_take(video, output / "take", output, job, how=how)
+        return make_avatar(take, output, job, preset, consent=consent, memory=memory)
 
 
 def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, how: TakeOptions) -> Take:
@@ -198,7 +225,9 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     return take
 
 
-def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str | None) -> dict[str, Any]:
+def make_avatar(
+    take: Take, output: Path, job: Job, preset: str, *, consent: str | None, memory: MemoryCap | None = None
+) -> dict[str, Any]:
     """Training, speech, evaluation and the report; returns the report."""
     from avatar.train.checkpoint import take_key
     from avatar.train.config import PRESETS
@@ -209,7 +238,7 @@ def make_avatar(take: Take, output: Path, job: Job, preset: str, *, consent: str
         job.forget("evaluation")
     before = set(job.stages)
     if not (job.done("training") and job.done("speech")):
-        train(take, output, job, PRESETS[preset], consent=consent)
+        train(take, output, job, PRESETS[preset], consent=consent, memory=memory)
     if consent is not None:
         set_consent(output, consent)
     if not job.done("evaluation"):
@@ -227,7 +256,15 @@ def set_consent(output: Path, consent: str) -> None:
         write_json(manifest, replace(info, consent=consent))
 
 
-def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: str | None) -> None:
+def train(
+    take: Take,
+    output: Path,
+    job: Job,
+    config: TrainConfig,
+    *,
+    consent: str | None,
+    memory: MemoryCap | None = None,
+) -> None:
     """Fits the Gaussians and the speech model and writes the avatar."""
     from avatar.cameras import Camera
     from avatar.render.playback import render_over
@@ -243,7 +280,8 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
         gaussians = fit_avatar(take, head, config, checkpoint=checkpoint)
     else:
         with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
-            gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress)
+            has_room = (memory or MemoryCap.of(None)).has_room
+            gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress, has_room=has_room)
             row["steps"] = config.steps
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)

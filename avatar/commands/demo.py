@@ -13,6 +13,7 @@ from avatar.commands._preview import show_preview
 from avatar.commands.create import create
 from avatar.commands.render import render_video, spoken_motion
 from avatar.io.avatar import load_avatar
+from avatar.memory import MemoryCap
 
 if TYPE_CHECKING:
     from avatar.cli import Demo
@@ -25,7 +26,8 @@ def run(options: Demo) -> None:
     started = time.perf_counter()
     clip = asset(CLIP)
     say("An avatar of the embedded clip: a synthetic person, so that nobody's face is needed to try this.")
-    report = create(clip, options.output, "standard", consent="synthetic person: no consent needed")
+    memory = MemoryCap.of(options.max_memory)
+    report = create(clip, options.output, "standard", consent="synthetic person: no consent needed", memory=memory)
     stored = load_avatar(options.output)
     fps = Fraction(*stored.info.fps)
     motion, sound = spoken_motion(stored, clip, fps=fps, seed=1, pose="natural")

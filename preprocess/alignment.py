@@ -11,6 +11,7 @@ import time as clock
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from avatar.io.aligned import ALIGNMENT, alignment_record, tracked_motion
 from avatar.preprocess._frame_file import working_folder
 from avatar.preprocess._likeness import Likeness
 from avatar.preprocess._small_frames import SmallFrames
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.take import Take
-
-STAGE = "alignment"
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,11 @@ def align_take(
     """
     config = config or AlignmentConfig()
     shared_settings, tracking = config.refinement, smoothed(tracking or TrackingConfig(), config.refinement)
-    started = clock.perf_counter()
+    started, tracked = clock.perf_counter(), tracked_motion(take)
     clip = TrackedClip.of(take, gaussians.head, tracking)
     step = counted(progress, config.sweeps * len(clip.used))
     frames = clip.frames
-    with one_thread(), working_folder(take.path / f".{STAGE}") as folder:
+    with one_thread(), working_folder(take.path / f".{ALIGNMENT}") as folder:
         pictures = SmallFrames.of_take(take, config.side, folder / "whole")
         threads = shared_settings.threads
         likeness = Likeness(gaussians, take, pictures, learnt=take.split()["train"], threads=threads)
@@ -92,4 +91,6 @@ def align_take(
         for _ in range(config.sweeps):
             frames = view.swept(frames, clip.used, hessian, config=shared_settings, tracking=tracking, progress=step)
         aligned = replace(clip, frames=frames, motion=view.motion(frames))
-        return aligned.write(STAGE, tracking, started=started)
+        report = aligned.write(ALIGNMENT, tracking, started=started)
+    take.record(ALIGNMENT, **report, **alignment_record(take, tracked))
+    return report

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from avatar.io._files import write_tensors
-from avatar.models.cache import sha256_of
+from avatar.io.aligned import tracked_motion
 from avatar.train.health import require_finite
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ HEAD, OPTIMIZER, EXPOSURE = "head.", "optimizer.", "exposure."
 def take_key(take: Take) -> str:
     """What training depends on in its take: the clip, the tracked motion, the size and the camera."""
     info = take.info
-    motion = sha256_of(take.path / "motion.npz")
+    motion = tracked_motion(take)
     return f"{info.source_sha256} {motion} {info.width}x{info.height} {info.focal:.3f}"
 
 

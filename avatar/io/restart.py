@@ -53,6 +53,12 @@ def forget_start(take: Take, stage: str) -> None:
         shutil.rmtree(waste, ignore_errors=True)
 
 
+def start_of(take: Take, stage: str, name: str) -> Path:
+    """A file as the stage found it, where it is at work or was stopped; else as it is."""
+    kept = _folder(take, stage) / name
+    return kept if kept.is_file() else take.path / name
+
+
 def _keep(take: Take, folder: Path, names: tuple[str, ...]) -> None:
     partial = _waste(folder)
     shutil.rmtree(partial, ignore_errors=True)

@@ -48,7 +48,7 @@ class FrameFile:
         def write(path: Path) -> None:
             with path.open("r+b") as file:
                 file.seek(index * self._size)
-                file.write(content)
+                file.write(content.tobytes())
 
         writing(self.path, write)
 

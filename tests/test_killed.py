@@ -56,16 +56,11 @@ cli.main(command)
 # Each goes on where the one before was killed.
 MOMENTS = (
     "before 00030.png 1",  # ingest, in the middle of its pictures
-    "after frames.npz 1",  # ingest, before it is recorded
-    "after report.json 1",  # the capture report, before its page
     "after motion.npz 1",  # tracking, between its two files
-    "before job.json 3",  # tracking, done but not recorded
-    "after motion.npz 4",  # refinement, between its two files, after shoulders and detail
+    "after motion.npz 4",  # refinement, between its two files, after tracking, shoulders and detail
     "after tracking.npz 2",  # refinement once more: restored, done, not recorded
     "after checkpoint.safetensors 2",  # training
-    "before checkpoint.safetensors 2",  # training, while the next checkpoint is written
     "after weights.safetensors 1",  # the avatar, between its files
-    "before report.json 1",  # the report, everything else done
 )
 
 

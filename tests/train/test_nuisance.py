@@ -1,7 +1,6 @@
 """Exposure of the training frames: found, taken out exactly, and only where there is any."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from avatar.fields.gaussian_head import GaussianHead
 from avatar.fields.survey import take_camera
 from avatar.heads import Head
 from avatar.io.take import Take
-from avatar.render import rasterize
+from avatar.render import Rendering, rasterize
 from avatar.train.config import TrainConfig
 from avatar.train.dataset import TrainingFrame, read_frame
 from avatar.train.evaluation import evaluate_held_out
@@ -47,11 +46,11 @@ def test_an_exposed_picture_is_that_of_exposed_gaussians(
 ) -> None:
     camera, background = take_camera(tiny_take), torch.tensor([0.3, 0.6, 0.2])
     scene = tiny_gaussians(tiny_gaussians.poses(tiny_take.motion())[5])
-    view = [torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K)]
+    view, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
 
     def drawn(colors: torch.Tensor):
         shape = (scene.means, scene.quats, scene.scales, scene.opacities, colors)
-        return rasterize(*shape, *view, camera.width, camera.height, backgrounds=background, threads=1)
+        return rasterize(*shape, view, K, camera.width, camera.height, backgrounds=background, threads=1)
 
     monkeypatch.setattr(Exposure, "visit", lambda *_: None)
     colors = scene.colors.clone().requires_grad_()
@@ -68,9 +67,9 @@ def test_an_exposed_picture_is_that_of_exposed_gaussians(
 def test_gain_and_offset_of_a_frame_are_found(tiny_gaussians: GaussianHead, tiny_take: Take) -> None:
     camera = take_camera(tiny_take)
     scene = tiny_gaussians(tiny_gaussians.poses(tiny_take.motion())[5])
-    view = [torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K)]
+    view, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
     shape = (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
-    picture = rasterize(*shape, *view, camera.width, camera.height, backgrounds=torch.zeros(3), threads=1)
+    picture = rasterize(*shape, view, K, camera.width, camera.height, backgrounds=torch.zeros(3), threads=1)
     frame = read_frame(tiny_take, 5)
     seen = TrainingFrame(5, picture.image * GAIN + OFFSET, frame.alpha, frame.parts)
     exposure = Exposure(30)
@@ -87,16 +86,8 @@ def test_a_frame_without_the_person_is_left_alone(tiny_take: Take) -> None:
     frame = read_frame(tiny_take, 5)
     nobody = TrainingFrame(5, frame.image, torch.zeros_like(frame.alpha), frame.parts)
     exposure = Exposure(30)
-    with suppress(AttributeError):
-        exposure.visit(nobody, _Blank(frame.image))
+    exposure.visit(nobody, Rendering(frame.image, torch.ones(*frame.alpha.shape, 1)))
     assert not exposure.visited.any()
-
-
-class _Blank:
-    """A picture of nothing."""
-
-    def __init__(self, image: torch.Tensor) -> None:
-        self.image, self.alpha = image, torch.zeros(*image.shape[:2], 1)
 
 
 def test_an_even_take_has_no_exposures(tiny_take: Take, tiny_config: TrainConfig) -> None:

@@ -22,6 +22,8 @@ class TrainConfig(Sampling):
         lr_opacity: Learning rate of the opacity logits.
         lr_colors: Learning rate of the colour logits.
         lr_residuals: Learning rate of the residual components.
+        sound_components: Number of residual components that the sound drives, where the take has sound; 0 for none.
+        sound_dropout: Share of the steps that see no sound, so that the avatar also moves without.
         checkpoint_every: Steps between checkpoints.
     """
 
@@ -35,6 +37,8 @@ class TrainConfig(Sampling):
     lr_opacity: float = 2e-2
     lr_colors: float = 1e-2
     lr_residuals: float = 4e-3
+    sound_components: int = 6
+    sound_dropout: float = 0.3
     checkpoint_every: int = 500
 
 

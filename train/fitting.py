@@ -16,6 +16,7 @@ from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead, shuffled
+from avatar.train.listening import listen, muted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ def fit_avatar(
     """
     motion, indices = take.motion(), take.split()["train"]
     gaussians = initial_head(take, head, motion, indices, config)
+    motion = listen(take, gaussians, indices, config.sound_components)
     objective = Objective.of(take, gaussians, config, threads)
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
@@ -66,7 +68,7 @@ def fit_avatar(
     try:
         for step, frame in zip(steps, frames, strict=True):
             background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
-            pose = poses[frame.index]
+            pose = muted(poses[frame.index], gaussians, config.sound_dropout, config.seed, step)
             learning = step >= config.residual_start
             residual = gaussians.residual(pose.condition).detach() if learning else torch.zeros(len(gaussians), 10)
             loss = objective(gaussians, pose, frame, background, residual.requires_grad_(learning))

@@ -200,7 +200,7 @@ def _before_plate(
 
 def _picked(motion: Motion, index: Int[np.ndarray, " n"]) -> Motion:
     """Moments of the motion in any order and number, on a new clock."""
-    rows = {name: getattr(motion, name)[index] for name in PER_FRAME}
+    rows = {name: getattr(motion, name)[index] for name in (*PER_FRAME, "sound")}
     return replace(motion, time=np.arange(len(index), dtype=np.float64), **rows)
 
 

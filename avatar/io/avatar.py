@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from avatar.config import write_json
 from avatar.errors import FormatError, InputError
 from avatar.fields.condition import MotionCondition, feature_count
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
+from avatar.fields.speech_condition import SpeechCondition
 from avatar.heads import load_head
 from avatar.view_cone import ViewCone
 
@@ -39,6 +40,19 @@ LARGEST_FILE = 1 << 30
 BARYCENTRIC_TOLERANCE = 0.01
 TRAINED = ("offsets", "log_scales", "quats", "opacity_logits", "color_logits", "residuals")
 GAUSSIANS, SPEECH, LIFE = "gaussians.", "speech.", "life."
+
+
+@dataclass(frozen=True)
+class SoundFeatures:
+    """Which speech features an avatar's residuals listen to.
+
+    Attributes:
+        model: Network and layer.
+        rate: Rows a second.
+    """
+
+    model: str
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class AvatarInfo:
         view_cone: From where it may be looked at; None where that was not measured.
         provenance: Where it comes from: source hash, versions.
         consent: The consent statement of the person shown, where one was given.
+        sound: What its residuals listen to; None for an avatar that moves by motion alone.
         schema: Version of this layout.
     """
 
@@ -73,6 +88,7 @@ class AvatarInfo:
     view_cone: ViewCone | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     consent: str | None = None
+    sound: SoundFeatures | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -103,6 +119,10 @@ class StoredAvatar:
 def gaussian_tensors(head: GaussianHead) -> dict[str, Tensor]:
     """The tensors of a Gaussian head as stored: half precision, which costs less than the eye or a metric sees."""
     compact = {name: getattr(head, name).detach().half() for name in TRAINED}
+    if head.sound is not None:
+        compact["residuals"] = head.motion_residuals.detach().half()
+        compact["sound_residuals"] = head.residuals.detach()[..., compact["residuals"].shape[2] :].half()
+        compact |= {f"sound_{name}": value for name, value in head.sound.named_buffers()}
     if head.vertex_offsets.any():
         compact["vertex_offsets"] = head.vertex_offsets.half()
     return compact | {
@@ -129,6 +149,8 @@ def save_avatar(
 ) -> None:
     """Writes an avatar into a folder: everything beside what is there, then all files moved into place at once."""
     folder.mkdir(parents=True, exist_ok=True)
+    heard = gaussians.sound
+    info = replace(info, sound=SoundFeatures(heard.feature_model, heard.feature_rate) if heard else None)
     tensors = {GAUSSIANS + k: v for k, v in gaussian_tensors(gaussians).items()}
     tensors |= {SPEECH + k: v for k, v in speech.items()} | {LIFE + k: v for k, v in life.items()}
     partial = {name: folder / f"{name}.new" for name in FILES}
@@ -234,6 +256,15 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "torso_vertices": (None, 3),
         "torso_faces": (None, 3),
     }
+    # Absent where the motion alone drives the residuals.
+    if info.sound is not None:
+        heard = len(tensors["sound_bias"]) if "sound_bias" in tensors else 0
+        shapes |= {
+            "sound_residuals": (n, 10, heard),
+            "sound_weights": (None, heard),
+            "sound_motion": (components, heard),
+            "sound_bias": (heard,),
+        }
     # Absent where the subject has no offsets.
     if "vertex_offsets" in tensors:
         shapes["vertex_offsets"] = (len(head.v_template), 3)
@@ -274,8 +305,18 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         barycentric=barycentric / total,
         regions=tensors["regions"].long(),
         vertex_offsets=tensors["vertex_offsets"].float() if "vertex_offsets" in tensors else None,
+        sound=_sound(info, tensors),
     )
+    if result.sound is not None:
+        tensors = tensors | {"residuals": torch.cat([tensors["residuals"], tensors["sound_residuals"]], 2)}
     with torch.no_grad():
         for name in TRAINED:
             getattr(result, name).copy_(tensors[name].float())
     return result.requires_grad_(False)
+
+
+def _sound(info: AvatarInfo, tensors: dict[str, Tensor]) -> SpeechCondition | None:
+    if info.sound is None:
+        return None
+    weights, motion, bias = (tensors[f"sound_{name}"].float() for name in ("weights", "motion", "bias"))
+    return SpeechCondition(weights, motion, bias, feature_model=info.sound.model, feature_rate=info.sound.rate)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from avatar.errors import FormatError, InputError
 from avatar.fields.gaussian_head import GaussianHead
+from avatar.fields.speech_condition import SpeechCondition
 from avatar.io.avatar import FILES, MANIFEST, PLATE, TRAINED, WEIGHTS, AvatarInfo, load_avatar, pack_avatar, save_avatar
 from avatar.motion import Motion
 from avatar.view_cone import ViewCone
@@ -249,3 +250,42 @@ def test_a_refused_manifest_cannot_be_made_either() -> None:
     info = AvatarInfo("open-1", "ab", 10, 8, 8, 20.0, (25, 1))
     with pytest.raises(ValueError, match="must be positive"):
         replace(info, width=0)
+
+
+def listening(gaussians: GaussianHead) -> GaussianHead:
+    """A copy that hears two components of four channels."""
+    copy = gaussians.subset(torch.ones(len(gaussians), dtype=torch.bool))
+    generator = torch.Generator().manual_seed(0)
+    weights, motion = (torch.randn(n, 2, generator=generator) for n in (20, copy.condition.basis.shape[1]))
+    copy.listen(SpeechCondition(weights, motion, torch.ones(2), feature_model="some", feature_rate=50.0))
+    with torch.no_grad():
+        copy.residuals[..., -2:].normal_(generator=generator)
+    return copy.requires_grad_(False)
+
+
+def save(folder: Path, gaussians: GaussianHead) -> None:
+    head, picture = gaussians.head, np.zeros((4, 4, 3), np.uint8)
+    info = AvatarInfo(head.id, head.hash, len(gaussians), 4, 4, 9.0, (25, 1))
+    save_avatar(folder, info, gaussians, speech={}, life={}, plate=picture, preview=picture)
+
+
+def test_what_an_avatar_hears_comes_back(tmp_path: Path, tiny_gaussians: GaussianHead) -> None:
+    listener = listening(tiny_gaussians)
+    assert listener.sound is not None
+    save(tmp_path / "listener", listener)
+    stored = load_avatar(tmp_path / "listener")
+    assert stored.gaussians.sound is not None and stored.gaussians.sound.id == listener.sound.id
+    assert torch.allclose(stored.gaussians.residuals, listener.residuals, rtol=1e-3, atol=1e-6)
+    # Versions that know nothing of sound find the layout that they know.
+    residuals = load_file(tmp_path / "listener" / WEIGHTS)["gaussians.residuals"]
+    assert residuals.shape == tiny_gaussians.residuals.shape
+    save(tmp_path / "deaf", tiny_gaussians)
+    assert load_avatar(tmp_path / "deaf").gaussians.sound is None
+
+
+@pytest.mark.parametrize("name", ["sound_residuals", "sound_weights", "sound_motion", "sound_bias"])
+def test_damaged_hearing_is_refused(tmp_path: Path, tiny_gaussians: GaussianHead, name: str) -> None:
+    save(tmp_path, listening(tiny_gaussians))
+    change_tensors(tmp_path, lambda tensors: tensors.pop(f"gaussians.{name}"))
+    with pytest.raises(FormatError, match="sound"):
+        load_avatar(tmp_path)

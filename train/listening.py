@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.errors import PartError
+from avatar.fields.condition import motion_features
 from avatar.fields.listening import with_sound
 from avatar.fields.speech_condition import SpeechCondition
 from avatar.speech.mouth import landmark_opening
@@ -43,9 +44,8 @@ def listen(take: Take, gaussians: GaussianHead, indices: Int[np.ndarray, " n"], 
     offset = training_offset(take, features, indices)
     if offset is None:
         return motion
-    condition = np.stack([pose.condition.numpy() for pose in gaussians.poses(motion)])
-    times = motion.time[indices] + offset
-    gaussians.listen(SpeechCondition.fit(features, times, condition[indices], components))
+    moved, times = motion_features(motion[indices], gaussians.head), motion.time[indices] + offset
+    gaussians.listen(SpeechCondition.fit(features, times, moved, gaussians.condition, components))
     return with_sound(motion, gaussians, features, activity=speech_activity(loudness(samples)), offset=offset)
 
 

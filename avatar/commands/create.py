@@ -26,6 +26,7 @@ from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
     from avatar.cli import Create, Preprocess, Train
+    from avatar.fields.gaussian_head import GaussianHead
     from avatar.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -227,6 +228,7 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
     from avatar.render.playback import render_over
     from avatar.train.fitting import fit_avatar
     from avatar.train.limits import seen_limits
+    from avatar.train.projection import projection_loss
     from avatar.train.speaking import fit_speaking
     from avatar.train.view_cone import safe_view_cone
 
@@ -237,7 +239,11 @@ def train(take: Take, output: Path, job: Job, config: TrainConfig, *, consent: s
         gaussians = fit_avatar(take, head, config, checkpoint=checkpoint)
     else:
         with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
-            gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress)
+
+            def compare(field: GaussianHead, projected: GaussianHead) -> None:
+                row["projection"] = projection_loss(take, field, projected)
+
+            gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress, on_projection=compare)
             row["steps"] = config.steps
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.fields.condition import MotionCondition
+    from avatar.fields.learned_condition import LearnedCondition
     from avatar.fields.speech_condition import SpeechCondition
     from avatar.gaussians import Gaussians
     from avatar.heads import Head
@@ -103,7 +104,7 @@ class GaussianHead(nn.Module):
         betas: Float[Tensor, " S"],
         torso_vertices: Float[Tensor, "M 3"],
         torso_faces: Int[Tensor, "Q 3"],
-        condition: MotionCondition,
+        condition: MotionCondition | LearnedCondition,
         *,
         triangles: Int[Tensor, " N"],
         barycentric: Float[Tensor, "N 3"],
@@ -114,7 +115,8 @@ class GaussianHead(nn.Module):
         super().__init__()
         self.head = head.requires_grad_(False)
         self._subject = head.with_identity(betas, vertex_offsets)
-        self.condition, self.sound = condition, sound
+        self.condition: MotionCondition | LearnedCondition = condition
+        self.sound = sound
         for name, value in (
             ("betas", betas),
             ("vertex_offsets", torch.zeros_like(head.v_template) if vertex_offsets is None else vertex_offsets),
@@ -208,7 +210,7 @@ class GaussianHead(nn.Module):
                 fix="make the motion file again",
             )
         device = self.offsets.device
-        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head), device=device))
+        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head), device=device)).detach()
         if self.sound is not None:
             own = motion.sound_id == self.sound.id and motion.sound.shape[1] == len(self.sound)
             heard = motion.sound if own else np.zeros((len(motion), len(self.sound)), np.float32)

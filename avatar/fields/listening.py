@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from avatar.fields.condition import motion_features
 from avatar.speech.features import SAMPLE_RATE, SpeechFeatures, speech_features
@@ -47,12 +46,11 @@ def with_sound(
     heard = gaussians.sound
     if heard is None or not len(motion):
         return motion
-    moved = gaussians.condition(torch.as_tensor(motion_features(motion, gaussians.head), device=gaussians.betas.device))
-    condition, times = moved.cpu().numpy(), np.asarray(motion.time, np.float64) + offset
+    moved, times = motion_features(motion, gaussians.head), np.asarray(motion.time, np.float64) + offset
     values = np.zeros((len(motion), len(heard)), np.float32)
     for first, inside, features in _stretches(sound, times):
         shifted = None if activity is None else activity[round(100 * first) :]
-        values[inside] = heard(features, times[inside] - first, condition[inside], shifted)
+        values[inside] = heard(features, times[inside] - first, moved[inside], shifted)
     return replace(motion, sound=values, sound_id=heard.id)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from avatar.fields.condition import MotionCondition
     from avatar.speech.features import SpeechFeatures
 
 # Seconds around a moment whose sound counts: a consonant shows before it sounds, and the mouth after it.
@@ -35,7 +36,7 @@ class SpeechCondition(nn.Module):
 
     Args:
         weights: (len(TAPS) * C, D) from the features at all taps, tap by tap.
-        motion: (K, D) from the motion's components; takes away what they tell.
+        motion: (M, D) from the motion's features; takes away what its components tell.
         bias: (D,) added to both.
         feature_model: Which network and layer the features come from.
         feature_rate: Their rows a second.
@@ -48,7 +49,7 @@ class SpeechCondition(nn.Module):
     def __init__(
         self,
         weights: Float[Tensor, "X D"],
-        motion: Float[Tensor, "K D"],
+        motion: Float[Tensor, "M D"],
         bias: Float[Tensor, " D"],
         *,
         feature_model: str,
@@ -64,7 +65,8 @@ class SpeechCondition(nn.Module):
         cls,
         features: SpeechFeatures,
         times: Float[np.ndarray, " T"],
-        condition: Float[np.ndarray, "T K"],
+        moved: Float[np.ndarray, "T M"],
+        condition: MotionCondition,
         components: int,
     ) -> SpeechCondition:
         """The condition of a take.
@@ -72,14 +74,16 @@ class SpeechCondition(nn.Module):
         Args:
             features: Of the take's sound.
             times: (T,) seconds of the training frames in the sound's own time.
-            condition: (T, K) the motion's components at these frames.
+            moved: (T, M) the motion's features at these frames.
+            condition: Their components.
             components: How many to keep.
         """
+        mean, basis = (value.cpu().double().numpy() for value in (condition.mean, condition.basis))
         spoken = features.values[_rows_of(features, times)]
         heard = fit_components(spoken, count=min(HEARD, *spoken.shape))
         around = taps(heard(features.values.astype(np.float64)), features.rate, time=times, offsets=TAPS)
-        told = fit_ridge(condition.astype(np.float64), around, penalty=PENALTY)
-        rest = around - told(condition)
+        told = fit_ridge((moved - mean) @ basis, around, penalty=PENALTY)
+        rest = around - told((moved - mean) @ basis)
         _, singular, directions = np.linalg.svd(rest, full_matrices=False)
         kept = directions[:components].T
         # An eigenvector's sign is arbitrary; fixing it keeps avatars equal across linear-algebra libraries.
@@ -87,8 +91,10 @@ class SpeechCondition(nn.Module):
         kept = kept / np.maximum(singular[:components] / np.sqrt(len(rest)), SMALLEST_DEVIATION)
         each = heard.basis / heard.deviation[:, None]
         per_tap = np.stack([each @ block for block in np.split(kept, len(TAPS))])
-        bias = (told.mean @ told.weight - told.bias) @ kept - sum(heard.mean @ block for block in per_tap)
-        arrays = (per_tap.reshape(-1, kept.shape[1]), -told.weight @ kept, bias)
+        motion = -basis @ told.weight @ kept
+        bias = (told.mean @ told.weight - told.bias) @ kept - mean @ motion
+        bias = bias - sum(heard.mean @ block for block in per_tap)
+        arrays = (per_tap.reshape(-1, kept.shape[1]), motion, bias)
         tensors = (torch.tensor(array, dtype=torch.float32) for array in arrays)
         return cls(*tensors, feature_model=features.model, feature_rate=features.rate)
 
@@ -105,7 +111,7 @@ class SpeechCondition(nn.Module):
         self,
         features: SpeechFeatures,
         times: Float[np.ndarray, " T"],
-        condition: Float[np.ndarray, "T K"],
+        moved: Float[np.ndarray, "T M"],
         activity: Float[np.ndarray, " M"] | None = None,
     ) -> Float[np.ndarray, "T D"]:
         """The components at moments of a sound, held within three deviations; zero before its start and after its end.
@@ -113,7 +119,7 @@ class SpeechCondition(nn.Module):
         Args:
             features: Of the sound.
             times: (T,) seconds in the sound's own time.
-            condition: (T, K) the motion's components at these moments.
+            moved: (T, M) the motion's features at these moments.
             activity: (M,) weight of speech over silence every 10 ms, which the components are multiplied by.
 
         Raises:
@@ -130,7 +136,7 @@ class SpeechCondition(nn.Module):
             return np.zeros((len(times), len(self)), np.float32)
         around = taps(features.values.astype(np.float32), features.rate, time=times, offsets=TAPS)
         weights, motion, bias = (getattr(self, n).cpu().numpy() for n in ("weights", "motion", "bias"))
-        values = (around @ weights + condition @ motion + bias).clip(-LIMIT, LIMIT)
+        values = (around @ weights + moved @ motion + bias).clip(-LIMIT, LIMIT)
         inside = (times >= 0) & (times <= len(features.values) / features.rate)
         if activity is not None:
             inside = inside * np.interp(times, np.arange(len(activity)) / 100, activity)

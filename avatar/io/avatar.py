@@ -27,6 +27,7 @@ from avatar.fields.condition import MotionCondition, feature_count
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.fields.speech_condition import SpeechCondition
 from avatar.heads import load_head
+from avatar.io._levels import from_levels, to_levels
 from avatar.view_cone import ViewCone
 
 if TYPE_CHECKING:
@@ -117,11 +118,10 @@ class StoredAvatar:
 
 
 def gaussian_tensors(head: GaussianHead) -> dict[str, Tensor]:
-    """The tensors of a Gaussian head as stored: half precision, which costs less than the eye or a metric sees."""
-    compact = {name: getattr(head, name).detach().half() for name in TRAINED}
+    """The tensors of a Gaussian head as stored: in half precision, residuals in bytes; no eye or metric sees it."""
+    compact = {name: getattr(head, name).detach().half() for name in TRAINED if name != "residuals"}
+    compact["residual_levels"], compact["residual_steps"] = to_levels(head.residuals.detach())
     if head.sound is not None:
-        compact["residuals"] = head.motion_residuals.detach().half()
-        compact["sound_residuals"] = head.residuals.detach()[..., compact["residuals"].shape[2] :].half()
         compact |= {f"sound_{name}": value for name, value in head.sound.named_buffers()}
     if head.vertex_offsets.any():
         compact["vertex_offsets"] = head.vertex_offsets.half()
@@ -248,7 +248,6 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "quats": (n, 4),
         "opacity_logits": (n,),
         "color_logits": (n, 3),
-        "residuals": (n, 10, components),
         "barycentric": (n, 3),
         "triangles": (n,),
         "regions": (n,),
@@ -256,15 +255,20 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "torso_vertices": (None, 3),
         "torso_faces": (None, 3),
     }
+    heard = 0
     # Absent where the motion alone drives the residuals.
     if info.sound is not None:
         heard = len(tensors["sound_bias"]) if "sound_bias" in tensors else 0
         shapes |= {
-            "sound_residuals": (n, 10, heard),
             "sound_weights": (None, heard),
-            "sound_motion": (components, heard),
+            "sound_motion": (features, heard),
             "sound_bias": (heard,),
         }
+    # Avatars of earlier versions have them in half precision.
+    if "residuals" in tensors:
+        shapes["residuals"] = (n, 10, components)
+    else:
+        shapes |= {"residual_levels": (n, 10, components + heard), "residual_steps": (10, components + heard)}
     # Absent where the subject has no offsets.
     if "vertex_offsets" in tensors:
         shapes["vertex_offsets"] = (len(head.v_template), 3)
@@ -307,8 +311,8 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         vertex_offsets=tensors["vertex_offsets"].float() if "vertex_offsets" in tensors else None,
         sound=_sound(info, tensors),
     )
-    if result.sound is not None:
-        tensors = tensors | {"residuals": torch.cat([tensors["residuals"], tensors["sound_residuals"]], 2)}
+    if "residuals" not in tensors:
+        tensors = tensors | {"residuals": from_levels(tensors["residual_levels"], tensors["residual_steps"])}
     with torch.no_grad():
         for name in TRAINED:
             getattr(result, name).copy_(tensors[name].float())

@@ -8,7 +8,7 @@ import torch
 
 from avatar.errors import InputError
 from avatar.fields import listening
-from avatar.fields.condition import LIMIT
+from avatar.fields.condition import LIMIT, MotionCondition, motion_features
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.fields.listening import with_sound
 from avatar.fields.speech_condition import TAPS, SpeechCondition
@@ -16,6 +16,8 @@ from avatar.motion import Motion
 from avatar.speech.features import SpeechFeatures
 
 CHANNELS, HEARD, SECONDS = 12, 3, 8
+# Four features that are components already.
+PLAIN = MotionCondition(torch.zeros(4), torch.eye(4))
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +44,16 @@ def condition(features: SpeechFeatures, times: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def heard(features: SpeechFeatures, times: np.ndarray, condition: np.ndarray) -> SpeechCondition:
-    return SpeechCondition.fit(features, times, condition, HEARD)
+    return SpeechCondition.fit(features, times, condition, PLAIN, HEARD)
 
 
 @pytest.fixture
 def listener(tiny_gaussians: GaussianHead, features: SpeechFeatures, tiny_motion: Motion) -> GaussianHead:
     """The tiny avatar with arbitrary residuals that listen."""
     copy = tiny_gaussians.subset(torch.ones(len(tiny_gaussians), dtype=torch.bool))
-    condition = np.stack([pose.condition.numpy() for pose in copy.poses(tiny_motion)])
-    copy.listen(SpeechCondition.fit(features, tiny_motion.time, condition, HEARD))
+    moved = motion_features(tiny_motion, copy.head)
+    assert isinstance(copy.condition, MotionCondition)
+    copy.listen(SpeechCondition.fit(features, tiny_motion.time, moved, copy.condition, HEARD))
     with torch.no_grad():
         copy.residuals[..., -HEARD:].normal_(generator=torch.Generator().manual_seed(3))
     return copy.requires_grad_(False)
@@ -65,7 +68,7 @@ def test_components_are_standardised_and_not_told_by_the_motion(
     crossed = np.corrcoef(values.T, condition.T)[:HEARD, HEARD:]
     assert np.abs(crossed).max() < 0.2
     # Where the motion says nothing, what it would have told leads.
-    alone = SpeechCondition.fit(features, times, 0 * condition, HEARD)(features, times, 0 * condition)
+    alone = SpeechCondition.fit(features, times, 0 * condition, PLAIN, HEARD)(features, times, 0 * condition)
     assert np.abs(np.corrcoef(alone.T, condition.T)[:HEARD, HEARD]).max() > 0.7
 
 

@@ -157,6 +157,7 @@ def _living(stored: StoredAvatar, life: LifeMotion, *, expression: np.ndarray, j
         **life.rows,
         head_id=head.id,
         head_hash=head.hash,
+        sound_id="",
     )
 
 

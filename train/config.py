@@ -55,6 +55,8 @@ class TrainConfig(Sampling):
 
 
 PRESETS = {
-    "fast": TrainConfig(gaussians=10000, torso_gaussians=2000, steps=1200),
+    # What fits into 3 MB.
+    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200, sound_components=0),
     "standard": TrainConfig(),
+    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, hidden=64),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.errors import PartError
-from avatar.fields.condition import motion_features
+from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.listening import with_sound
 from avatar.fields.speech_condition import SpeechCondition
 from avatar.speech.mouth import landmark_opening
@@ -45,8 +45,19 @@ def listen(take: Take, gaussians: GaussianHead, indices: Int[np.ndarray, " n"], 
     if offset is None:
         return motion
     moved, times = motion_features(motion[indices], gaussians.head), motion.time[indices] + offset
-    gaussians.listen(SpeechCondition.fit(features, times, moved, gaussians.condition, components))
+    told = MotionCondition(gaussians.condition.mean, gaussians.condition.basis.detach())
+    gaussians.listen(SpeechCondition.fit(features, times, moved, told, components))
     return with_sound(motion, gaussians, features, activity=speech_activity(loudness(samples)), offset=offset)
+
+
+def heard_motion(take: Take, gaussians: GaussianHead, motion: Motion) -> Motion:
+    """A motion at moments of the take with what the avatar hears of the take's sound then."""
+    features, samples = _features(take) if gaussians.sound else None, take.speech()
+    if features is None or samples is None:
+        return motion
+    offset = training_offset(take, features, take.split()["train"])
+    activity = speech_activity(loudness(samples))
+    return motion if offset is None else with_sound(motion, gaussians, features, activity=activity, offset=offset)
 
 
 def training_offset(take: Take, features: SpeechFeatures, indices: Int[np.ndarray, " n"]) -> float | None:

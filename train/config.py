@@ -44,7 +44,7 @@ class TrainConfig(Sampling):
     lr_condition: float = 2e-3
     trained_components: int = 0
     hidden: int = 0
-    sound_components: int = 6
+    sound_components: int = 0
     sound_dropout: float = 0.3
     checkpoint_every: int = 500
 
@@ -56,7 +56,7 @@ class TrainConfig(Sampling):
 
 PRESETS = {
     # What fits into 3 MB.
-    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200, sound_components=0),
+    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200),
     "standard": TrainConfig(),
     "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, hidden=64),
 }

@@ -41,7 +41,7 @@ class Create:
 
     video: Positional[Path]
     output: Output = Path("me")
-    preset: Literal["fast", "standard"] = "standard"
+    preset: Literal["fast", "standard", "quality"] = "standard"
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
@@ -126,7 +126,7 @@ class Train:
 
     take: Positional[Path]
     output: Output = Path("me")
-    preset: Literal["fast", "standard"] = "standard"
+    preset: Literal["fast", "standard", "quality"] = "standard"
     consent: str | None = None
     max_memory: str | None = None
     force: bool = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROTATIONS = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
 PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl", "torso")
-OPTIONAL = ("torso", "vertex_offsets")
+OPTIONAL = ("torso", "vertex_offsets", "sound", "sound_id")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Motion:
         torso: (T, 3) metres that the shoulders are away from where the root carries them; zero where it is left out.
         vertex_offsets: (V, 3) metres in the neutral pose: what of the subject's shape the identity coefficients do not
             reach, hair included. Like them it is the subject's own and drives no other head. None for plain identities.
+        sound: (T, D) components of the sound at each moment, for an avatar whose residuals listen; no columns where
+            there is no sound or nobody listens.
+        sound_id: Whose components they are (`SpeechCondition.id`): any other avatar ignores them.
     """
 
     time: Float[np.ndarray, " T"]
@@ -57,12 +60,16 @@ class Motion:
     head_hash: str
     torso: Float[np.ndarray, "T 3"] = None  # type: ignore[assignment]  # zeros of the right length by default
     vertex_offsets: Float[np.ndarray, "V 3"] | None = None
+    sound: Float[np.ndarray, "T D"] = None  # type: ignore[assignment]  # no columns by default
+    sound_id: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.time)
         if self.torso is None:
             object.__setattr__(self, "torso", np.zeros((count, 3), np.float32))
-        for name in PER_FRAME:
+        if self.sound is None or self.sound.size == 0:
+            object.__setattr__(self, "sound", np.zeros((count, 0), np.float32))
+        for name in (*PER_FRAME, "sound"):
             value = getattr(self, name)
             if value.ndim != 2 or len(value) != count or not np.isfinite(value).all():
                 raise InputError(
@@ -85,7 +92,8 @@ class Motion:
 
     def __getitem__(self, index: slice | np.ndarray) -> Motion:
         """The moments that `index` selects; it must keep the order of time."""
-        return replace(self, time=self.time[index], **{k: getattr(self, k)[index] for k in PER_FRAME})
+        rows = {name: getattr(self, name)[index] for name in (*PER_FRAME, "sound")}
+        return replace(self, time=self.time[index], **rows)
 
     @property
     def pose(self) -> Float[np.ndarray, "T 5 3"]:
@@ -96,7 +104,7 @@ class Motion:
         """The motion at other moments (seconds): slerp for rotations, linear for the rest, held at both ends."""
         moments = np.clip(np.asarray(time, np.float64), self.time[0], self.time[-1])
         changed: dict[str, np.ndarray] = {}
-        for name in PER_FRAME:
+        for name in (*PER_FRAME, "sound") if self.sound.size else PER_FRAME:
             value = getattr(self, name)
             if len(self) == 1:
                 changed[name] = np.repeat(value, len(moments), axis=0)
@@ -105,11 +113,12 @@ class Motion:
             else:
                 changed[name] = np.stack([np.interp(moments, self.time, column) for column in value.T], axis=1)
         changed = {name: value.astype(np.float32) for name, value in changed.items()}
-        return replace(self, time=np.asarray(time, np.float64), **changed)
+        return replace(self, time=np.asarray(time, np.float64), **({"sound": None} | changed))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that the motion has, by name, as an npz holds it."""
-        stored: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        unused = () if self.sound.size else ("sound", "sound_id")
+        stored: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
         return {name: np.asarray(value) for name, value in stored.items() if value is not None}
 
     def save(self, path: Path) -> None:
@@ -142,6 +151,6 @@ class Motion:
                 expected=f"an npz with {', '.join(f.name for f in fields(cls))}",
                 found=str(error),
             ) from error
-        for name in ("head_id", "head_hash"):
+        for name in {"head_id", "head_hash", "sound_id"} & values.keys():
             values[name] = str(values[name])
         return cls(**values)

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
+from avatar.fields.listening import with_sound
 from avatar.motion import PER_FRAME, Motion
 from avatar.speech.drive import motion_from_audio
 from avatar.speech.life import LifeModel, natural_motion
 from avatar.speech.model import SpeechModel
+from avatar.speech.silence import loudness, speech_activity
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -88,7 +90,8 @@ def spoken_motion(
     """
     speech = SpeechModel.from_tensors(stored.speech, stored.info.speech) if stored.info.speech else None
     life = LifeModel.from_tensors(stored.life)
-    return motion_from_audio(speech, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures)
+    motion = motion_from_audio(speech, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures)
+    return with_sound(motion, stored.gaussians, samples, activity=speech_activity(loudness(samples)))
 
 
 def file_motion(path: Path) -> Motion:
@@ -154,6 +157,7 @@ def _living(stored: StoredAvatar, life: LifeMotion, *, expression: np.ndarray, j
         **life.rows,
         head_id=head.id,
         head_hash=head.hash,
+        sound_id="",
     )
 
 

@@ -25,6 +25,12 @@ class TrainConfig(Sampling):
         lr_opacity: Learning rate of the opacity logits.
         lr_colors: Learning rate of the colour logits.
         lr_residuals: Learning rate of the residual components.
+        lr_condition: Learning rate of the combinations of the motion's features that drive the residuals; 0 for its
+            principal components as they are.
+        trained_components: Number of residual components in training, of which `components` are kept; 0 for as many.
+        hidden: Units of a net that makes their weights non-linear in training; 0 for none.
+        sound_components: Number of residual components that the sound drives, where the take has sound; 0 for none.
+        sound_dropout: Share of the steps that see no sound, so that the avatar also moves without.
         checkpoint_every: Steps between checkpoints.
     """
 
@@ -40,10 +46,22 @@ class TrainConfig(Sampling):
     lr_opacity: float = 2e-2
     lr_colors: float = 1e-2
     lr_residuals: float = 4e-3
+    lr_condition: float = 2e-3
+    trained_components: int = 0
+    hidden: int = 0
+    sound_components: int = 0
+    sound_dropout: float = 0.3
     checkpoint_every: int = 500
+
+    @property
+    def projects(self) -> bool:
+        """Whether what is trained is more than the components that are kept can say."""
+        return self.lr_condition > 0 and (self.hidden > 0 or self.trained_components > self.components)
 
 
 PRESETS = {
-    "fast": TrainConfig(gaussians=10000, torso_gaussians=2000, steps=1200),
+    # What fits into 3 MB.
+    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200),
     "standard": TrainConfig(),
+    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, hidden=64),
 }

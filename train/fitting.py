@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead, shuffled
 from avatar.train.health import require_sound
+from avatar.train.listening import listen, muted
 from avatar.train.nuisance import take_exposure
+from avatar.train.projection import condition_gradient, current_condition, learn_condition, projected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +48,7 @@ def fit_avatar(
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
     has_room: Callable[[int], bool] | None = None,
+    on_projection: Callable[[GaussianHead, GaussianHead], None] | None = None,
 ) -> GaussianHead:
     """Trains a Gaussian head on the take's training frames; the held-out frames are never read.
 
@@ -57,12 +60,15 @@ def fit_avatar(
         progress: Called with the steps done and the steps in all.
         threads: Threads of the rasteriser; None for as many as the machine has cores.
         has_room: Whether so many bytes more of decoded frames may be kept; none are where it is None.
+        on_projection: Called with the avatar as it was trained and as its players will evaluate it, where these differ.
 
     Raises:
         TrainingError: A step is not finite; the last checkpoint is kept.
     """
     motion, indices = take.motion(), take.split()["train"]
     gaussians = initial_head(take, head, motion, indices, config)
+    motion = listen(take, gaussians, indices, config.sound_components)
+    features = learn_condition(gaussians, motion, indices, config)
     objective = Objective.of(take, gaussians, config, threads)
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
@@ -77,8 +83,10 @@ def fit_avatar(
     try:
         for step, frame in zip(steps, frames, strict=True):
             background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
-            pose = poses[frame.index]
+            pose = muted(poses[frame.index], gaussians, config.sound_dropout, config.seed, step)
             learning = step >= config.residual_start
+            condition = current_condition(gaussians, pose, features[frame.index])
+            pose = replace(pose, condition=condition.detach())
             residual = gaussians.residual(pose.condition).detach() if learning else torch.zeros(len(gaussians), 10)
             residual.requires_grad_(learning)
             developed = exposure if step >= config.exposure_start else None
@@ -89,6 +97,8 @@ def fit_avatar(
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
+                if condition.requires_grad:
+                    condition.backward(condition_gradient(gaussians, residual.grad))
             decay_learning_rates(optimizer, step / config.steps)
             optimizer.step()
             optimizer.zero_grad()
@@ -101,7 +111,10 @@ def fit_avatar(
         if checkpoint:
             save_checkpoint(checkpoint, gaussians, optimizer, done, key, config, exposure)
         raise
-    return gaussians.requires_grad_(False)
+    avatar = projected(gaussians, features[indices], config.components)
+    if on_projection and config.projects:
+        on_projection(gaussians.requires_grad_(False), avatar)
+    return avatar.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,10 @@ def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:
     }
     groups = [
         {"params": [getattr(gaussians, name)], "lr": lr, "base_lr": lr, "name": name} for name, lr in rates.items()
+    ]
+    groups += [
+        {"params": [value], "lr": config.lr_condition, "base_lr": config.lr_condition, "name": f"condition.{name}"}
+        for name, value in gaussians.condition.named_parameters()
     ]
     return FusedAdam(groups, eps=1e-12)
 

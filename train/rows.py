@@ -14,6 +14,7 @@ from avatar.render.playback import render_pose
 from avatar.train.baseline import NearestFrames, warped
 from avatar.train.evaluation import head_region, no_head_shown, require_held_out
 from avatar.train.identity import load_identity
+from avatar.train.listening import heard_motion
 from avatar.train.motion_judges import FaceJudge, FlickerJudge
 from avatar.train.perceptual import load_lpips, load_st_lpips
 from avatar.train.picture_judges import EdgeJudge, IdentityJudge, PerceptualJudge, PixelJudge, SharpnessJudge
@@ -94,7 +95,7 @@ def evaluate_rows(
     indices = take.split()["test"]
     motions = {VIDEO: take.motion()[indices]}
     if speech_motion is not None:
-        motions[SPEECH] = speech_motion
+        motions[SPEECH] = heard_motion(take, gaussians, speech_motion)
     notes: dict[str, str] = {}
     pixels = PixelJudge()
     judges: list[Judge] = [pixels, SharpnessJudge(), EdgeJudge(), FlickerJudge(), *_optional(take, observer, notes)]

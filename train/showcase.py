@@ -15,6 +15,7 @@ import numpy as np
 
 from avatar.cameras import Camera
 from avatar.errors import PartError
+from avatar.fields.listening import with_sound
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.io.video import VideoWriter
 from avatar.motion import PER_FRAME
@@ -98,6 +99,7 @@ def talking(stored: StoredAvatar, take: Take) -> Film | None:
     rate = _rate(stored)
     try:
         motion = motion_from_audio(speech, life, samples=samples, fps=float(rate), seed=1)
+        motion = with_sound(motion, stored.gaussians, samples, activity=speech_activity(loudness(samples)))
     except PartError as error:
         log.warning("The report does not show the avatar talking: %s", error)
         return None
@@ -200,7 +202,7 @@ def _before_plate(
 
 def _picked(motion: Motion, index: Int[np.ndarray, " n"]) -> Motion:
     """Moments of the motion in any order and number, on a new clock."""
-    rows = {name: getattr(motion, name)[index] for name in PER_FRAME}
+    rows = {name: getattr(motion, name)[index] for name in (*PER_FRAME, "sound")}
     return replace(motion, time=np.arange(len(index), dtype=np.float64), **rows)
 
 

@@ -276,6 +276,7 @@ def train(
     from avatar.preprocess.alignment import align_take, can_align
     from avatar.train.fitting import fit_avatar
     from avatar.train.limits import seen_limits
+    from avatar.train.projection import projection_loss
     from avatar.train.speaking import fit_speaking
     from avatar.train.view_cone import safe_view_cone
 
@@ -284,8 +285,20 @@ def train(
     if not (job.done("training") and (trained / MANIFEST).is_file()):
         job.forget(ALIGNMENT)
         with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
+
+            def compare(field: GaussianHead, projected: GaussianHead) -> None:
+                row["projection"] = projection_loss(take, field, projected)
+
             has_room = (memory or MemoryCap.of(None)).has_room
-            gaussians = fit_avatar(take, head, config, checkpoint=checkpoint, progress=progress, has_room=has_room)
+            gaussians = fit_avatar(
+                take,
+                head,
+                config,
+                checkpoint=checkpoint,
+                progress=progress,
+                has_room=has_room,
+                on_projection=compare,
+            )
             row["steps"] = config.steps
             # What comes next changes the motion, from which training could not be resumed.
             save_trained(trained, take, gaussians, consent=consent)

@@ -165,7 +165,7 @@ def dubbed_motion(stored: StoredAvatar, footage: Footage, spoken: Motion, rows: 
     else:
         motion = on_footage(motion, head, betas=betas)
     times = np.arange(len(rows)) / float(footage.fps)
-    shown = replace(motion, time=times, **{name: getattr(motion, name)[rows] for name in PER_FRAME})
+    shown = replace(motion, time=times, sound=None, **{name: getattr(motion, name)[rows] for name in PER_FRAME})
     return take_channels(shown, spoken.resample(times), FaceMap(head, betas.cpu().numpy()), ("mouth",))
 
 

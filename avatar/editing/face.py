@@ -150,6 +150,9 @@ def take_channels(motion: Motion, other: Motion, face: FaceMap, channels: tuple[
     elif {"mouth", "brows", "cheeks"} & set(channels):
         away = other.expression.astype(np.float64) - motion.expression
         rows["expression"] = (motion.expression + away @ face.share(channels).T).astype(np.float32)
+    if "mouth" in channels:
+        # The sound is that which the mouth says.
+        rows |= {"sound": other.sound, "sound_id": other.sound_id}
     return replace(motion, **rows)
 
 

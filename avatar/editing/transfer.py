@@ -51,7 +51,8 @@ def neutral_of(motion: Motion, face: FaceMap, *, seen: Bool[np.ndarray, " T"] | 
     rows |= {name: _middle(getattr(calm, name)) for name in ("leye_pose", "reye_pose")}
     rows |= {name: _middle(getattr(usual, name)) for name in ("global_orient", "neck_pose")}
     rows |= {name: np.median(getattr(usual, name), axis=0)[None] for name in ("transl", "torso")}
-    return replace(motion, time=np.zeros(1), **{name: value.astype(np.float32) for name, value in rows.items()})
+    changed = {name: value.astype(np.float32) for name, value in rows.items()}
+    return replace(motion, time=np.zeros(1), sound=None, **changed)
 
 
 def transfer(motion: Motion, neutral: Motion, rest: Motion, *, pose: TransferPose = "relative") -> Motion:

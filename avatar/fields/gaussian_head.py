@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
 from avatar.errors import InputError
-from avatar.fields.condition import motion_features
+from avatar.fields.condition import LIMIT, motion_features
 from avatar.fields.rig import RiggedGaussians, place_gaussians, triangle_frames
 from avatar.heads import rotation_matrices
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.fields.condition import MotionCondition
+    from avatar.fields.learned_condition import LearnedCondition
+    from avatar.fields.speech_condition import SpeechCondition
     from avatar.gaussians import Gaussians
     from avatar.heads import Head
     from avatar.motion import Motion
@@ -40,7 +43,7 @@ class Pose:
         eyelids: (1, 2).
         transl: (1, 3) metres.
         torso: (1, 3) metres of the shoulders' own motion.
-        condition: (K,) standardised motion components.
+        condition: (K + D,) standardised components of the motion, then of the sound where the avatar listens to it.
     """
 
     expression: Float[Tensor, "1 E"]
@@ -48,7 +51,7 @@ class Pose:
     eyelids: Float[Tensor, "1 2"]
     transl: Float[Tensor, "1 3"]
     torso: Float[Tensor, "1 3"]
-    condition: Float[Tensor, " K"]
+    condition: Float[Tensor, " K+D"]
 
 
 class Posable(Protocol):
@@ -79,6 +82,7 @@ class GaussianHead(nn.Module):
         barycentric: (N, 3) its anchor within the triangle.
         regions: (N,) index into ``REGIONS``.
         vertex_offsets: (V, 3) the subject's shape beyond the identity coefficients, metres; zero when None.
+        sound: Standardiser of the sound that drives further residuals; None for an avatar that moves by motion alone.
     """
 
     betas: Tensor
@@ -100,17 +104,19 @@ class GaussianHead(nn.Module):
         betas: Float[Tensor, " S"],
         torso_vertices: Float[Tensor, "M 3"],
         torso_faces: Int[Tensor, "Q 3"],
-        condition: MotionCondition,
+        condition: MotionCondition | LearnedCondition,
         *,
         triangles: Int[Tensor, " N"],
         barycentric: Float[Tensor, "N 3"],
         regions: Int[Tensor, " N"],
         vertex_offsets: Float[Tensor, "V 3"] | None = None,
+        sound: SpeechCondition | None = None,
     ) -> None:
         super().__init__()
         self.head = head.requires_grad_(False)
         self._subject = head.with_identity(betas, vertex_offsets)
-        self.condition = condition
+        self.condition: MotionCondition | LearnedCondition = condition
+        self.sound = sound
         for name, value in (
             ("betas", betas),
             ("vertex_offsets", torch.zeros_like(head.v_template) if vertex_offsets is None else vertex_offsets),
@@ -121,7 +127,7 @@ class GaussianHead(nn.Module):
             ("regions", regions),
         ):
             self.register_buffer(name, value)
-        count, components = len(triangles), condition.basis.shape[1]
+        count, components = len(triangles), condition.basis.shape[1] + (len(sound) if sound else 0)
         self.offsets = nn.Parameter(torch.zeros(count, 3))
         self.log_scales = nn.Parameter(torch.full((count, 3), -7.0))
         self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0]).repeat(count, 1))
@@ -165,14 +171,29 @@ class GaussianHead(nn.Module):
             barycentric=self.barycentric[kept],
             regions=self.regions[kept],
             vertex_offsets=self.vertex_offsets,
+            sound=self.sound,
         ).to(self.offsets.device)
         with torch.no_grad():
             for name, value in part.named_parameters(recurse=False):
                 value.copy_(getattr(self, name)[kept])
         return part.requires_grad_(self.offsets.requires_grad)
 
+    def listen(self, sound: SpeechCondition) -> None:
+        """Adds residuals that a sound drives, zero at first; only before training."""
+        self.sound = sound
+        more = self.residuals.new_zeros(len(self), 10, len(sound))
+        self.residuals = nn.Parameter(torch.cat([self.motion_residuals.detach(), more], 2))
+
+    @property
+    def motion_residuals(self) -> Float[Tensor, "N 10 K"]:
+        """The residuals that the motion drives: all there is in a program without sound."""
+        return self.residuals[..., : self.condition.basis.shape[1]]
+
     def poses(self, motion: Motion) -> list[Pose]:
-        """The motion's moments as tensors; raises InputError when it does not fit the head model."""
+        """The motion's moments as tensors; raises InputError when it does not fit the head model.
+
+        Sound counts where it was prepared for this very avatar; any other, or none, is silence (zero).
+        """
         if motion.head_hash != self.head.hash:
             raise InputError(
                 "The motion belongs to another head model",
@@ -189,7 +210,12 @@ class GaussianHead(nn.Module):
                 fix="make the motion file again",
             )
         device = self.offsets.device
-        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head), device=device))
+        conditions = self.condition(torch.as_tensor(motion_features(motion, self.head), device=device)).detach()
+        if self.sound is not None:
+            own = motion.sound_id == self.sound.id and motion.sound.shape[1] == len(self.sound)
+            heard = motion.sound if own else np.zeros((len(motion), len(self.sound)), np.float32)
+            heard = torch.as_tensor(heard, dtype=torch.float32, device=device).clamp(-LIMIT, LIMIT)
+            conditions = torch.cat([conditions, heard], 1)
         tensors = [
             torch.as_tensor(value, dtype=torch.float32, device=device)
             for value in (motion.expression, motion.pose, motion.eyelids, motion.transl, motion.torso)
@@ -219,7 +245,7 @@ class GaussianHead(nn.Module):
         shoulders = (torso - self._root) @ root.mT + self._root + (moments.transl + moments.torso)[:, None]
         return torch.cat([head, shoulders], 1)
 
-    def residual(self, condition: Float[Tensor, " K"]) -> Float[Tensor, "N 10"]:
+    def residual(self, condition: Float[Tensor, " K+D"]) -> Float[Tensor, "N 10"]:
         """Residuals of all Gaussians for one condition, in units of ``RESIDUAL_UNITS``."""
         count, channels, components = self.residuals.shape
         return (self.residuals.view(count * channels, components) @ condition).view(count, channels)

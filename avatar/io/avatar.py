@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,10 @@ from avatar.config import write_json
 from avatar.errors import FormatError, InputError
 from avatar.fields.condition import MotionCondition, feature_count
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
+from avatar.fields.speech_condition import SpeechCondition
 from avatar.heads import load_head
 from avatar.io._files import write_tensors, writing
+from avatar.io._levels import from_levels, to_levels
 from avatar.view_cone import ViewCone
 
 if TYPE_CHECKING:
@@ -39,6 +41,19 @@ LARGEST_FILE = 1 << 30
 BARYCENTRIC_TOLERANCE = 0.01
 TRAINED = ("offsets", "log_scales", "quats", "opacity_logits", "color_logits", "residuals")
 GAUSSIANS, SPEECH, LIFE = "gaussians.", "speech.", "life."
+
+
+@dataclass(frozen=True)
+class SoundFeatures:
+    """Which speech features an avatar's residuals listen to.
+
+    Attributes:
+        model: Network and layer.
+        rate: Rows a second.
+    """
+
+    model: str
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class AvatarInfo:
         view_cone: From where it may be looked at; None where that was not measured.
         provenance: Where it comes from: source hash, versions.
         consent: The consent statement of the person shown, where one was given.
+        sound: What its residuals listen to; None for an avatar that moves by motion alone.
         schema: Version of this layout.
     """
 
@@ -73,6 +89,7 @@ class AvatarInfo:
     view_cone: ViewCone | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     consent: str | None = None
+    sound: SoundFeatures | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -101,8 +118,11 @@ class StoredAvatar:
 
 
 def gaussian_tensors(head: GaussianHead) -> dict[str, Tensor]:
-    """The tensors of a Gaussian head as stored: half precision, which costs less than the eye or a metric sees."""
-    compact = {name: getattr(head, name).detach().half() for name in TRAINED}
+    """The tensors of a Gaussian head as stored: in half precision, residuals in bytes; no eye or metric sees it."""
+    compact = {name: getattr(head, name).detach().half() for name in TRAINED if name != "residuals"}
+    compact["residual_levels"], compact["residual_steps"] = to_levels(head.residuals.detach())
+    if head.sound is not None:
+        compact |= {f"sound_{name}": value for name, value in head.sound.named_buffers()}
     if head.vertex_offsets.any():
         compact["vertex_offsets"] = head.vertex_offsets.half()
     return compact | {
@@ -135,6 +155,8 @@ def save_avatar(
         InputError: The folder cannot be written to, or the disk is full; the avatar that was there stays.
     """
     writing(folder, lambda path: path.mkdir(parents=True, exist_ok=True))
+    heard = gaussians.sound
+    info = replace(info, sound=SoundFeatures(heard.feature_model, heard.feature_rate) if heard else None)
     tensors = {GAUSSIANS + k: v for k, v in gaussian_tensors(gaussians).items()}
     tensors |= {SPEECH + k: v for k, v in speech.items()} | {LIFE + k: v for k, v in life.items()}
     partial = {name: folder / f"{name}.new" for name in FILES}
@@ -239,7 +261,6 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "quats": (n, 4),
         "opacity_logits": (n,),
         "color_logits": (n, 3),
-        "residuals": (n, 10, components),
         "barycentric": (n, 3),
         "triangles": (n,),
         "regions": (n,),
@@ -247,6 +268,20 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         "torso_vertices": (None, 3),
         "torso_faces": (None, 3),
     }
+    heard = 0
+    # Absent where the motion alone drives the residuals.
+    if info.sound is not None:
+        heard = len(tensors["sound_bias"]) if "sound_bias" in tensors else 0
+        shapes |= {
+            "sound_weights": (None, heard),
+            "sound_motion": (features, heard),
+            "sound_bias": (heard,),
+        }
+    # Avatars of earlier versions have them in half precision.
+    if "residuals" in tensors:
+        shapes["residuals"] = (n, 10, components)
+    else:
+        shapes |= {"residual_levels": (n, 10, components + heard), "residual_steps": (10, components + heard)}
     # Absent where the subject has no offsets.
     if "vertex_offsets" in tensors:
         shapes["vertex_offsets"] = (len(head.v_template), 3)
@@ -287,8 +322,18 @@ def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> 
         barycentric=barycentric / total,
         regions=tensors["regions"].long(),
         vertex_offsets=tensors["vertex_offsets"].float() if "vertex_offsets" in tensors else None,
+        sound=_sound(info, tensors),
     )
+    if "residuals" not in tensors:
+        tensors = tensors | {"residuals": from_levels(tensors["residual_levels"], tensors["residual_steps"])}
     with torch.no_grad():
         for name in TRAINED:
             getattr(result, name).copy_(tensors[name].float())
     return result.requires_grad_(False)
+
+
+def _sound(info: AvatarInfo, tensors: dict[str, Tensor]) -> SpeechCondition | None:
+    if info.sound is None:
+        return None
+    weights, motion, bias = (tensors[f"sound_{name}"].float() for name in ("weights", "motion", "bias"))
+    return SpeechCondition(weights, motion, bias, feature_model=info.sound.model, feature_rate=info.sound.rate)

@@ -132,7 +132,7 @@ def rig_tensors(gaussians: GaussianHead, subject: Head) -> dict[str, Tensor]:
         "opacity_logits": rigged.opacity_logits,
         "color_logits": rigged.color_logits,
         "regions": gaussians.regions.to(torch.uint8),
-        "components": gaussians.residuals,
+        "components": gaussians.motion_residuals.contiguous(),
         "component_units": rigged.units,
         "condition_gain": torch.cat([gain * row for gain, row in zip(gains, rows, strict=True)]).float(),
         "condition_bias": -(condition.mean.double() @ basis).float(),

@@ -100,7 +100,7 @@ def pack_gaussians(head: GaussianHead) -> tuple[dict[str, Any], bytes]:
     _add_residuals(block, head, order.numpy())
     entries = {
         "gaussians": len(head),
-        "components": head.residuals.shape[2],
+        "components": head.motion_residuals.shape[2],
         "limit": LIMIT,
         "gains": {"joint": JOINT_GAIN, "neck": NECK_GAIN},
         "stretch": list(STRETCH_RANGE),
@@ -178,7 +178,7 @@ def _add_splats(block: Block, head: GaussianHead, order: Int[np.ndarray, " N"]) 
 
 def _add_residuals(block: Block, head: GaussianHead, order: Int[np.ndarray, " N"]) -> None:
     """Residuals as four bits each, two Gaussians a byte; a step for each kind of unit, component and channel."""
-    values = head.residuals.numpy()[order].transpose(2, 1, 0)
+    values = head.motion_residuals.numpy()[order].transpose(2, 1, 0)
     units, kinds = np.unique(head._units.numpy()[order], axis=0, return_inverse=True)
     kinds = kinds.reshape(-1)
     steps = np.stack([_residual_steps(values[..., kinds == kind], unit) for kind, unit in enumerate(units)])

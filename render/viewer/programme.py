@@ -52,8 +52,9 @@ class Programme:
             return motion
         first, last = motion.time[after - 1], motion.time[after]
         part = (moment - first) / (last - first)
+        smooth = (*(name for name in PER_FRAME if name not in ROTATIONS), "sound")
         # What `Motion.resample` does, for one moment and all joints in one go: a viewer asks in every picture.
-        rows = {name: getattr(motion, name)[after - 1 : after + 1] for name in PER_FRAME if name not in ROTATIONS}
+        rows = {name: getattr(motion, name)[after - 1 : after + 1] for name in smooth}
         mixed = {name: ((1 - part) * a + part * b)[None].astype(np.float32) for name, (a, b) in rows.items()}
         here, there = (
             Rotation.from_rotvec(np.stack([getattr(motion, name)[row] for name in ROTATIONS]))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from avatar.errors import FormatError, InputError
 from avatar.fields.gaussian_head import GaussianHead
+from avatar.fields.speech_condition import SpeechCondition
 from avatar.io.avatar import FILES, MANIFEST, PLATE, TRAINED, WEIGHTS, AvatarInfo, load_avatar, pack_avatar, save_avatar
 from avatar.motion import Motion
 from avatar.view_cone import ViewCone
@@ -42,9 +43,11 @@ def test_a_saved_avatar_comes_back_within_half_precision(
 ) -> None:
     assert sorted(path.name for path in tiny_avatar.iterdir()) == sorted(FILES)
     stored = load_avatar(tiny_avatar)
-    for name in (*TRAINED, "barycentric"):
+    for name in (*(name for name in TRAINED if name != "residuals"), "barycentric"):
         wanted = getattr(tiny_gaussians, name)
         assert torch.allclose(getattr(stored.gaussians, name), wanted, rtol=1e-3, atol=1e-6), name
+    wanted = tiny_gaussians.residuals
+    assert ((stored.gaussians.residuals - wanted).abs() <= 0.51 * wanted.abs().amax(0) / 127 + 1e-9).all()
     for name in ("triangles", "regions", "betas", "torso_vertices", "torso_faces"):
         assert torch.equal(getattr(stored.gaussians, name), getattr(tiny_gaussians, name)), name
     first, again = (g(g.poses(tiny_motion)[3]) for g in (tiny_gaussians, stored.gaussians))
@@ -196,7 +199,8 @@ def test_a_number_of_gaussians_that_does_not_fit_is_refused(folder: Path) -> Non
         ("offsets", torch.full((4000, 3), float("nan")), "finite offsets"),
         ("condition_basis", torch.tensor(1.0), "condition_basis of shape"),
         ("condition_mean", torch.zeros(5), "condition_mean of shape"),
-        ("residuals", torch.zeros(4000, 9, 4), "residuals of shape"),
+        ("residual_levels", torch.zeros(4000, 9, 4, dtype=torch.int8), "residual_levels of shape"),
+        ("residual_steps", torch.full((10, 4), float("nan")), "finite residual_steps"),
         ("triangles", torch.full((4000,), 1 << 20), "triangles below"),
         ("triangles", torch.full((4000,), -1), "triangles below"),
         ("regions", torch.full((4000,), 9, dtype=torch.uint8), "regions below"),
@@ -249,3 +253,52 @@ def test_a_refused_manifest_cannot_be_made_either() -> None:
     info = AvatarInfo("open-1", "ab", 10, 8, 8, 20.0, (25, 1))
     with pytest.raises(ValueError, match="must be positive"):
         replace(info, width=0)
+
+
+def listening(gaussians: GaussianHead) -> GaussianHead:
+    """A copy that hears two components of four channels."""
+    copy = gaussians.subset(torch.ones(len(gaussians), dtype=torch.bool))
+    generator = torch.Generator().manual_seed(0)
+    weights, motion = (torch.randn(n, 2, generator=generator) for n in (20, len(copy.condition.mean)))
+    copy.listen(SpeechCondition(weights, motion, torch.ones(2), feature_model="some", feature_rate=50.0))
+    with torch.no_grad():
+        copy.residuals[..., -2:].normal_(generator=generator)
+    return copy.requires_grad_(False)
+
+
+def save(folder: Path, gaussians: GaussianHead) -> None:
+    head, picture = gaussians.head, np.zeros((4, 4, 3), np.uint8)
+    info = AvatarInfo(head.id, head.hash, len(gaussians), 4, 4, 9.0, (25, 1))
+    save_avatar(folder, info, gaussians, speech={}, life={}, plate=picture, preview=picture)
+
+
+def test_what_an_avatar_hears_comes_back(tmp_path: Path, tiny_gaussians: GaussianHead) -> None:
+    listener = listening(tiny_gaussians)
+    assert listener.sound is not None
+    save(tmp_path / "listener", listener)
+    stored = load_avatar(tmp_path / "listener")
+    assert stored.gaussians.sound is not None and stored.gaussians.sound.id == listener.sound.id
+    assert torch.allclose(stored.gaussians.residuals, listener.residuals, atol=0.02)
+    save(tmp_path / "deaf", tiny_gaussians)
+    assert load_avatar(tmp_path / "deaf").gaussians.sound is None
+
+
+def test_an_avatar_of_earlier_versions_loads(folder: Path, tiny_gaussians: GaussianHead) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    for name in ("levels", "steps"):
+        tensors.pop(f"gaussians.residual_{name}")
+    save_file(tensors | {"gaussians.residuals": tiny_gaussians.residuals.detach().half()}, folder / WEIGHTS)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest.pop("sound")
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    stored = load_avatar(folder).gaussians
+    assert stored.sound is None
+    assert torch.allclose(stored.residuals, tiny_gaussians.residuals, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sound_weights", "sound_motion", "sound_bias"])
+def test_damaged_hearing_is_refused(tmp_path: Path, tiny_gaussians: GaussianHead, name: str) -> None:
+    save(tmp_path, listening(tiny_gaussians))
+    change_tensors(tmp_path, lambda tensors: tensors.pop(f"gaussians.{name}"))
+    with pytest.raises(FormatError, match="sound"):
+        load_avatar(tmp_path)

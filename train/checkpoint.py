@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HEAD, OPTIMIZER = "head.", "optimizer."
+# Where the Gaussians sit, which training may change.
+PLACES = ("triangles", "barycentric", "regions")
 
 
 def take_key(take: Take) -> str:
@@ -33,7 +35,7 @@ def take_key(take: Take) -> str:
 def save_checkpoint(
     path: Path, head: GaussianHead, optimizer: torch.optim.Optimizer, step: int, key: str, config: TrainConfig
 ) -> None:
-    """Writes the trained parameters, the optimiser's moments and the step.
+    """Writes the trained parameters, where they sit, the optimiser's moments and the step.
 
     Args:
         path: The file to replace.
@@ -44,6 +46,7 @@ def save_checkpoint(
         config: The configuration; a checkpoint of another configuration is not resumed either.
     """
     tensors = {HEAD + name: value.detach().contiguous() for name, value in head.named_parameters()}
+    tensors |= {HEAD + name: getattr(head, name) for name in PLACES}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value).detach().clone().contiguous()
@@ -70,7 +73,8 @@ def load_checkpoint(
         step = int(metadata["step"])
         same = metadata["take"] == key and metadata["config"] == msgspec.json.encode(config).decode()
         parameters = dict(head.named_parameters())
-        shapes_fit = all(HEAD + n in tensors and tensors[HEAD + n].shape == p.shape for n, p in parameters.items())
+        expected = parameters | {name: getattr(head, name) for name in PLACES}
+        shapes_fit = all(HEAD + n in tensors and tensors[HEAD + n].shape == p.shape for n, p in expected.items())
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         log.warning("The checkpoint %s cannot be read (%s): training begins anew.", path, error)
         return 0
@@ -80,6 +84,7 @@ def load_checkpoint(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[HEAD + name])
+        head.rebind(*(tensors[HEAD + name] for name in PLACES))
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(OPTIMIZER):

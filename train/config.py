@@ -35,6 +35,12 @@ class TrainConfig(Sampling):
     lr_opacity: float = 2e-2
     lr_colors: float = 1e-2
     lr_residuals: float = 4e-3
+    rare_share: float = 0.0
+    focus_weight: float = 0.0
+    focus_dssim: float = 0.2
+    focus_contrast: float = 0.0
+    relocations: int = 0
+    relocated_share: float = 0.05
     checkpoint_every: int = 500
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,10 @@ from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
-from avatar.train.dataset import read_ahead, shuffled
+from avatar.train.dataset import read_ahead
+from avatar.train.focus import Focus
+from avatar.train.relocation import Relocation
+from avatar.train.schedule import drawn, rarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +62,17 @@ def fit_avatar(
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
     key = take_key(take)
+    order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
+    relocation = Relocation.of(take, gaussians, config, order)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config) if checkpoint else 0
 
+    objective.regularizer.follow(gaussians)
     done = start
     steps = range(start, config.steps)
-    frames = read_ahead(take, shuffled(indices, steps, config.seed))
+    frames = read_ahead(take, order(steps))
     try:
         for step, frame in zip(steps, frames, strict=True):
+            relocation(step, gaussians, optimizer, objective, poses)
             background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
             pose = poses[frame.index]
             learning = step >= config.residual_start
@@ -100,6 +108,7 @@ class Objective:
         regularizer: Keeps the Gaussians in place.
         config: The settings.
         threads: Threads of the rasteriser.
+        focus: Where mouth and eyes are; None where they are looked at no closer.
     """
 
     viewmat: Float[Tensor, "4 4"]
@@ -108,6 +117,7 @@ class Objective:
     regularizer: Regularizer
     config: TrainConfig
     threads: int | None
+    focus: Focus | None = None
 
     @classmethod
     def of(cls, take: Take, gaussians: GaussianHead, config: TrainConfig, threads: int | None) -> Objective:
@@ -115,7 +125,8 @@ class Objective:
         camera = take_camera(take)
         viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
         plate = torch.from_numpy(take.background()).float() / 255
-        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads)
+        focus = Focus.of(take) if config.focus_weight else None
+        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus)
 
     def __call__(
         self,
@@ -141,6 +152,16 @@ class Objective:
         )
         target = frame.over(background, self.plate)
         photometric = l1_dssim(picture.image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
+        if self.focus is not None:
+            closely = self.focus(
+                frame.index,
+                picture.image,
+                target,
+                dssim_weight=self.config.focus_dssim,
+                contrast_weight=self.config.focus_contrast,
+                threads=self.threads,
+            )
+            photometric = photometric + self.config.focus_weight * closely
         mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
         return photometric + self.config.alpha_weight * mask + self.regularizer(gaussians, residual)
 

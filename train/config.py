@@ -22,6 +22,12 @@ class TrainConfig(Sampling):
         lr_opacity: Learning rate of the opacity logits.
         lr_colors: Learning rate of the colour logits.
         lr_residuals: Learning rate of the residual components.
+        rare_share: How many frames of a round are rare ones that come again, over how many come once.
+        focus_weight: Weight of the image loss within windows around mouth and eyes, on top of that of the picture.
+        focus_contrast: Weight of the difference of local contrast in these windows, within that loss.
+        relocations: How many times the Gaussians that show least are moved to where the error is; see
+            `avatar.train.relocation`.
+        relocated_share: How many of the head's Gaussians are moved each time at most, as a share.
         checkpoint_every: Steps between checkpoints.
     """
 
@@ -36,9 +42,8 @@ class TrainConfig(Sampling):
     lr_colors: float = 1e-2
     lr_residuals: float = 4e-3
     rare_share: float = 0.0
-    focus_weight: float = 0.0
-    focus_dssim: float = 0.2
-    focus_contrast: float = 0.0
+    focus_weight: float = 0.1
+    focus_contrast: float = 2.0
     relocations: int = 0
     relocated_share: float = 0.05
     checkpoint_every: int = 500

@@ -157,7 +157,7 @@ class Objective:
                 frame.index,
                 picture.image,
                 target,
-                dssim_weight=self.config.focus_dssim,
+                dssim_weight=self.config.dssim_weight,
                 contrast_weight=self.config.focus_contrast,
                 threads=self.threads,
             )

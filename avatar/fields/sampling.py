@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BACK_DENSITY, HIDDEN_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.25, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
-# The cavity behind lips and teeth: coarse, and where no frame shows it as dark as this share of what is seen of the mouth.
+# The cavity behind lips and teeth is coarse, and where no frame shows it this much of the brightness of what is seen.
 CAVITY_DENSITY, CAVITY_SHADE = 0.5, 0.2
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 # How far the neck goes on beneath the collar, metres, and how dense it is there.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead, Pose
+    from avatar.fields.regularizers import Regularizer
     from avatar.fields.rig import RiggedGaussians
     from avatar.io.take import Take
     from avatar.train.config import TrainConfig
     from avatar.train.dataset import TrainingFrame
-    from avatar.train.fitting import Objective
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,23 @@ COVERED_BY = 3
 # A split one is this much shorter, its halves so many deviations from its middle.
 SHRINKAGE, APART = 1.6, 0.5
 FIXED = ("torso", "unseen")
+
+
+class Seen(Protocol):
+    """What relocation needs of a training objective: the take's camera and plate, and what keeps Gaussians in place."""
+
+    @property
+    def viewmat(self) -> Float[Tensor, "4 4"]: ...  # noqa: D102
+    @property
+    def K(self) -> Float[Tensor, "3 3"]: ...  # noqa: D102
+    @property
+    def plate(self) -> Float[Tensor, "H W 3"]: ...  # noqa: D102
+    @property
+    def regularizer(self) -> Regularizer: ...  # noqa: D102
+    @property
+    def config(self) -> TrainConfig: ...  # noqa: D102
+    @property
+    def threads(self) -> int | None: ...  # noqa: D102
 
 
 class Shares(NamedTuple):
@@ -96,7 +113,7 @@ class Relocation:
         step: int,
         gaussians: GaussianHead,
         optimizer: torch.optim.Optimizer,
-        objective: Objective,
+        objective: Seen,
         poses: list[Pose],
     ) -> None:
         """Holds the round of a step that has one; what it does depends on the step and the Gaussians alone."""
@@ -112,7 +129,7 @@ class Relocation:
 
 
 def measured_shares(
-    gaussians: GaussianHead, objective: Objective, poses: list[Pose], frames: Iterable[TrainingFrame]
+    gaussians: GaussianHead, objective: Seen, poses: list[Pose], frames: Iterable[TrainingFrame]
 ) -> Shares:
     """Each Gaussian's shares in the pictures of some frames, over the clip's own background.
 

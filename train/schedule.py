@@ -41,7 +41,7 @@ def rarity(take: Take, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"
     faces = (faces - faces.mean(0)) / np.maximum(faces.std(0), 1e-6)
     if len(faces) < 2:
         return np.ones(len(faces))
-    apart = KDTree(faces).query(faces, k=[1 + max(1, round(NEIGHBOUR_SHARE * len(faces)))])[0][:, 0]
+    apart = KDTree(faces).query(faces, k=1 + max(1, round(NEIGHBOUR_SHARE * len(faces))))[0][:, -1]
     apart = np.nan_to_num(apart, posinf=0.0)
     return (apart / max(float(np.median(apart)), 1e-9)).clip(max=CAP)
 

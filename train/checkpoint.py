@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HEAD, OPTIMIZER, EXPOSURE = "head.", "optimizer.", "exposure."
+# Where the Gaussians sit, which training may change.
+PLACES = ("triangles", "barycentric", "regions")
 
 
 def take_key(take: Take) -> str:
@@ -41,7 +43,7 @@ def save_checkpoint(
     config: TrainConfig,
     exposure: Exposure | None = None,
 ) -> None:
-    """Writes the trained parameters, the optimiser's moments and the step.
+    """Writes the trained parameters, where they sit, the optimiser's moments and the step.
 
     Args:
         path: The file to replace.
@@ -58,6 +60,7 @@ def save_checkpoint(
     """
     require_finite(step, dict(head.named_parameters()))
     tensors = {HEAD + name: value.detach().contiguous() for name, value in head.named_parameters()}
+    tensors |= {HEAD + name: getattr(head, name) for name in PLACES}
     if exposure is not None:
         tensors |= {EXPOSURE + name: value for name, value in exposure.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -92,7 +95,8 @@ def load_checkpoint(
         wanted = {HEAD + name: value for name, value in parameters.items()}
         if exposure is not None:
             wanted |= {EXPOSURE + name: value for name, value in exposure.state_dict().items()}
-        shapes_fit = all(n in tensors and tensors[n].shape == value.shape for n, value in wanted.items())
+        expected = wanted | {HEAD + name: getattr(head, name) for name in PLACES}
+        shapes_fit = all(n in tensors and tensors[n].shape == value.shape for n, value in expected.items())
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         log.warning("The checkpoint %s cannot be read (%s): training begins anew.", path, error)
         return 0
@@ -102,6 +106,7 @@ def load_checkpoint(
     with torch.no_grad():
         for name, value in wanted.items():
             value.copy_(tensors[name])
+        head.rebind(*(tensors[HEAD + name] for name in PLACES))
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(OPTIMIZER):

@@ -31,6 +31,12 @@ class TrainConfig(Sampling):
         hidden: Units of a net that makes their weights non-linear in training; 0 for none.
         sound_components: Number of residual components that the sound drives, where the take has sound; 0 for none.
         sound_dropout: Share of the steps that see no sound, so that the avatar also moves without.
+        rare_share: How many frames of a round are rare ones that come again, over how many come once.
+        focus_weight: Weight of the image loss within windows around mouth and eyes, on top of that of the picture.
+        focus_contrast: Weight of the difference of local contrast in these windows, within that loss.
+        relocations: How many times the Gaussians that show least are moved to where the error is; see
+            `avatar.train.relocation`.
+        relocated_share: How many of the head's Gaussians are moved each time at most, as a share.
         checkpoint_every: Steps between checkpoints.
     """
 
@@ -51,6 +57,11 @@ class TrainConfig(Sampling):
     hidden: int = 0
     sound_components: int = 0
     sound_dropout: float = 0.3
+    rare_share: float = 0.0
+    focus_weight: float = 0.1
+    focus_contrast: float = 2.0
+    relocations: int = 0
+    relocated_share: float = 0.05
     checkpoint_every: int = 500
 
     @property

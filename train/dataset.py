@@ -101,12 +101,3 @@ def read_ahead(
             pending = upcoming
         if pending is not None:
             yield pending.result()
-
-
-def shuffled(indices: np.ndarray, steps: range, seed: int) -> Iterator[int]:
-    """The frame of each step: epochs of permutations that depend on seed and epoch only, so training can resume."""
-    for step in steps:
-        epoch, position = divmod(step, len(indices))
-        if position == 0 or step == steps.start:
-            order = np.random.default_rng([seed, epoch]).permutation(indices)
-        yield int(order[position])

@@ -16,11 +16,14 @@ from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
-from avatar.train.dataset import read_ahead, shuffled
+from avatar.train.dataset import read_ahead
+from avatar.train.focus import Focus
 from avatar.train.health import require_sound
 from avatar.train.listening import listen, muted
 from avatar.train.nuisance import take_exposure
 from avatar.train.projection import condition_gradient, current_condition, learn_condition, projected
+from avatar.train.relocation import Relocation
+from avatar.train.schedule import drawn, rarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,14 +77,18 @@ def fit_avatar(
     optimizer = make_optimizer(gaussians, config)
     leaves = dict(gaussians.named_parameters())
     key = take_key(take)
+    order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
+    relocation = Relocation.of(take, gaussians, config, order)
     exposure = take_exposure(take, indices, config)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config, exposure) if checkpoint else 0
 
+    objective.regularizer.follow(gaussians)
     done = start
     steps = range(start, config.steps)
-    frames = read_ahead(take, shuffled(indices, steps, config.seed), has_room=has_room)
+    frames = read_ahead(take, order(steps), has_room=has_room)
     try:
         for step, frame in zip(steps, frames, strict=True):
+            relocation(step, gaussians, optimizer, objective, poses)
             background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
             pose = muted(poses[frame.index], gaussians, config.sound_dropout, config.seed, step)
             learning = step >= config.residual_start
@@ -128,6 +135,7 @@ class Objective:
         regularizer: Keeps the Gaussians in place.
         config: The settings.
         threads: Threads of the rasteriser.
+        focus: Where mouth and eyes are; None where they are looked at no closer.
     """
 
     viewmat: Float[Tensor, "4 4"]
@@ -136,6 +144,7 @@ class Objective:
     regularizer: Regularizer
     config: TrainConfig
     threads: int | None
+    focus: Focus | None = None
 
     @classmethod
     def of(cls, take: Take, gaussians: GaussianHead, config: TrainConfig, threads: int | None) -> Objective:
@@ -143,7 +152,8 @@ class Objective:
         camera = take_camera(take)
         viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
         plate = torch.from_numpy(take.background()).float() / 255
-        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads)
+        focus = Focus.of(take) if config.focus_weight else None
+        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus)
 
     def __call__(
         self,
@@ -182,6 +192,16 @@ class Objective:
         target = frame.over(background, self.plate)
         image = exposure(frame, picture, background) if exposure else picture.image
         photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
+        if self.focus is not None:
+            closely = self.focus(
+                frame.index,
+                image,
+                target,
+                dssim_weight=self.config.dssim_weight,
+                contrast_weight=self.config.focus_contrast,
+                threads=self.threads,
+            )
+            photometric = photometric + self.config.focus_weight * closely
         mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
         penalties = {
             f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()

@@ -159,6 +159,14 @@ class GaussianHead(nn.Module):
     def __len__(self) -> int:
         return len(self.triangles)
 
+    def rebind(
+        self, triangles: Int[Tensor, " N"], barycentric: Float[Tensor, "N 3"], regions: Int[Tensor, " N"]
+    ) -> None:
+        """Binds the Gaussians to other triangles, in place; their number stays."""
+        for name, value in (("triangles", triangles), ("barycentric", barycentric), ("regions", regions)):
+            getattr(self, name).copy_(value)
+        self._prepare()
+
     def subset(self, kept: Bool[Tensor, " N"]) -> GaussianHead:
         """A copy with some of the Gaussians only; with these alone it also costs less to pose."""
         part = GaussianHead(

@@ -34,12 +34,19 @@ class Regularizer:
     """Penalty on a head's Gaussians as it finds them; metres become of order one by the weights."""
 
     def __init__(self, head: GaussianHead) -> None:
+        self._barycentric = head.barycentric.clone()
         self.distance = region_limits(head.regions, FREE_DISTANCE)
         # What starts larger than that, because nothing tells more of it, may stay so.
         start = head.log_scales.detach().exp().amax(1)
         self.scale = torch.maximum(region_limits(head.regions, FREE_SCALE), start)
         self.unseen = (head.regions == REGIONS.index("unseen"))[:, None].float()
         self.start = {name: getattr(head, name).detach().clone() for name in KEPT}
+
+    def follow(self, head: GaussianHead) -> None:
+        """Judges the Gaussians that have moved since the start by the region they are in now."""
+        moved = (head.barycentric != self._barycentric).any(1)
+        self.distance = region_limits(head.regions, FREE_DISTANCE)
+        self.scale = torch.where(moved, region_limits(head.regions, FREE_SCALE), self.scale)
 
     def __call__(self, head: GaussianHead, residual: Float[Tensor, "N 10"]) -> Float[Tensor, ""]:
         """The penalty; `residual` is what the head adds at the current moment, in residual units."""

@@ -108,6 +108,13 @@ def quat_multiply(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[T
     )
 
 
+def quat_rotate(quats: Float[Tensor, "*n 4"], vectors: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Vectors turned by unit quaternions wxyz."""
+    w, axis = quats[..., :1], quats[..., 1:]
+    twice = 2 * torch.linalg.cross(axis, vectors)
+    return vectors + w * twice + torch.linalg.cross(axis, twice)
+
+
 def place_gaussians(
     rigged: RiggedGaussians, vertices: Float[Tensor, "*batch V 3"], residual: Float[Tensor, "*batch N 10"] | None = None
 ) -> Gaussians:

@@ -15,7 +15,7 @@ from avatar.fields.survey import require_shown, survey
 from avatar.fields.torso import EMPTY, torso_surface
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     from avatar.fields.survey import Survey
     from avatar.fields.torso import Torso
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BACK_DENSITY, HIDDEN_DENSITY, UNSEEN_DENSITY, LASH_DENSITY = 0.3, 0.15, 0.25, 0.3
 EYE_DENSITY, MOUTH_PARTS_DENSITY, LID_DENSITY = 1.5, 0.5, 2.0
+# The cavity behind lips and teeth is coarse, and where no frame shows it this much of the brightness of what is seen.
+CAVITY_DENSITY, CAVITY_SHADE = 0.5, 0.2
 NAPE_FACING, NAPE_HEIGHT = 0.15, 0.05
 # How far the neck goes on beneath the collar, metres, and how dense it is there.
 TUCK, TUCKED_DENSITY = 0.03, 0.2
@@ -84,6 +86,14 @@ def triangle_parts(head: Head) -> dict[str, np.ndarray]:
     return {name: (first >= start) & (first < stop) for name, (start, stop) in head.parts.items()}
 
 
+def inside_mouth(head: Head) -> Bool[np.ndarray, " F"]:
+    """Which triangles line the cavity behind the lips; none of a head model that has no such lining."""
+    lining = head.regions.get("inside_mouth")
+    if lining is None:
+        return np.zeros(len(head.faces), bool)
+    return lining.numpy()[head.faces.numpy()].min(1) > 0
+
+
 def densities(
     head: Head, seen: Survey, mouth_density: float, torso: Torso = EMPTY
 ) -> tuple[Float[np.ndarray, " F"], Int[np.ndarray, " F"]]:
@@ -137,10 +147,12 @@ def densities(
         front = center[:, 2] > np.percentile(center[parts[name], 2], 40)
         weight[parts[name]] *= np.where(front[parts[name]], MOUTH_PARTS_DENSITY, 0.0)
         region[parts[name]] = REGIONS.index("mouth")
+    cavity = inside_mouth(head)
+    region[cavity & skin & (weight > 0)] = REGIONS.index("mouth")
     if "lashes" in parts:
         weight[parts["lashes"]] *= LASH_DENSITY
     lips = (np.abs(center - marks[LIPS].mean(0)) < LIP_BOX).all(1)
-    weight[lips] *= mouth_density
+    weight[lips] *= np.where(cavity[lips], CAVITY_DENSITY, mouth_density)
     for iris in IRISES:
         near = (np.abs(center[:, :2] - marks[iris, :2]) < EYE_BOX).all(1) & (center[:, 2] > marks[iris, 2] - 0.03)
         weight[near] *= LID_DENSITY
@@ -165,7 +177,11 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         unseen, (UNSEEN_OVERLAP / INITIAL_OVERLAP * spread).clip(*UNSEEN_SCALE_RANGE), spread.clip(*SCALE_RANGE)
     )
     thickness = np.where(unseen, UNSEEN_THICKNESS, FLATNESS * spread)
-    color = _filled(seen, region, landmark_points(head, seen.rest), generator)[on_head]
+    # What a frame seems to tell of the cavity where it cannot be seen is the colour of what is before it.
+    cavity = inside_mouth(head) & ~seen.shown
+    seen = replace(seen, colors=np.where(cavity[:, None], np.nan, seen.colors))
+    color = _filled(seen, region, landmark_points(head, seen.rest), generator)
+    color = np.where(cavity[:, None], CAVITY_SHADE * color, color)[on_head]
     triangles, regions = on_head, region[on_head]
     if len(torso.faces):
         added = _on_torso(torso, config.torso_gaussians, generator)

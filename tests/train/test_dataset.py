@@ -1,33 +1,14 @@
-"""Frames of a take: their order, reading ahead, and another background without a halo."""
+"""Frames of a take: reading ahead, and another background without a halo."""
 
 import threading
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from avatar.errors import FormatError
 from avatar.io.take import Take
-from avatar.train.dataset import TrainingFrame, read_ahead, read_frame, shuffled
-
-
-@given(count=st.integers(1, 30), stop=st.integers(0, 100), share=st.floats(0, 1), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_the_order_does_not_depend_on_where_it_starts(count: int, stop: int, share: float, seed: int) -> None:
-    indices = np.arange(count) * 3 + 1
-    whole = list(shuffled(indices, range(stop), seed))
-    start = int(share * stop)
-    assert list(shuffled(indices, range(start, stop), seed)) == whole[start:]
-
-
-def test_every_epoch_shows_every_frame_once_in_another_order() -> None:
-    indices = np.array([4, 8, 9, 15, 21, 33, 40, 41])
-    order = np.array(list(shuffled(indices, range(24), 7))).reshape(3, 8)
-    assert (np.sort(order, axis=1) == indices).all()
-    assert len({tuple(epoch) for epoch in order}) == 3
-    assert list(shuffled(indices, range(24), 8)) != order.ravel().tolist()
+from avatar.train.dataset import TrainingFrame, read_ahead, read_frame
 
 
 def test_a_frame_is_read_as_it_lies_in_the_take(tiny_take: Take) -> None:

@@ -39,6 +39,7 @@ def test_a_step_is_that_of_the_readable_rig(start: GaussianHead, tiny_take: Take
     with torch.no_grad():
         gaussians.residuals.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
         plain.residuals.copy_(gaussians.residuals)
+    tiny_config = replace(tiny_config, focus_weight=0.0)
     objective = Objective.of(tiny_take, gaussians, tiny_config, 1)
     pose, frame = gaussians.poses(tiny_take.motion())[5], read_frame(tiny_take, 5)
     background = torch.tensor([0.2, 0.5, 0.7])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from avatar.fields.rig import quat_multiply, rotmat_to_quat, triangle_frames
+from avatar.fields.rig import quat_multiply, quat_rotate, rotmat_to_quat, triangle_frames
 
 SEEDS = st.integers(0, 10_000)
 
@@ -64,3 +64,12 @@ def test_degenerate_triangles_stay_finite() -> None:
     (frames.rotations.sum() + frames.sizes.sum()).backward()
     assert torch.isfinite(frames.rotations).all()
     assert corners.grad is not None
+
+
+@given(SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_quaternions_turn_vectors_as_scipy_does(seed: int) -> None:
+    rotations = random_rotations(seed)
+    vectors = np.random.default_rng(seed + 1).normal(size=(16, 3))
+    quats = torch.tensor(np.roll(rotations.as_quat(), 1, axis=1))
+    assert quat_rotate(quats, torch.tensor(vectors)).numpy() == pytest.approx(rotations.apply(vectors), abs=1e-12)

@@ -8,7 +8,7 @@ import torch
 
 from avatar.errors import InputError
 from avatar.fields.gaussian_head import REGIONS
-from avatar.fields.sampling import Sampling, densities, initial_head, triangle_parts
+from avatar.fields.sampling import Sampling, densities, initial_head, inside_mouth, triangle_parts
 from avatar.fields.survey import Survey, posed_vertices, project, survey, take_camera
 from avatar.fields.torso import torso_surface
 from avatar.heads import Head
@@ -102,3 +102,22 @@ def test_limits_are_the_angles_of_the_training_frames(tiny_take: Take, tiny_moti
     assert all(low < high for low, high in limits.values())
     yaw = np.degrees(tiny_motion.neck_pose[:27, 1] + tiny_motion.global_orient[:27, 1])
     assert limits["yaw"] == pytest.approx((yaw.min(), yaw.max()), abs=3)
+
+
+def test_the_mouth_is_dark_inside_where_no_frame_shows_it(
+    tiny_take: Take, open_head: Head, tiny_motion: Motion, surveyed: Survey
+) -> None:
+    lining = inside_mouth(open_head) & ~surveyed.shown
+    weight, region = densities(open_head, surveyed, 3.0)
+    assert lining.any() and (region[lining & (weight > 0)] == REGIONS.index("mouth")).mean() > 0.9
+    lips = np.abs(surveyed.centroids - surveyed.centroids[lining].mean(0)).max(1) < 0.05
+    outside = lips & ~inside_mouth(open_head) & triangle_parts(open_head)["skin"] & surveyed.shown
+    per_area = weight / surveyed.areas
+    assert per_area[lining].max() < per_area[outside].max() / 3
+    start = initial_head(tiny_take, open_head, tiny_motion, tiny_take.split()["train"], Sampling(4000, 100))
+    on_head = start.triangles < len(open_head.faces)
+    dark, bright = (
+        start.color_logits[on_head][torch.as_tensor(mask)[start.triangles[on_head]]].sigmoid().mean()
+        for mask in (lining, outside)
+    )
+    assert dark < bright / 2

@@ -16,13 +16,15 @@ from avatar.assets import asset
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.speech._net import SpeechNet
 from avatar.speech._regressor import FeatureStatistics
+from avatar.speech.features import LOG_MEL, MODEL, RATE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from jaxtyping import Float
 
-ASSET = "speech_prior.npz"
+# The shipped priors by the features they read, the best first.
+ASSETS = {MODEL: "speech_prior.npz", LOG_MEL: "speech_prior_log_mel.npz"}
 # What the net says beside the actions: lips closed (p, b, m), lip on teeth (f, v), silence.
 SOUNDS = ("closed", "lip_teeth", "silence")
 
@@ -56,6 +58,11 @@ class SpeechPrior:
     actions: tuple[str, ...]
     scale: float
     net: SpeechNet
+
+    @property
+    def feature_rate(self) -> float:
+        """Rows of its features a second."""
+        return RATE
 
     def __call__(
         self, values: Float[np.ndarray, "N C"], *, statistics: FeatureStatistics | None = None
@@ -101,7 +108,8 @@ class SpeechPrior:
         return cls(str(arrays["feature_model"]), statistics, actions, float(arrays["scale"]), net)
 
 
-@lru_cache(maxsize=1)
-def load_prior() -> SpeechPrior:
-    """The shipped prior."""
-    return SpeechPrior.load(asset(ASSET))
+@lru_cache(maxsize=len(ASSETS))
+def load_prior(feature_model: str | None = None) -> SpeechPrior | None:
+    """The shipped prior that reads some features, None where there is none; the best one of all when none is named."""
+    name = ASSETS.get(feature_model or MODEL)
+    return None if name is None else SpeechPrior.load(asset(name))

@@ -91,7 +91,7 @@ def test_a_person_s_lips_close_where_it_hears_them_close(subject, head, monkeypa
         def __call__(self, values: np.ndarray, *, statistics: object) -> PriorReading:
             return PriorReading(np.zeros((len(values), 52)), heard[: len(values)])
 
-    monkeypatch.setattr(model_module, "load_prior", Prior)
+    monkeypatch.setattr(model_module, "load_prior", lambda _: Prior())
     mouth = mouth_map(head)
     before = mouth_of(speech.predict(features, fps=50.0), mouth)[1]
     heard[200:260] = 1

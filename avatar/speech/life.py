@@ -176,7 +176,7 @@ class LifeModel:
         names = _arrays()
         missing = sorted(set(names) - set(tensors))
         if not missing:
-            model = cls(**{name: tensors[name].double().numpy() for name in names})
+            model = cls(**{name: tensors[name].double().numpy() for name in names})  # pyright: ignore[reportArgumentType]
             width = (BROWS + len(model.brow_basis),)
             shapes = {
                 "track": model.track.shape[1:] == width and len(model.track) > 0,

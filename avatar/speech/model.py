@@ -74,12 +74,13 @@ class SpeechModel(Speaker):
     ) -> Float[np.ndarray, "T J"]:
         """Calibrated targets at ``time`` seconds of a feature track; the lips close where the prior hears p, b or m."""
         statistics = FeatureStatistics.of(opening, prior=self.regressor.statistics)
-        targets = self.calibration(self.regressor(values, self.feature_rate, time=time, statistics=statistics))
-        prior = load_prior(self.feature_model)
+        rate, prior = self.feature_rate, load_prior(self.feature_model)
         if prior is None:
-            return targets
-        heard = prior(values, statistics=FeatureStatistics.of(opening, prior=prior.statistics)).closed
-        return self.closed(targets, np.interp(time, np.arange(len(heard)) / self.feature_rate, heard))
+            return self.calibration(self.regressor(values, rate, time=time, statistics=statistics))
+        read = prior(values, statistics=FeatureStatistics.of(opening, prior=prior.statistics))
+        shapes = read.weights / prior.scale
+        targets = self.calibration(self.regressor(values, rate, time=time, statistics=statistics, prior=shapes))
+        return self.closed(targets, np.interp(time, np.arange(len(read.closed)) / rate, read.closed))
 
     def closed(self, rows: Float[np.ndarray, "T J"], share: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
         """Targets whose opening is drawn to rest by ``share``, 0 to 1."""
@@ -115,6 +116,10 @@ class SpeechModel(Speaker):
         }
         arrays = {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups.items() for f in fields(group)}
         arrays |= {name: getattr(self, name) for name in ("pose", "eyelids", "upper", "betas")}
+        heard = self.regressor.heard
+        if heard is not None:
+            arrays |= {f"heard.{f.name}": getattr(heard, f.name) for f in fields(heard)}
+            arrays["heard.share"] = self.regressor.share
         tensors = {name: torch.tensor(np.asarray(value), dtype=torch.float32) for name, value in arrays.items()}
         for index, net in enumerate(self.regressor.nets):
             tensors |= {f"net{index}.{name}": value.clone() for name, value in net.state_dict().items()}
@@ -151,7 +156,7 @@ class SpeechModel(Speaker):
                 nets.append(net.eval().requires_grad_(False))
             space, calibration = built.pop("space"), built.pop("calibration")
             return cls(
-                regressor=Regressor(**built, nets=tuple(nets)),
+                regressor=Regressor(**built, nets=tuple(nets), **_heard(arrays)),
                 calibration=calibration,
                 space=space,
                 **{name: arrays[name] for name in ("pose", "eyelids", "upper", "betas")},
@@ -161,3 +166,11 @@ class SpeechModel(Speaker):
             raise FormatError(
                 "The speech model cannot be read", expected="its tensors, complete and of one size", found=str(error)
             ) from error
+
+
+def _heard(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The prior's part of a stored regressor; models from before there was one have none."""
+    if "heard.share" not in arrays:
+        return {}
+    linear = Linear(**{each.name: arrays[f"heard.{each.name}"] for each in fields(Linear)})
+    return {"heard": linear, "share": arrays["heard.share"]}

@@ -81,6 +81,10 @@ class SpeechPrior:
         closed = 1 / (1 + np.exp(-output[:, len(self.actions) + SOUNDS.index("closed")]))
         return PriorReading(weights.clip(0, 1), closed)
 
+    def shapes(self, values: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N 52"]:
+        """The mouth's coefficients that a whole recording asks for, in units of their spread."""
+        return self(values, statistics=FeatureStatistics.of(values, prior=self.statistics)).weights / self.scale
+
     def save(self, path: Path) -> None:
         """Writes it in half precision."""
         tensors = {f"net.{name}": value.half().numpy() for name, value in self.net.state_dict().items()}

@@ -157,7 +157,10 @@ def default_prosody(life: LifeModel, head: Head) -> ProsodyModel:
     weight = np.zeros((len(LAGS) * len(SIGNALS), width + 1))
     now = LAGS.index(0.0) * len(SIGNALS)
     pitch, energy = now + SIGNALS.index("pitch"), now + SIGNALS.index("energy")
-    weight[energy, 0], weight[pitch, -1] = NOD, LIDS
+    # Trackers turn the root or the neck; the one that moves nods.
+    root, neck = 0, 3
+    weight[energy, max(root, neck, key=lambda column: life.track[:, column].std())] = NOD
+    weight[pitch, -1] = LIDS
     raised = np.array([name in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight") for name in head.arkit_names])
     if raised.any():
         psi = head.arkit_to_psi.detach().cpu().double().numpy() @ raised

@@ -25,7 +25,8 @@ class FeatureStream:
     A row is given out once `look_ahead` rows of sound have followed it, and is never changed. Of the past 3 s are heard
     again each time, so that the work for a second of sound does not grow; it is least where sound comes in chunks of
     100 ms and more. Log-mel rows are those of the whole recording to rounding; Whisper's, whose attention sees 3 s here
-    and all of a recording there, differ by a quarter of their spread at most.
+    and all of a recording there, differ by 0.45 of their spread at most (0.36 and 0.38 on two recordings), and the
+    opening of a mouth that follows them by 0.45 and 0.60 mm (correlation .99 and .98).
 
     Args:
         kind: Which features.

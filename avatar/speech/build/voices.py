@@ -108,12 +108,12 @@ def spoken(voice: str, passage: Passage, rng: np.random.Generator, *, kind: str 
     sounds = np.zeros((len(features.values), 3), np.float32)
     sounds[:, 2] = 1
     for phone in phones:
-        kind = VISEME_OF.get(phone.symbol)
+        look = VISEME_OF.get(phone.symbol)
         inside = (features.times >= phone.start - 0.005) & (features.times < phone.end + 0.005)
-        if kind is not None:
+        if look is not None:
             sounds[inside, 2] = 0
-        if kind in ("closed", "lip_teeth"):
-            sounds[inside, 0 if kind == "closed" else 1] = 1
+        if look in ("closed", "lip_teeth"):
+            sounds[inside, 0 if look == "closed" else 1] = 1
     return SpokenSentence(voice, features.values, mouth_weights(phones, features.times, shapes=NARROW), sounds)
 
 

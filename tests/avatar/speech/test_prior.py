@@ -66,7 +66,9 @@ def test_the_shipped_one_hears_where_lips_close(speech_part: list[Path]) -> None
     text = "Pam may bump into a big brown puppy. Her aunt Ida owes all our old oak tables."
     passage = next(hibari_passages([(0, text)]))
     features = speech_features(soxr.resample(passage.samples, passage.rate, 16000).astype(np.float32))
-    read = load_prior()(features.values)
+    prior = load_prior()
+    assert prior is not None
+    read = prior(features.values)
     phones = english(passage.phones)
     kinds = np.full(len(features.times), "", object)
     for phone in phones:

@@ -31,6 +31,8 @@ class Create:
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
+        speech_features: What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no
+            network), `hama`, or `transformers:MODEL`.
         consent: Who is shown, and that they agree; kept in the avatar.
         max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
             keeps decoded frames in up to half of the free memory.
@@ -45,6 +47,7 @@ class Create:
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
+    speech_features: str | None = None
     consent: str | None = None
     max_memory: str | None = None
     force: bool = False
@@ -62,6 +65,8 @@ class Preprocess:
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
+        speech_features: What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no
+            network), `hama`, or `transformers:MODEL`.
         max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
             keeps decoded frames in up to half of the free memory.
         force: Go on with a recording that the capture report advises against.
@@ -73,6 +78,7 @@ class Preprocess:
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
+    speech_features: str | None = None
     max_memory: str | None = None
     force: bool = False
     json: bool = False
@@ -169,6 +175,7 @@ class Render:
         camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
         part: `bust`, or `head` without the shoulders and the clothes.
         pose: `natural` head motion, the subject's own or that of --video, or `still`.
+        prosody: How strongly brows, nods and lids follow the melody of the voice: 1 as in the recording, 0 not at all.
         seed: Seed of blinks and head motion.
         emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
             happy, sad, angry, surprised, emphatic, calm; docs/editing.md).
@@ -206,6 +213,7 @@ class Render:
     part: Literal["bust", "head"] = "bust"
     pose: Literal["natural", "still"] = "natural"
     seed: int = 0
+    prosody: float = 1.0
     emotion: tuple[str, ...] = ()
     gain: tuple[str, ...] = ()
     gaze: str | None = None

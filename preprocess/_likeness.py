@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from avatar.fields.condition import condition_features
 from avatar.render.rigged import rasterize_rigged
@@ -76,7 +77,9 @@ class Likeness:
 
     def _condition(self, moments: Moments) -> Float[Tensor, "B K"]:
         features = condition_features(self.gaussians.head, moments.expression, moments.joints, moments.eyelids)
-        return self.gaussians.condition(features)
+        moved = self.gaussians.condition(features)
+        # Residuals that listen hear nothing here.
+        return nn.functional.pad(moved, (0, self.gaussians.residuals.shape[2] - moved.shape[1]))
 
     def _residual(self, condition: Float[Tensor, "B K"]) -> Float[Tensor, "B N 10"]:
         return torch.stack([self.gaussians.residual(row) for row in condition]) * self._loose

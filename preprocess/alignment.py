@@ -33,14 +33,14 @@ class AlignmentConfig:
     """How a motion is aligned to an avatar.
 
     Attributes:
-        side: Longest side of the compared pictures, pixels.
+        side: Longest side of the compared pictures, pixels: what blurred pictures say best fits sharp ones worse.
         sweeps: Corrections of the motion.
         landmarks: Factor on the landmarks' weight.
         refinement: The settings it shares with refinement.
     """
 
-    side: int = FINE.side
-    sweeps: int = 3
+    side: int = 512
+    sweeps: int = 2
     landmarks: float = FINE.landmarks
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
@@ -92,5 +92,6 @@ def align_take(
             frames = view.swept(frames, clip.used, hessian, config=shared_settings, tracking=tracking, progress=step)
         aligned = replace(clip, frames=frames, motion=view.motion(frames))
         report = aligned.write(ALIGNMENT, tracking, started=started)
-    take.record(ALIGNMENT, **report, **alignment_record(take, tracked))
+    record: dict[str, Any] = {**report, **alignment_record(take, tracked)}
+    take.record(ALIGNMENT, **record)
     return report

@@ -13,8 +13,8 @@ from avatar.errors import InputError
 from avatar.fields.listening import with_sound
 from avatar.motion import PER_FRAME, Motion
 from avatar.speech.drive import motion_from_audio
+from avatar.speech.general import speaker_of
 from avatar.speech.life import LifeModel, natural_motion
-from avatar.speech.model import SpeechModel
 from avatar.speech.silence import loudness, speech_activity
 
 if TYPE_CHECKING:
@@ -56,12 +56,10 @@ def neutral_motion(gaussians: GaussianHead) -> Motion:
 def ease_motion(stored: StoredAvatar) -> Motion:
     """One moment of the subject at ease: head and gaze at their means, the mouth closed."""
     life = natural_motion(LifeModel.from_tensors(stored.life), np.zeros(1), pose="still")
-    mouth, jaw = np.zeros_like(life.upper), np.zeros((1, 3), np.float32)
-    if stored.info.speech is not None:
-        speech = SpeechModel.from_tensors(stored.speech, stored.info.speech)
-        rest = speech.rest(np.zeros(1))
-        mouth, jaw = rest.expression - speech.upper.astype(np.float32), rest.jaw_pose
-    return _living(stored, life, expression=mouth + life.upper, jaw=jaw)
+    speaker = speaker_of(stored)
+    rest = speaker.rest(np.zeros(1))
+    mouth = rest.expression - speaker.upper.astype(np.float32)
+    return _living(stored, life, expression=mouth + life.upper, jaw=rest.jaw_pose)
 
 
 def idle_motion(stored: StoredAvatar, *, fps: float, seed: int = 0) -> Motion:
@@ -82,15 +80,19 @@ def spoken_motion(
     seed: int = 0,
     pose: Pose = "natural",
     closures: Float[np.ndarray, " P"] | None = None,
+    prosody: float = 1.0,
 ) -> Motion:
     """The subject who says a recording: mono samples at `SPEECH_RATE`, and when the lips are known to be closed.
 
+    ``prosody`` says how strongly brows, head and lids follow the voice.
+
     Raises:
-        InputError: The avatar was made from a clip without sound, or the recording is shorter than 20 ms.
+        InputError: The recording is shorter than 20 ms.
     """
-    speech = SpeechModel.from_tensors(stored.speech, stored.info.speech) if stored.info.speech else None
-    life = LifeModel.from_tensors(stored.life)
-    motion = motion_from_audio(speech, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures)
+    speaker, life = speaker_of(stored), LifeModel.from_tensors(stored.life)
+    motion = motion_from_audio(
+        speaker, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures, prosody=prosody
+    )
     return with_sound(motion, stored.gaussians, samples, activity=speech_activity(loudness(samples)))
 
 

@@ -15,8 +15,9 @@ from avatar import cli
 from avatar.heads import Head
 from avatar.io.avatar import pack_avatar
 from avatar.io.take import Take
-from avatar.io.video import VideoWriter
+from avatar.io.video import VideoWriter, probe
 from avatar.motion import PER_FRAME, Motion
+from avatar.speech.general import GENERAL_NOTE, GeneralSpeech
 from avatar.train.speaking import fit_speaking
 
 Refused = Callable[..., str]
@@ -124,19 +125,24 @@ def test_a_picture_too_small_to_learn_from(size: str, refused: Refused, faceless
     assert not (tmp_path / "me").exists()
 
 
-def test_a_silent_clip_gives_an_avatar_that_cannot_speak(
-    take_copy: Take, open_head: Head, refused: Refused, tiny_avatar: Path, speech_file: Path, tmp_path: Path
+@pytest.mark.usefixtures("speech_part")
+def test_the_general_model_speaks_for_an_avatar_of_a_silent_clip(
+    take_copy: Take,
+    open_head: Head,
+    tiny_avatar: Path,
+    speech_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     speech, life, figures = fit_speaking(take_copy, open_head)
-    assert speech is None and len(life.track)
-    assert figures == {"driven": False, "note": "the clip has no sound: the avatar cannot be driven by speech"}
-    text = refused("render", tiny_avatar, "--audio", speech_file, "-o", tmp_path / "talk.mp4")
-    assert text == (
-        "error: This avatar cannot speak.\n"
-        "  Expected: an avatar made from a clip with sound.\n"
-        "  Found: an avatar made from a silent clip.\n"
-        "  To do: drive it with --motion, or make it again from a clip with sound.\n"
-    )
+    assert isinstance(speech, GeneralSpeech) and len(life.track)
+    assert figures == {
+        "driven": False,
+        "note": "the clip has no sound: the general speech model speaks for the avatar",
+    }
+    cli.main(["render", str(tiny_avatar), "--audio", str(speech_file), "-o", str(tmp_path / "talk.mp4"), "--json"])
+    said = capsys.readouterr()
+    assert GENERAL_NOTE in " ".join(said.err.split()) and probe(tmp_path / "talk.mp4").has_audio
 
 
 # The output folder.

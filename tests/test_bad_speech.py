@@ -94,11 +94,6 @@ def test_text_of_another_script(refused: Refused) -> None:
     )
 
 
-def test_an_avatar_without_speech_says_so_to_text_too(refused: Refused) -> None:
-    pytest.importorskip("hibari", reason="the neural voice needs the extra `voice`")
-    assert "This avatar cannot speak" in refused("--text", "Hello.")
-
-
 def test_sound_without_a_sample(refused: Refused, tmp_path: Path) -> None:
     write_wav(tmp_path / "empty.wav", np.zeros(0, np.float32))
     assert "empty.wav has no sound" in refused("--audio", tmp_path / "empty.wav")

@@ -173,7 +173,7 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     assert all(row["seconds"] >= 0 and row["peak_rss_mb"] > 10 for row in report["stages"].values())
     assert report["speech"] == {
         "driven": False,
-        "note": "the clip has no sound: the avatar cannot be driven by speech",
+        "note": "the clip has no sound: the general speech model speaks for the avatar",
     }
     assert report["avatar"]["gaussians"] == 480
     assert json.loads((output / "report.json").read_text()) == report

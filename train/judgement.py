@@ -123,7 +123,9 @@ def _tracking(report: dict[str, Any]) -> Iterator[Judgement]:
 def _speech(report: dict[str, Any]) -> Iterator[Judgement]:
     figures = report.get("speech", {})
     if not figures.get("driven", True):
-        yield Judgement(WEAK, "Speech", f"It cannot be driven by sound: {figures.get('note', 'no reason was given')}.")
+        yield Judgement(
+            WEAK, "Speech", f"It has not learned how its person speaks: {figures.get('note', 'no reason was given')}."
+        )
         return
     if "correlation" in figures:
         value = figures["correlation"]

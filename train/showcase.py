@@ -22,8 +22,8 @@ from avatar.motion import PER_FRAME
 from avatar.render.playback import background_image, render_motion
 from avatar.render.trajectories import ORBIT_SECONDS, orbit, resized
 from avatar.speech.drive import motion_from_audio
+from avatar.speech.general import speaker_of
 from avatar.speech.life import LifeModel
-from avatar.speech.model import SpeechModel
 from avatar.speech.silence import loudness, speech_activity
 
 if TYPE_CHECKING:
@@ -89,13 +89,13 @@ def turning(stored: StoredAvatar, motion: Motion, center: Float[np.ndarray, " 3"
 def talking(stored: StoredAvatar, take: Take) -> Film | None:
     """The avatar says the liveliest seconds of its own recording from the sound alone.
 
-    None where it cannot: it was made without sound, or the network that listens is not here (`avatar models`).
+    None where the recording has no sound to say, or the network that listens is not here (`avatar models`).
     """
     sound = take.speech()
-    if stored.info.speech is None or sound is None or len(sound) < LEAST_SOUND * SPEECH_RATE:
+    if sound is None or len(sound) < LEAST_SOUND * SPEECH_RATE:
         return None
     samples = _liveliest(sound)
-    speech, life = SpeechModel.from_tensors(stored.speech, stored.info.speech), LifeModel.from_tensors(stored.life)
+    speech, life = speaker_of(stored), LifeModel.from_tensors(stored.life)
     rate = _rate(stored)
     try:
         motion = motion_from_audio(speech, life, samples=samples, fps=float(rate), seed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from avatar.errors import InputError
 from avatar.speech.evaluation import evaluate_speech
 from avatar.speech.fitting import fit_speech_model
+from avatar.speech.general import general_speech_of
 from avatar.speech.life import LifeModel
 from avatar.speech.mouth import landmark_opening
 from avatar.speech.offset import estimate_offset
+from avatar.speech.prosody import default_prosody, fit_prosody, melody_of
 from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
 
     from avatar.heads import Head
     from avatar.io.take import Take
+    from avatar.speech.general import GeneralSpeech
     from avatar.speech.model import SpeechModel
 
+GENERAL = "the general speech model speaks for the avatar"
 log = logging.getLogger(__name__)
 
 
 def fit_speaking(
     take: Take, head: Head, *, progress: Callable[[int, int], None] | None = None
-) -> tuple[SpeechModel | None, LifeModel, dict[str, Any]]:
+) -> tuple[SpeechModel | GeneralSpeech, LifeModel, dict[str, Any]]:
     """Learns how the person speaks, blinks and moves the head.
 
     Args:
@@ -37,14 +41,16 @@ def fit_speaking(
         progress: Called with the share done in percent, and 100.
 
     Returns:
-        The speech model, or None where the take has no usable sound; the life model; figures for the report, whose
-        ``driven`` says whether the avatar can speak and ``note`` why not.
+        The speech model, the general one where the take has no usable sound; the life model; figures for the report,
+        whose ``driven`` says whether the avatar has a speech model of its own, and ``note`` why not.
     """
     motion, used = take.motion(), take.used
     life = LifeModel.from_motion(motion, head=head, used=used)
-    features = take_features(take)
-    if features is None:
-        return None, life, {"driven": False, "note": "the clip has no sound: the avatar cannot be driven by speech"}
+    life = replace(life, prosody=default_prosody(life, head)).rounded()
+    features, samples = take_features(take), take.speech()
+    if features is None or samples is None:
+        speech = general_speech_of(motion, head=head, life=life, used=used)
+        return speech, life, {"driven": False, "note": f"the clip has no sound: {GENERAL}"}
     opening = landmark_opening(take.perception()["landmarks"])
     seen = used & np.isfinite(opening)
     offset = estimate_offset(features, motion.time, opening=np.nan_to_num(opening), used=seen)
@@ -55,6 +61,9 @@ def fit_speaking(
     }
     if offset.note:
         figures["offset_note"] = offset.note
+    prosody = fit_prosody(life, motion, melody_of(samples), head=head, offset=offset.seconds, used=used)
+    life = replace(life, prosody=prosody).rounded()
+    figures["prosody_learned"] = float(prosody.share.max())
     try:
         speech = fit_speech_model(
             features,
@@ -66,6 +75,7 @@ def fit_speaking(
         )
         scores = evaluate_speech(features, motion, offset=offset.seconds, head=head, used=used)
     except InputError as error:
-        log.warning("The avatar will not speak: %s", error)
-        return None, life, {"driven": False, "note": str(error), **figures}
+        log.warning("The avatar gets no speech model of its own: %s", error)
+        speech = general_speech_of(motion, head=head, life=life, used=used)
+        return speech, life, {"driven": False, "note": f"{error}\n{GENERAL}", **figures}
     return speech, life, {"driven": True, **figures, **asdict(scores)}

@@ -23,7 +23,14 @@ TRACKING = ("tracking", "shoulders", "detail", "refinement", "overlay")
 PREPROCESSING = ("ingest", "capture", *TRACKING, "features", "verdict")
 TRAINING = ("training", "alignment", "speech", "evaluation")
 # The stages that a setting reaches: they run again when it changes.
-REACH = {"head": (*TRACKING, "verdict", *TRAINING), "take": TRAINING, "train": TRAINING}
+REACH = {
+    "head": (*TRACKING, "verdict", *TRAINING),
+    "take": TRAINING,
+    "train": TRAINING,
+    "speech_features": ("features", *TRAINING),
+}
+# What a setting was in folders made before there was one.
+BEFORE: dict[str, Any] = {"speech_features": None}
 
 
 @dataclass
@@ -101,7 +108,7 @@ class Job:
     def apply(self, folder: Path, settings: dict[str, Any]) -> None:
         """Takes settings over; stages that one with another value reaches count as not done."""
         for name, value in msgspec.to_builtins(settings).items():
-            if name in self.settings and self.settings[name] != value:
+            if self.settings.get(name, BEFORE.get(name, value)) != value:
                 self.forget(*REACH.get(name, ()))
             self.settings[name] = value
         write_json(folder / FILE, self)

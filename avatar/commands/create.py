@@ -26,6 +26,7 @@ from avatar.io.take import Take
 from avatar.io.video import probe
 from avatar.memory import MemoryCap
 from avatar.models.cache import sha256_of
+from avatar.speech.feature_kinds import feature_kind
 from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
@@ -51,21 +52,25 @@ class TakeOptions:
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: Name or path of the head model.
         force: Go on whatever the capture report says.
+        speech_features: Id of the features that speech is learned from; the best that can be had when None.
     """
 
     size: int = 512
     all_shots: bool = False
     head: str = "open"
     force: bool = False
+    speech_features: str | None = None
 
     @classmethod
     def of(cls, options: Create | Preprocess) -> TakeOptions:
         """Those of a command line."""
-        return cls(options.size, options.all_shots, options.head, options.force)
+        kind = None if options.speech_features is None else feature_kind(options.speech_features)
+        return cls(options.size, options.all_shots, options.head, options.force, kind)
 
     def settings(self) -> dict[str, Any]:
         """What a take depends on, beside its clip."""
-        return {"size": self.size, "all_shots": self.all_shots, "head": load_head(self.head).hash}
+        facts = {"size": self.size, "all_shots": self.all_shots, "head": load_head(self.head).hash}
+        return facts | {"speech_features": self.speech_features}
 
 
 def run(options: Create) -> None:
@@ -227,7 +232,7 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
             tracking_overlay(take, take.path / "tracking.mp4", head=head, progress=progress)
     if not job.done("features"):
         with job.stage(output, "features"):
-            take_features(take)
+            take_features(take, how.speech_features)
     judge_take(take, output, job, "verdict", force=how.force)
     return take
 
@@ -318,12 +323,12 @@ def train(
             output,
             replace(
                 avatar_info(take, gaussians, consent=consent),
-                speech=speech.settings() if speech else None,
+                speech=speech.settings(),
                 limits=seen_limits(take),
                 view_cone=safe_view_cone(take, gaussians),
             ),
             gaussians,
-            speech=speech.to_tensors() if speech else {},
+            speech=speech.to_tensors(),
             life=life.to_tensors(),
             plate=take.background(),
             preview=preview(take, gaussians),

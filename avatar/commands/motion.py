@@ -103,7 +103,7 @@ def _subject(read: list, stored: StoredAvatar | None) -> tuple[Head, Motion]:
 def _standing(head: Head) -> Motion:
     """One moment of nobody in particular, before the camera."""
     widths = {"expression": head.exprdirs.shape[-1], "eyelids": 2}
-    rows = {name: np.zeros((1, widths.get(name, 3)), np.float32) for name in PER_FRAME}
+    rows: dict = {name: np.zeros((1, widths.get(name, 3)), np.float32) for name in PER_FRAME}
     rows["transl"][:] = PLACE
     betas = np.zeros(head.shapedirs.shape[-1], np.float32)
     return Motion(time=np.zeros(1), betas=betas, head_id=head.id, head_hash=head.hash, **rows)

@@ -34,6 +34,7 @@ from avatar.render.layers import (
 from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.render.stereo import Stereo
+from avatar.speech.general import GENERAL_NOTE, speaks_generally
 from avatar.view_cone import said_angles
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 SOUND_RATE = 48_000
 # Degrees beyond the safe view cone that nobody sees.
 WORTH_SAYING = 2.0
+MOST_PROSODY = 3.0
 TRANSPARENT = (".mov", ".webm")
 Sound = tuple[np.ndarray | SoundFile, int]
 Writer = VideoWriter | PictureFolder
@@ -69,7 +71,9 @@ def run(options: Render) -> None:
             assert options.motion
             motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
         else:
-            motion, sound = spoken_motion(stored, speech, fps=fps, seed=options.seed, pose=options.pose)
+            motion, sound = spoken_motion(
+                stored, speech, fps=fps, seed=options.seed, pose=options.pose, prosody=options.prosody
+            )
         motion = edited_for(stored, motion, options, shot)
         written = render_shot(
             stored,
@@ -91,6 +95,13 @@ def run(options: Render) -> None:
 def shot_of(options: Render) -> Shot:
     """How the options want the avatar filmed; raises InputError for what no avatar can meet."""
     check_driver(options)
+    if not 0 <= options.prosody <= MOST_PROSODY:
+        raise InputError(
+            "The option --prosody cannot be used",
+            expected=f"0 (off) to {MOST_PROSODY:g}",
+            found=f"{options.prosody:g}",
+            fix="leave it out for 1, as the person does",
+        )
     if options.fps is not None and not 1 <= options.fps <= 240:
         raise InputError(
             "The option --fps cannot be used",
@@ -151,17 +162,27 @@ def parsed_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def spoken_motion(
-    stored: StoredAvatar, speech: Speech | Path, *, fps: Fraction, seed: int, pose: Literal["natural", "still"]
+    stored: StoredAvatar,
+    speech: Speech | Path,
+    *,
+    fps: Fraction,
+    seed: int,
+    pose: Literal["natural", "still"],
+    prosody: float = 1.0,
 ) -> tuple[Motion, Sound]:
     """The motion of an avatar that speaks an audio file, of any length, and the sound to go with it.
 
     Raises:
-        InputError: The file has no sound, or the avatar was made without speech.
+        InputError: The file has no sound.
     """
     speech = speech if isinstance(speech, Speech) else Speech(speech)
+    if speaks_generally(stored):
+        say(GENERAL_NOTE)
     with speech.samples(rate=SPEECH_RATE) as samples:
         closures = speech.closures(len(samples) / SPEECH_RATE)
-        motion = motions.spoken_motion(stored, samples, fps=float(fps), seed=seed, pose=pose, closures=closures)
+        motion = motions.spoken_motion(
+            stored, samples, fps=float(fps), seed=seed, pose=pose, closures=closures, prosody=prosody
+        )
     return motion, (SoundFile(speech.path, SOUND_RATE), SOUND_RATE)
 
 

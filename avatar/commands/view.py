@@ -50,7 +50,7 @@ def run(options: View) -> None:
         return text_programme(stored, said, voice=options.voice, language=options.language)
 
     settings = ViewerSettings(options.host, options.port, options.draw, options.size, beside=options.take is not None)
-    viewer = Viewer(stored, programme, settings, speak=None if stored.info.speech is None else speak)
+    viewer = Viewer(stored, programme, settings, speak=speak)
     try:
         listening = viewer.listen(livelink=options.livelink, websocket=options.websocket)
         udp, tcp = listening.ports

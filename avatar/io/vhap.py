@@ -222,7 +222,9 @@ def _motion(path: Path, rows: list[dict[str, Any]], time: np.ndarray) -> Motion 
     if not all(names):
         return None
     stored = [_arrays(_inside(path, str(name))) for name in names]
-    columns = {ours: np.concatenate([row[theirs].reshape(1, 3) for row in stored]) for theirs, ours in NAMES.items()}
+    columns: dict[str, Any] = {
+        ours: np.concatenate([row[theirs].reshape(1, 3) for row in stored]) for theirs, ours in NAMES.items()
+    }
     eyes = np.concatenate([row["eyes_pose"].reshape(1, 6) for row in stored])
     lids = [row["eyelids"].reshape(1, 2) if "eyelids" in row else np.zeros((1, 2)) for row in stored]
     return Motion(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ TAPS = (-0.04, 0.0, 0.04)
 CONTEXT_ROWS = REACH + 2
 # A new recording's own feature statistics count as much as the take's after so many rows (5 s at 50 Hz).
 PRIOR_ROWS = 250
+# The prior's readings weigh as much as a take of so many seconds; the ridge onto a take's own mouth is a strong one.
+PRIOR_SECONDS, PRIOR_PENALTY = 8.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,16 @@ class Regressor:
         components: Principal components the ridge works on, of normalised features.
         linear: The ridge over three taps.
         nets: The nets; their mean weighs as much as the ridge.
+        heard: From what the general prior hears to the take's targets; None where it takes no part.
+        share: (1,) its weight beside the others.
     """
 
     statistics: FeatureStatistics
     components: Components
     linear: Linear
     nets: tuple[SpeechNet, ...]
+    heard: Linear | None = None
+    share: Float[np.ndarray, " 1"] = field(default_factory=lambda: np.zeros(1))
 
     def __call__(
         self,
@@ -73,6 +79,7 @@ class Regressor:
         *,
         time: Float[np.ndarray, " T"],
         statistics: FeatureStatistics | None = None,
+        prior: Float[np.ndarray, "N A"] | None = None,
     ) -> Float[np.ndarray, "T K"]:
         """Normalised targets at ``time`` seconds of a feature track.
 
@@ -81,14 +88,17 @@ class Regressor:
             rate: Feature rows a second.
             time: (T,) seconds.
             statistics: Of the recording the features are from; those of the training take when left out.
+            prior: (N, A) what the general prior hears in the same rows; it takes no part when left out.
         """
         normal = (statistics or self.statistics).normalise(values)
         predicted = self.linear(taps(self.components(normal), rate, time=time, offsets=TAPS))
-        if not self.nets:
+        if self.nets:
+            with torch.inference_mode():
+                track = torch.stack([net(torch.from_numpy(normal)[None])[0] for net in self.nets]).mean(dim=0).numpy()
+            predicted = 0.5 * predicted + 0.5 * sample_features(track.astype(np.float64), rate, time=time)
+        if self.heard is None or prior is None:
             return predicted
-        with torch.inference_mode():
-            track = torch.stack([net(torch.from_numpy(normal)[None])[0] for net in self.nets]).mean(dim=0).numpy()
-        return 0.5 * predicted + 0.5 * sample_features(track.astype(np.float64), rate, time=time)
+        return (1 - self.share) * predicted + self.share * self.heard(sample_features(prior, rate, time=time))
 
 
 def fit_regressor(
@@ -103,8 +113,12 @@ def fit_regressor(
     seeds: tuple[int, ...],
     steps: int,
     on_step: Callable[[], None] | None = None,
+    prior: Float[np.ndarray, "N A"] | None = None,
 ) -> Regressor:
-    """Fits ridge and nets.
+    """Fits ridge and nets, and how the take does what the general prior hears.
+
+    The prior's weight is that of `PRIOR_SECONDS` more of take: it carries most of a take of 5 s, and little of a long
+    one.
 
     Args:
         values: (N, C) features of the whole recording; they need no labels, so their statistics use all rows.
@@ -117,6 +131,7 @@ def fit_regressor(
         seeds: One net per seed; none leaves the ridge alone.
         steps: Optimiser steps of each net.
         on_step: Called after every step.
+        prior: (N, A) what the general prior hears, in units of about its spread; it takes no part when None.
     """
     statistics = FeatureStatistics.of(values)
     normal = statistics.normalise(values)
@@ -138,4 +153,10 @@ def fit_regressor(
         )
         for seed in seeds
     )
-    return Regressor(statistics, basis, linear, nets)
+    if prior is None:
+        return Regressor(statistics, basis, linear, nets)
+    seconds = float(mask.sum() * np.median(spacing)) if len(spacing) else 0.0
+    heard = fit_ridge(
+        sample_features(np.asarray(prior, np.float64), rate, time=time[mask]), targets[mask], penalty=PRIOR_PENALTY
+    )
+    return Regressor(statistics, basis, linear, nets, heard, np.array([PRIOR_SECONDS / (PRIOR_SECONDS + seconds)]))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avatar.errors import InputError
 from avatar.speech.life import natural_motion
+from avatar.speech.prosody import melody_of
 from avatar.speech.silence import loudness, speech_activity
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from avatar.io.sound import StoredSound
     from avatar.motion import Motion
     from avatar.speech.life import LifeModel, Pose
-    from avatar.speech.model import SpeechModel
+    from avatar.speech.speaker import Speaker
 
 
 def motion_from_audio(
-    speech_model: SpeechModel | None,
+    speech_model: Speaker,
     life_model: LifeModel,
     *,
     samples: Float[np.ndarray, " N"] | StoredSound,
@@ -29,35 +29,33 @@ def motion_from_audio(
     seed: int = 0,
     pose: Pose = "natural",
     closures: Float[np.ndarray, " P"] | None = None,
+    prosody: float = 1.0,
 ) -> Motion:
     """The motion of a head that says a recording: mouth from speech, head, gaze, brows and blinks from the person.
 
     Args:
-        speech_model: The avatar's speech model; None where it was trained without sound.
+        speech_model: The avatar's speech model, or the general one (`avatar.speech.general.speaker_of`).
         life_model: Its model of head motion and blinks.
         samples: (N,) mono sound at 16 kHz, in memory or on disk.
         fps: Frames a second.
         seed: Another seed, another head motion and other blinks; the mouth stays.
         pose: "natural", or "still" for a head that keeps its mean pose.
         closures: (P,) how far the lips are known to be closed every 10 ms, where a voice tells its phones.
+        prosody: How strongly brows, head and lids follow the voice; 0 switches it off.
 
     Returns:
         ``round(seconds * fps)`` frames, at least one: picture and sound end within half a frame of each other.
 
     Raises:
-        InputError: The avatar has no speech model, or the sound is shorter than 20 ms.
+        InputError: The sound is shorter than 20 ms.
     """
-    if speech_model is None:
-        raise InputError(
-            "This avatar cannot speak",
-            expected="an avatar made from a clip with sound",
-            found="an avatar made from a silent clip",
-            fix="drive it with --motion, or make it again from a clip with sound",
-        )
-    activity = speech_activity(loudness(samples))
+    activity, speech_model = speech_activity(loudness(samples)), speech_model.ready()
     speech = speech_model.predict(samples, fps=fps, activity=activity, closures=closures)
     energy = np.interp(speech.time, np.arange(len(activity)) / 100, activity)
-    life = natural_motion(life_model, speech.time, seed=seed, pose=pose, speech_energy=energy)
+    heard = melody_of(samples) if prosody and life_model.prosody is not None else None
+    life = natural_motion(
+        life_model, speech.time, seed=seed, pose=pose, speech_energy=energy, melody=heard, prosody=prosody
+    )
     upper = speech_model.upper.astype(np.float32)
     return replace(
         speech,

@@ -14,6 +14,7 @@ from avatar.speech._sampling import blocked_folds, correlation, taps
 from avatar.speech._space import fit_mouth_space, mouth_of
 from avatar.speech.fitting import SpeechConfig
 from avatar.speech.mouth import mouth_map
+from avatar.speech.prior import load_prior
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -85,6 +86,9 @@ def evaluate_speech(
     basis = fit_components(features.values, count=config.components)
     sound = taps(basis(features.values), features.rate, time=time, offsets=(-0.04, 0.0, 0.04))
 
+    prior = load_prior(features.model)
+    shapes = None if prior is None else prior.shapes(features.values)
+
     raw, mean, nearest = (np.full_like(targets, np.nan) for _ in range(3))
     fold = np.full(len(time), -1)
     for index, (train, test) in enumerate(blocked_folds(time, count=FOLDS)):
@@ -99,8 +103,9 @@ def evaluate_speech(
             penalty=config.penalty,
             seeds=config.seeds[:1],
             steps=config.steps,
+            prior=shapes,
         )
-        raw[test] = model(features.values, features.rate, time=time[test])
+        raw[test] = model(features.values, features.rate, time=time[test], prior=shapes)
         mean[test] = targets[rows].mean(axis=0)
         distance = (sound[test] ** 2).sum(1)[:, None] - 2 * sound[test] @ sound[rows].T + (sound[rows] ** 2).sum(1)
         nearest[test] = targets[rows][distance.argmin(axis=1)]

@@ -22,6 +22,7 @@ RATE = 50.0
 DIMENSION = 384
 LAYERS = 2
 MODEL = f"whisper-tiny.en/{LAYERS}"
+LOG_MEL = "log-mel/1"
 # The encoder sees windows of 30 s at most; 3 s on either side of what is kept are context.
 WINDOW = 1500
 CONTEXT = 150
@@ -32,13 +33,13 @@ class SpeechFeatures:
     """Features of one recording.
 
     Attributes:
-        values: (N, 384). Row k is centred at k / rate seconds: the encoder's second convolution steps over two mel
-            columns of 10 ms, each centred on its own time.
+        values: (N, C). Row k is centred at k / rate seconds: Whisper's second convolution, for one, steps over two
+            mel columns of 10 ms, each centred on its own time.
         rate: Rows a second.
         model: Which network and layer they come from.
     """
 
-    values: Float[np.ndarray, "N 384"]
+    values: Float[np.ndarray, "N C"]
     rate: float = RATE
     model: str = MODEL
 
@@ -47,7 +48,7 @@ class SpeechFeatures:
         """Seconds of each row."""
         return np.arange(len(self.values)) / self.rate
 
-    def at(self, times: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 384"]:
+    def at(self, times: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T C"]:
         """Features at other moments (seconds), linear between rows and held at both ends.
 
         Raises:
@@ -62,28 +63,27 @@ class SpeechFeatures:
         return self.values[low] * (1 - weight) + self.values[high] * weight
 
 
-def speech_features(samples: Float[np.ndarray, " n"], *, model: Path | None = None) -> SpeechFeatures:
-    """Features of layer 2 of Whisper tiny.en (Radford et al. 2022, arXiv:2212.04356), less its answer to position.
+def speech_features(
+    samples: Float[np.ndarray, " n"], *, kind: str = MODEL, model: Path | None = None
+) -> SpeechFeatures:
+    """Features of a recording, by default of layer 2 of Whisper tiny.en, less its answer to position.
 
-    Audio of up to 30 s is encoded at once without padding; longer audio in windows of 30 s that overlap, so that every
-    row but those at the ends has 3 s of context. The result does not depend on the machine's number of threads beyond
-    rounding, and memory beyond the features stays bounded.
+    Whisper (Radford et al. 2022, arXiv:2212.04356) hears audio of up to 30 s at once without padding, longer audio in
+    windows of 30 s that overlap, so that every row but those at the ends has 3 s of context. The result does not depend
+    on the machine's number of threads beyond rounding, and memory beyond the features stays bounded.
 
     Args:
         samples: Mono audio at 16 kHz, float in [-1, 1].
-        model: The CTranslate2 file; the registry's ``whisper_tiny_en`` when None.
+        kind: Which features, by their id (`avatar.speech.feature_kinds`).
+        model: Whisper's CTranslate2 file; the registry's ``whisper_tiny_en`` when None.
 
     Returns:
         One row for every full 20 ms.
 
     Raises:
         InputError: `samples` is not one finite channel.
-        PartError: The model is not cached and cannot be fetched.
+        PartError: The model is not cached and cannot be fetched, or is a library's that is not installed.
     """
-    import torch
-
-    from avatar.speech.whisper import log_mel
-
     samples = np.asarray(samples)
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
         raise InputError(
@@ -91,10 +91,23 @@ def speech_features(samples: Float[np.ndarray, " n"], *, model: Path | None = No
             expected="one channel of finite floats at 16 kHz",
             found=f"{samples.dtype} of shape {samples.shape}",
         )
+    if kind == MODEL:
+        return SpeechFeatures(_whisper(samples, model))
+    from avatar.speech.feature_kinds import extractor
+
+    return SpeechFeatures(extractor(kind)(np.ascontiguousarray(samples, np.float32)), model=kind)
+
+
+def _whisper(samples: Float[np.ndarray, " n"], model: Path | None) -> Float[np.ndarray, "N 384"]:
+    """Rows of Whisper's encoder."""
+    import torch
+
+    from avatar.speech.whisper import log_mel
+
     count = len(samples) // (SAMPLE_RATE // int(RATE))
     values = np.zeros((count, DIMENSION), np.float32)
     if count == 0:
-        return SpeechFeatures(values)
+        return values
     encoder, positional = _encoder(_model_path() if model is None else model)
     with torch.inference_mode():
         mel = log_mel(torch.from_numpy(np.ascontiguousarray(samples, np.float32)))
@@ -102,7 +115,7 @@ def speech_features(samples: Float[np.ndarray, " n"], *, model: Path | None = No
             encoded = encoder(mel[None, :, 2 * first : 2 * min(first + WINDOW, count)])[0]
             encoded -= positional[: len(encoded)]
             values[start:stop] = encoded[start - first : stop - first].numpy()
-    return SpeechFeatures(values)
+    return values
 
 
 def windows(count: int, *, window: int = WINDOW, context: int = CONTEXT) -> list[tuple[int, int, int]]:

@@ -17,6 +17,7 @@ from avatar.speech._sampling import blocked_folds
 from avatar.speech._space import fit_mouth_space, mouth_of
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
+from avatar.speech.prior import load_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +108,8 @@ def fit_speech_model(
     space = fit_mouth_space(values[mask], opening[mask], mouth)
     targets = space.encode(values, opening)
 
+    prior = load_prior(features.model)
+    shapes = None if prior is None else prior.shapes(features.values)
     done, total = 0, config.steps * (len(config.seeds) + (config.folds if config.seeds else 0))
 
     def step() -> None:
@@ -127,12 +130,14 @@ def fit_speech_model(
             seeds=seeds,
             steps=config.steps,
             on_step=step,
+            prior=shapes,
         )
 
     held_out = np.full_like(targets, np.nan)
     for train, test in blocked_folds(time, count=config.folds):
         if (train & mask).any():
-            held_out[test] = fit(train & mask, config.seeds[:1])(features.values, features.rate, time=time[test])
+            fold = fit(train & mask, config.seeds[:1])
+            held_out[test] = fold(features.values, features.rate, time=time[test], prior=shapes)
     judged = mask & np.isfinite(held_out).all(axis=1)
     calibration = fit_calibration(held_out[judged], targets[judged], restore=config.restore)
     regressor = fit(mask, config.seeds)

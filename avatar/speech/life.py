@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,9 +10,11 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatError, InputError
+from avatar.speech._track import BROWS, POSE_WIDTH, RATE, TORSO_WIDTH, track_times
 from avatar.speech._wander import wander
 from avatar.speech.blinks import blink_curve, blink_statistics, draw_blinks, find_blinks
 from avatar.speech.mouth import mouth_map
+from avatar.speech.prosody import ProsodyModel
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -20,22 +22,22 @@ if TYPE_CHECKING:
 
     from avatar.heads import Head
     from avatar.motion import Motion
+    from avatar.speech.prosody import Prosody
 
 Pose = Literal["still", "natural"]
 
-RATE = 25.0
-MAXIMUM_FRAMES = 1500
 # Slower than 2.5 Hz is head motion; faster is the tracker's noise.
 SMOOTHING_SECONDS = 0.06
 HEAD_JOINTS = ("global_orient", "neck_pose")
 EYE_JOINTS = ("leye_pose", "reye_pose")
-POSE_WIDTH, TORSO_WIDTH, GAZE_WIDTH, BROW_COMPONENTS = 9, 3, 6, 6
-BROWS = POSE_WIDTH + TORSO_WIDTH  # first column of the brows in a track
+GAZE_WIDTH, BROW_COMPONENTS = 6, 6
 GAZE_SAMPLES = 256
 SACCADE_SECONDS = 0.04
 # Looking at a listener, fixations of speakers last about 0.3 to 2 s (Lee et al. 2002, "Eyes Alive").
 FIXATION_MEDIAN, FIXATION_SPREAD = 0.8, 0.5
 SHARE_AHEAD = 0.5
+# The voice opens and closes the lids by so much at most.
+LID_REACH = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class LifeModel:
         gaze: (G, 6) turns of both eyes that the head does not explain.
         eyelids: (2,) closure of the open lids.
         blink: (3,) rate a minute, width at half height in seconds, depth of closure.
+        prosody: How brows, head and lids follow the voice; None for models made before there was one.
     """
 
     mean: Float[np.ndarray, "4 3"]
@@ -98,6 +101,7 @@ class LifeModel:
     gaze: Float[np.ndarray, "G 6"]
     eyelids: Float[np.ndarray, " 2"]
     blink: Float[np.ndarray, " 3"]
+    prosody: ProsodyModel | None = None
 
     @classmethod
     def from_motion(cls, motion: Motion, *, head: Head, used: Bool[np.ndarray, " T"] | None = None) -> LifeModel:
@@ -116,7 +120,7 @@ class LifeModel:
             raise InputError("The take's motion cannot be used", expected="at least one tracked frame", found="none")
         blink = np.array(blink_statistics(kept.time, kept.eyelids))
         eyelids = np.median(kept.eyelids, axis=0).astype(np.float64)
-        time = _grid(kept.time)
+        time = track_times(kept.time)
         even = kept.resample(time)
         rotations = [Rotation.from_rotvec(getattr(even, name)) for name in (*HEAD_JOINTS, *EYE_JOINTS)]
         means = [rotation.mean() for rotation in rotations]
@@ -162,16 +166,17 @@ class LifeModel:
         """The model as tensors: the track in half precision, which resolves a hundredth of a degree."""
         import torch
 
-        tensors = {f.name: torch.tensor(np.asarray(getattr(self, f.name)), dtype=torch.float32) for f in fields(self)}
+        tensors = {name: torch.tensor(np.asarray(getattr(self, name)), dtype=torch.float32) for name in _arrays()}
+        tensors |= self.prosody.to_tensors() if self.prosody else {}
         return tensors | {"track": tensors["track"].half(), "gaze": tensors["gaze"].half()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> LifeModel:
         """The model of `to_tensors`; raises FormatError when something is missing or does not fit."""
-        names = [f.name for f in fields(cls)]
+        names = _arrays()
         missing = sorted(set(names) - set(tensors))
         if not missing:
-            model = cls(**{name: tensors[name].double().numpy() for name in names})
+            model = cls(**{name: tensors[name].double().numpy() for name in names})  # pyright: ignore[reportArgumentType]
             width = (BROWS + len(model.brow_basis),)
             shapes = {
                 "track": model.track.shape[1:] == width and len(model.track) > 0,
@@ -182,13 +187,18 @@ class LifeModel:
                 "blink": model.blink.shape == (3,),
             }
             missing = [name for name, fits in shapes.items() if not fits]
-        if missing:
-            raise FormatError(
-                "The model of head motion cannot be read",
-                expected=", ".join(names),
-                found=f"{', '.join(missing)} missing or of another shape",
-            )
-        return model
+            if not missing:
+                return replace(model, prosody=ProsodyModel.from_tensors(tensors, width=width[0]))
+        raise FormatError(
+            "The model of head motion cannot be read",
+            expected=", ".join(names),
+            found=f"{', '.join(missing)} missing or of another shape",
+        )
+
+
+def _arrays() -> list[str]:
+    """Names of the model's own tensors."""
+    return [each.name for each in fields(LifeModel) if each.name != "prosody"]
 
 
 def natural_motion(
@@ -198,6 +208,8 @@ def natural_motion(
     seed: int = 0,
     pose: Pose = "natural",
     speech_energy: Float[np.ndarray, " T"] | None = None,
+    melody: Prosody | None = None,
+    prosody: float = 1.0,
 ) -> LifeMotion:
     """Head motion, gaze, brows and blinks for any length of time, within the take's own range.
 
@@ -210,6 +222,8 @@ def natural_motion(
         seed: Another seed, another motion.
         pose: "natural", or "still" for a head at its mean pose that only blinks and looks.
         speech_energy: (T,) 0 silent to 1 speaking; the head moves 40 % less in silence. All speaking when left out.
+        melody: What the voice does; brows, head and lids follow it where the model knows how.
+        prosody: How strongly they do; 0 switches it off.
 
     Raises:
         InputError: ``pose`` is neither of the two.
@@ -229,7 +243,14 @@ def natural_motion(
             path = path * gaussian_filter1d(0.6 + 0.4 * energy, 0.5 * RATE, mode="nearest")[:, None]
     else:
         path = np.zeros((count, model.track.shape[1]))
-    path = _smooth_at(path, moments)
+    path, lids = _smooth_at(path, moments), np.zeros(len(moments))
+    if model.prosody is not None and melody is not None and prosody:
+        moved = prosody * model.prosody(melody, moments)
+        if pose == "still":
+            moved[:, :POSE_WIDTH] = 0
+        # Within what the take shows: beyond it nobody has seen the head.
+        path = np.clip(path + moved[:, :-1], np.minimum(model.track.min(0), path), np.maximum(model.track.max(0), path))
+        lids = moved[:, -1]
 
     gaze = path[:, :POSE_WIDTH] @ model.gaze_follow + _fixations(model.gaze, moments, rng=gaze_rng)
     turns = [path[:, 0:3], path[:, 3:6], gaze[:, 0:3], gaze[:, 3:6]]
@@ -239,7 +260,8 @@ def natural_motion(
     ]
     rate, width, depth = model.blink
     closing = blink_curve(moments, draw_blinks(last, rate=float(rate), rng=blink_rng), width=float(width))
-    eyelids = model.eyelids + np.outer(closing, np.minimum(depth, 1 - model.eyelids))
+    opened = (model.eyelids + np.clip(lids, -LID_REACH, LID_REACH)[:, None]).clip(0, 1)
+    eyelids = opened + closing[:, None] * np.minimum(depth, 1 - opened)
     upper = model.brow_mean + path[:, BROWS:] @ model.brow_basis
     return LifeMotion(
         time=moments,
@@ -252,13 +274,6 @@ def natural_motion(
         torso=(model.torso + path[:, POSE_WIDTH:BROWS]).astype(np.float32),
         upper=upper.astype(np.float32),
     )
-
-
-def _grid(time: Float[np.ndarray, " T"]) -> Float[np.ndarray, " N"]:
-    """Moments 1/25 s apart over a take, the middle minute of a longer one."""
-    count = max(int((time[-1] - time[0]) * RATE) + 1, 1)
-    first = max(count - MAXIMUM_FRAMES, 0) // 2
-    return time[0] + np.arange(first, first + min(count, MAXIMUM_FRAMES)) / RATE
 
 
 def _without_blinks(

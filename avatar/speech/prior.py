@@ -16,13 +16,15 @@ from avatar.assets import asset
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.speech._net import SpeechNet
 from avatar.speech._regressor import FeatureStatistics
+from avatar.speech.features import LOG_MEL, MODEL, RATE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from jaxtyping import Float
 
-ASSET = "speech_prior.npz"
+# The shipped priors by the features they read, the best first.
+ASSETS = {MODEL: "speech_prior.npz", LOG_MEL: "speech_prior_log_mel.npz"}
 # What the net says beside the actions: lips closed (p, b, m), lip on teeth (f, v), silence.
 SOUNDS = ("closed", "lip_teeth", "silence")
 
@@ -57,6 +59,11 @@ class SpeechPrior:
     scale: float
     net: SpeechNet
 
+    @property
+    def feature_rate(self) -> float:
+        """Rows of its features a second."""
+        return RATE
+
     def __call__(
         self, values: Float[np.ndarray, "N C"], *, statistics: FeatureStatistics | None = None
     ) -> PriorReading:
@@ -73,6 +80,10 @@ class SpeechPrior:
         weights[:, [ARKIT_NAMES.index(name) for name in self.actions]] = output[:, : len(self.actions)] * self.scale
         closed = 1 / (1 + np.exp(-output[:, len(self.actions) + SOUNDS.index("closed")]))
         return PriorReading(weights.clip(0, 1), closed)
+
+    def shapes(self, values: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N 52"]:
+        """The mouth's coefficients that a whole recording asks for, in units of their spread."""
+        return self(values, statistics=FeatureStatistics.of(values, prior=self.statistics)).weights / self.scale
 
     def save(self, path: Path) -> None:
         """Writes it in half precision."""
@@ -101,7 +112,8 @@ class SpeechPrior:
         return cls(str(arrays["feature_model"]), statistics, actions, float(arrays["scale"]), net)
 
 
-@lru_cache(maxsize=1)
-def load_prior() -> SpeechPrior:
-    """The shipped prior."""
-    return SpeechPrior.load(asset(ASSET))
+@lru_cache(maxsize=len(ASSETS))
+def load_prior(feature_model: str | None = None) -> SpeechPrior | None:
+    """The shipped prior that reads some features, None where there is none; the best one of all when none is named."""
+    name = ASSETS.get(feature_model or MODEL)
+    return None if name is None else SpeechPrior.load(asset(name))

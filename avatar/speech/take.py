@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avatar.speech.features import SpeechFeatures, speech_features
+from avatar.speech.feature_kinds import at_hand
+from avatar.speech.features import LOG_MEL, MODEL, SpeechFeatures, speech_features
 
 if TYPE_CHECKING:
     from avatar.io.take import Take
 
+log = logging.getLogger(__name__)
 
-def take_features(take: Take) -> SpeechFeatures | None:
-    """The features of the take's sound, computed once and kept in the take; None for a silent clip."""
+
+def take_features(take: Take, kind: str | None = None) -> SpeechFeatures | None:
+    """The features of the take's sound, computed once and kept in the take; None for a silent clip.
+
+    Args:
+        take: The take.
+        kind: Which features; what the take has when None, or Whisper's, or log-mel where Whisper cannot be had.
+
+    Raises:
+        PartError: The features asked for cannot be had.
+    """
     track = take.speech_track()
-    if track is None:
+    if track is None or kind not in (None, track["model"]):
         samples = take.speech()
         if samples is None:
             return None
-        features = speech_features(samples)
+        if kind is None:
+            kind = at_hand()
+            if kind != MODEL:
+                log.warning("Whisper cannot be had: speech is learned from %s, which tells fewer sounds apart", LOG_MEL)
+        features = speech_features(samples, kind=kind)
         take.write_speech_track(
             {"features": features.values.astype(np.float16), "rate": features.rate, "model": features.model}
         )

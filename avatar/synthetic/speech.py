@@ -12,51 +12,14 @@ import numpy as np
 
 from avatar.heads.arkit import ARKIT_NAMES
 from avatar.speech.text.hibari import RATE, load_hibari
+from avatar.speech.visemes import SHAPES, VISEME_OF, viseme_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-VISEME_OF = {
-    phone: viseme
-    for viseme, phones in {
-        "closed": "pbm",
-        "lip_teeth": "fv",
-        "dental": "θð",
-        "alveolar": "tdnlɾT",
-        "hiss": "sz",
-        "hush": "ʃʒʧʤ",
-        "velar": "kɡŋhj",
-        "r": "ɹɚɜ",
-        "wide_open": "aɑæʌ",
-        "half_open": "ɛe",
-        "spread": "iɪᵻ",
-        "round": "ɔɒo",
-        "tight_round": "uʊw",
-        "neutral": "əᵊɐ",
-    }.items()
-    for phone in phones
-}
 GLIDES = {"A": "ei", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ"}
 _STRESS = {"ˈ": 1.18, "ˌ": 1.05}
 
-# ARKit weights of each mouth shape; names without a side stand for both sides.
-_SHAPES: dict[str, dict[str, float]] = {
-    "rest": {},
-    "closed": {"mouthPress": 0.28, "mouthRollLower": 0.16, "mouthRollUpper": 0.12},
-    "lip_teeth": {"jawOpen": 0.06, "mouthRollLower": 0.55, "mouthUpperUp": 0.30, "mouthShrugLower": 0.1},
-    "dental": {"jawOpen": 0.20, "mouthLowerDown": 0.30, "mouthUpperUp": 0.15, "tongueOut": 0.12},
-    "alveolar": {"jawOpen": 0.17, "mouthLowerDown": 0.32, "mouthUpperUp": 0.22},
-    "hiss": {"jawOpen": 0.06, "mouthStretch": 0.25, "mouthLowerDown": 0.42, "mouthUpperUp": 0.34},
-    "hush": {"jawOpen": 0.10, "mouthFunnel": 0.55, "mouthPucker": 0.12, "mouthLowerDown": 0.25},
-    "velar": {"jawOpen": 0.22, "mouthLowerDown": 0.24, "mouthUpperUp": 0.12},
-    "r": {"jawOpen": 0.15, "mouthFunnel": 0.34, "mouthPucker": 0.18},
-    "wide_open": {"jawOpen": 0.62, "mouthLowerDown": 0.30, "mouthUpperUp": 0.22, "mouthStretch": 0.1},
-    "half_open": {"jawOpen": 0.40, "mouthStretch": 0.24, "mouthLowerDown": 0.30, "mouthUpperUp": 0.2},
-    "spread": {"jawOpen": 0.22, "mouthSmile": 0.28, "mouthStretch": 0.24, "mouthLowerDown": 0.28, "mouthUpperUp": 0.16},
-    "round": {"jawOpen": 0.44, "mouthFunnel": 0.52, "mouthPucker": 0.15},
-    "tight_round": {"jawOpen": 0.20, "mouthPucker": 0.62, "mouthFunnel": 0.34},
-    "neutral": {"jawOpen": 0.28, "mouthLowerDown": 0.22, "mouthUpperUp": 0.12},
-}
 # How strongly a shape imposes itself on its neighbours, and how far it reaches, in phone lengths.
 _DOMINANCE = {"closed": (2.2, 0.40), "lip_teeth": (1.8, 0.45), "hush": (1.5, 0.6), "tight_round": (1.4, 0.7)}
 _DEFAULT_DOMINANCE = (1.0, 0.55)
@@ -128,7 +91,9 @@ def babble(seconds: float, *, seed: int = 0) -> tuple[Phone, ...]:
     return tuple(phones)
 
 
-def mouth_weights(phones: tuple[Phone, ...], time: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 52"]:
+def mouth_weights(
+    phones: tuple[Phone, ...], time: Float[np.ndarray, " T"], *, shapes: dict[str, dict[str, float]] = SHAPES
+) -> Float[np.ndarray, "T 52"]:
     """ARKit weights (T, 52) of a mouth that says `phones`, at moments in seconds.
 
     Shapes are blended by dominance functions (Cohen and Massaro 1993); lips then meet for every bilabial whatever
@@ -147,22 +112,13 @@ def mouth_weights(phones: tuple[Phone, ...], time: Float[np.ndarray, " T"]) -> F
             middle, width = middle + 0.02, max(width * 0.8, 0.05)
         weight = strength * np.exp(-(np.abs((time - middle) / width) ** 2))
         total += weight
-        blended += weight[:, None] * _shape(kind, phone.stress)
+        blended += weight[:, None] * viseme_weights(kind, stress=phone.stress, shapes=shapes)
         if kind == "closed":
             outside = np.maximum(phone.start - 0.015 - time, time - (phone.end - 0.010))
             closure = np.maximum(closure, np.clip(1 - outside / 0.045, 0, 1))
     weights = blended / total[:, None]
     closure = (closure * closure * (3 - 2 * closure))[:, None]
-    return (weights * (1 - closure) + _shape("closed", 1.0) * closure).astype(np.float32)
-
-
-def _shape(kind: str, stress: float) -> np.ndarray:
-    weights = np.zeros(len(ARKIT_NAMES))
-    for name, value in _SHAPES[kind].items():
-        for full in (name, f"{name}Left", f"{name}Right"):
-            if full in ARKIT_NAMES:
-                weights[ARKIT_NAMES.index(full)] = value * (stress if kind != "closed" else 1.0)
-    return weights
+    return (weights * (1 - closure) + viseme_weights("closed") * closure).astype(np.float32)
 
 
 def _phones(symbols: list[str], bounds: np.ndarray) -> list[Phone]:

@@ -67,7 +67,7 @@ def export_web(
         Figures: Gaussians, frames, seconds and bytes of each file.
 
     Raises:
-        InputError: The avatar cannot speak, or the motion is for another head model.
+        InputError: The motion is for another head model.
     """
     motion = motion or _default_motion(stored, sound, seed)
     entries = _files(stored, motion, sound)

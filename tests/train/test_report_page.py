@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import cv2
@@ -49,7 +48,7 @@ def test_the_camera_goes_around_and_comes_back(stored: StoredAvatar, tiny_motion
     assert np.allclose(frames[0][:4, :4], 204, atol=6)
 
 
-def test_an_avatar_without_speech_moves_as_recorded(stored: StoredAvatar, tiny_take: Take, tmp_path: Path) -> None:
+def test_an_avatar_of_a_silent_clip_moves_as_recorded(stored: StoredAvatar, tiny_take: Take, tmp_path: Path) -> None:
     assert showcase.talking(stored, tiny_take) is None
     frames = decoded(showcase.moving(stored, tiny_take.motion()[:9]), tmp_path / "film.mp4")
     assert len(frames) == 8
@@ -72,9 +71,7 @@ def test_talking_has_sound_and_does_without_the_network(
         return tiny_motion.resample(np.arange(round(len(samples) / rate * fps)) / fps)
 
     monkeypatch.setattr(showcase, "motion_from_audio", motion_of)
-    monkeypatch.setattr(showcase, "SpeechModel", SimpleNamespace(from_tensors=lambda *_: None))
-    speaking = replace(stored, info=replace(stored.info, speech={}))
-    film = showcase.talking(speaking, take_copy)
+    film = showcase.talking(stored, take_copy)
     assert film is not None and heard == [round(showcase.SECONDS * rate)]
     (tmp_path / "talk.mp4").write_bytes(film.data)
     with av.open(str(tmp_path / "talk.mp4")) as container:
@@ -84,7 +81,7 @@ def test_talking_has_sound_and_does_without_the_network(
         raise PartError("whisper_tiny_en is missing")
 
     monkeypatch.setattr(showcase, "motion_from_audio", missing)
-    assert showcase.talking(speaking, take_copy) is None
+    assert showcase.talking(stored, take_copy) is None
 
 
 def test_recording_and_avatar_stand_side_by_side(stored: StoredAvatar, tiny_take: Take, tmp_path: Path) -> None:

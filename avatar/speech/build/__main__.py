@@ -11,15 +11,20 @@ import torch
 import tyro
 from torch.nn import functional as F
 
-from avatar.heads.arkit import ARKIT_NAMES
+from avatar.heads import load_head
+from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
 from avatar.speech._net import SpeechNet
 from avatar.speech._regressor import FeatureStatistics
 from avatar.speech.build.voices import spoken_sentences
+from avatar.speech.feature_kinds import feature_kind
 from avatar.speech.features import MODEL
+from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import SOUNDS, SpeechPrior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from jaxtyping import Float
 
     from avatar.speech.build.voices import SpokenSentence
 
@@ -30,31 +35,36 @@ STEPS, BATCH, ROWS, RATE = 800, 10, 150, 3e-3
 NOISE = 0.5
 # Actions that move less than this over all sentences are left out.
 STILL = 0.01
-# Weights of the mouth's shape, of its change from row to row, and of the sounds.
-SHAPE, CHANGE, SOUND = 10.0, 5.0, 3.0
+# Weights of the mouth's shape, of its change from row to row, of the sounds, and of the gap between the lips.
+SHAPE, CHANGE, SOUND, GAP = 10.0, 5.0, 3.0, 10.0
 
 
-def main(out: tyro.conf.Positional[Path], /, *, seed: int = 0) -> None:
+def main(out: tyro.conf.Positional[Path], /, *, features: str = "whisper", seed: int = 0) -> None:
     """Learns from synthetic voices what any voice says of the mouth; about five minutes.
 
     Args:
         out: The file to write.
+        features: What it shall read: `whisper` or `log-mel`.
         seed: Seed of everything random.
     """
     torch.set_num_threads(1)
-    sentences = list(spoken_sentences(seed=seed))
+    sentences = list(spoken_sentences(seed=seed, kind=feature_kind(features)))
     rows = sum(len(sentence.features) for sentence in sentences)
     logger.info("%d sentences, %.0f s", len(sentences), rows / 50)
-    learn_prior(sentences, seed=seed).save(out)
+    learn_prior(sentences, seed=seed, kind=feature_kind(features)).save(out)
 
 
-def learn_prior(sentences: Sequence[SpokenSentence], *, seed: int, steps: int = STEPS) -> SpeechPrior:
-    """Fits the net to spoken sentences."""
+def learn_prior(
+    sentences: Sequence[SpokenSentence], *, seed: int, steps: int = STEPS, kind: str = MODEL
+) -> SpeechPrior:
+    """Fits the net to spoken sentences, their features of some kind."""
     everything = FeatureStatistics.of(np.concatenate([sentence.features for sentence in sentences]))
     inputs = _normalised(sentences, everything)
     weights = np.concatenate([sentence.weights for sentence in sentences])
     moved = np.flatnonzero(weights.std(0) > STILL)
     scale = float(weights[:, moved].std())
+    parting = lip_parting()
+    gaps = torch.as_tensor(parting[moved] * scale / (weights @ parting).std(), dtype=torch.float32)
     targets = [
         np.column_stack([sentence.weights[:, moved] / scale, sentence.sounds]).astype(np.float32)
         for sentence in sentences
@@ -74,7 +84,9 @@ def learn_prior(sentences: Sequence[SpokenSentence], *, seed: int, steps: int = 
             )
             output = net(x + NOISE * torch.randn_like(x))
             error = output[..., : len(moved)] - y[..., : len(moved)]
+            gap = error @ gaps
             loss = SHAPE * error.square().mean() + CHANGE * error.diff(dim=1).square().mean()
+            loss = loss + GAP * (gap.square().mean() + 0.5 * gap.diff(dim=1).square().mean())
             loss = loss + SOUND * F.binary_cross_entropy_with_logits(output[..., len(moved) :], y[..., len(moved) :])
             optimiser.zero_grad()
             loss.backward()
@@ -83,7 +95,15 @@ def learn_prior(sentences: Sequence[SpokenSentence], *, seed: int, steps: int = 
             if step % 100 == 0:
                 logger.info("step %d of %d: %.3f", step, steps, float(loss.detach()))
     actions = tuple(ARKIT_NAMES[column] for column in moved)
-    return SpeechPrior(MODEL, everything, actions, scale, net.eval().requires_grad_(False))
+    return SpeechPrior(kind, everything, actions, scale, net.eval().requires_grad_(False))
+
+
+def lip_parting() -> Float[np.ndarray, " 52"]:
+    """Metres by which each ARKit action parts the inner lips of the open head."""
+    head = load_head()
+    mouth = mouth_map(head)
+    parts = arkit_to_motion_parts(np.eye(len(ARKIT_NAMES)), head)
+    return mouth.opening(parts.expression @ mouth.speech_part.T, parts.jaw_pose) - mouth.gap_base
 
 
 def _normalised(sentences: Sequence[SpokenSentence], everything: FeatureStatistics) -> list[np.ndarray]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from avatar.speech.features import SAMPLE_RATE, speech_features
+from avatar.speech.features import MODEL, SAMPLE_RATE, speech_features
 from avatar.speech.text.espeak import espeak_passages
 from avatar.speech.text.hibari import hibari_passages
-from avatar.synthetic.speech import GLIDES, VISEME_OF, Phone, mouth_weights
+from avatar.speech.visemes import NARROW, VISEME_OF
+from avatar.synthetic.speech import GLIDES, Phone, mouth_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,11 +73,14 @@ class SpokenSentence:
     sounds: Float[np.ndarray, "N 3"]
 
 
-def spoken_sentences(*, seed: int, sentences: dict[str, list[str]] | None = None) -> Iterator[SpokenSentence]:
+def spoken_sentences(
+    *, seed: int, kind: str = MODEL, sentences: dict[str, list[str]] | None = None
+) -> Iterator[SpokenSentence]:
     """Every sentence by every voice, at many paces, levels, noises and rooms; about 18 minutes.
 
     Args:
         seed: Seed of paces, levels, noises and rooms.
+        kind: Which speech features.
         sentences: By language; the shipped ones when None.
 
     Raises:
@@ -89,28 +93,28 @@ def spoken_sentences(*, seed: int, sentences: dict[str, list[str]] | None = None
         for variant in VARIANTS:
             key = KEYS.get(language, language) + variant
             passages = espeak_passages(list(enumerate(texts)), key=key, speed=float(rng.uniform(0.75, 1.25)))
-            yield from (spoken(key, passage, rng) for passage in passages)
+            yield from (spoken(key, passage, rng, kind=kind) for passage in passages)
     for _ in VARIANTS[:3]:
         texts, speed = (sentences or {}).get("en", []), float(rng.uniform(0.85, 1.2))
         passages = hibari_passages(list(enumerate(texts)), speed=speed, seed=int(rng.integers(1 << 31)))
-        yield from (spoken("hibari", passage, rng) for passage in passages)
+        yield from (spoken("hibari", passage, rng, kind=kind) for passage in passages)
 
 
-def spoken(voice: str, passage: Passage, rng: np.random.Generator) -> SpokenSentence:
+def spoken(voice: str, passage: Passage, rng: np.random.Generator, *, kind: str = MODEL) -> SpokenSentence:
     """A passage as it would be recorded somewhere."""
     samples = recorded(soxr.resample(passage.samples, passage.rate, SAMPLE_RATE).astype(np.float32), rng)
-    features = speech_features(samples)
+    features = speech_features(samples, kind=kind)
     phones = english(passage.phones)
     sounds = np.zeros((len(features.values), 3), np.float32)
     sounds[:, 2] = 1
     for phone in phones:
-        kind = VISEME_OF.get(phone.symbol)
+        look = VISEME_OF.get(phone.symbol)
         inside = (features.times >= phone.start - 0.005) & (features.times < phone.end + 0.005)
-        if kind is not None:
+        if look is not None:
             sounds[inside, 2] = 0
-        if kind in ("closed", "lip_teeth"):
-            sounds[inside, 0 if kind == "closed" else 1] = 1
-    return SpokenSentence(voice, features.values, mouth_weights(phones, features.times), sounds)
+        if look in ("closed", "lip_teeth"):
+            sounds[inside, 0 if look == "closed" else 1] = 1
+    return SpokenSentence(voice, features.values, mouth_weights(phones, features.times, shapes=NARROW), sounds)
 
 
 def english(phones: Sequence[SpokenPhone]) -> tuple[Phone, ...]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from avatar.config import read_json, write_json
 from avatar.errors import FormatError, InputError
 from avatar.io.sound import StoredSound
-from avatar.speech import model as model_module
+from avatar.speech import speaker as speaker_module
 from avatar.speech._sampling import correlation
 from avatar.speech._space import mouth_of
 from avatar.speech.evaluation import evaluate_speech
@@ -33,12 +33,12 @@ def speech(subject, head) -> SpeechModel:
 def fake_features(monkeypatch):
     """Features of samples without the encoder: the level of each 20 ms times a fixed row, plus the row's number."""
 
-    def features(samples: np.ndarray) -> SpeechFeatures:
+    def features(samples: np.ndarray, *, kind: str) -> SpeechFeatures:
         rows = samples[: len(samples) // 320 * 320].reshape(-1, 320)
         direction = np.random.default_rng(5).standard_normal(384)
         return SpeechFeatures((rows.std(axis=1)[:, None] * direction).astype(np.float32), 50.0, "synthetic/1")
 
-    monkeypatch.setattr(model_module, "speech_features", features)
+    monkeypatch.setattr(speaker_module, "speech_features", features)
 
 
 def test_learns_a_known_relation_and_its_shift(speech, subject, head) -> None:
@@ -95,11 +95,11 @@ def test_stretches_do_not_show(speech, fake_features, monkeypatch) -> None:
     level = np.repeat(rng.uniform(0.02, 0.3, 120), 1600)
     samples = (level * rng.standard_normal(len(level))).astype(np.float32)
     whole = speech.predict(samples, fps=25.0)
-    monkeypatch.setattr(model_module, "STRETCH_SECONDS", 4)
+    monkeypatch.setattr(speaker_module, "STRETCH_SECONDS", 4)
     # The statistics come from the first stretch; equal ones leave nothing but the seams.
-    monkeypatch.setattr(model_module, "STATISTICS_SECONDS", 4)
+    monkeypatch.setattr(speaker_module, "STATISTICS_SECONDS", 4)
     pieces = speech.predict(samples, fps=25.0)
-    monkeypatch.setattr(model_module, "STRETCH_SECONDS", 60)
+    monkeypatch.setattr(speaker_module, "STRETCH_SECONDS", 60)
     whole = speech.predict(samples, fps=25.0)
     assert pieces.expression == pytest.approx(whole.expression, abs=1e-4)
     assert pieces.jaw_pose == pytest.approx(whole.jaw_pose, abs=1e-4)

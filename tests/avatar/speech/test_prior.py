@@ -15,6 +15,7 @@ from avatar.speech.build.__main__ import learn_prior
 from avatar.speech.build.voices import SpokenSentence, english
 from avatar.speech.features import MODEL, SpeechFeatures, speech_features
 from avatar.speech.fitting import SpeechConfig, fit_speech_model
+from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import PriorReading, SpeechPrior, load_prior
 from avatar.speech.text.hibari import hibari_passages
@@ -65,7 +66,9 @@ def test_the_shipped_one_hears_where_lips_close(speech_part: list[Path]) -> None
     text = "Pam may bump into a big brown puppy. Her aunt Ida owes all our old oak tables."
     passage = next(hibari_passages([(0, text)]))
     features = speech_features(soxr.resample(passage.samples, passage.rate, 16000).astype(np.float32))
-    read = load_prior()(features.values)
+    prior = load_prior()
+    assert prior is not None
+    read = prior(features.values)
     phones = english(passage.phones)
     kinds = np.full(len(features.times), "", object)
     for phone in phones:
@@ -86,12 +89,12 @@ def test_a_person_s_lips_close_where_it_hears_them_close(subject, head, monkeypa
     heard = np.zeros(len(features.values))
 
     class Prior:
-        feature_model, statistics = MODEL, None
+        feature_model, statistics, scale = MODEL, None, 1.0
 
         def __call__(self, values: np.ndarray, *, statistics: object) -> PriorReading:
             return PriorReading(np.zeros((len(values), 52)), heard[: len(values)])
 
-    monkeypatch.setattr(model_module, "load_prior", Prior)
+    monkeypatch.setattr(model_module, "load_prior", lambda _: Prior())
     mouth = mouth_map(head)
     before = mouth_of(speech.predict(features, fps=50.0), mouth)[1]
     heard[200:260] = 1
@@ -99,3 +102,19 @@ def test_a_person_s_lips_close_where_it_hears_them_close(subject, head, monkeypa
     rest = mouth_of(speech.rest(np.zeros(1)), mouth)[1][0]
     assert np.allclose(after[:198], before[:198]) and np.allclose(after[262:], before[262:])
     assert after[202:258].max() < rest + 0.1 * (before[202:258].max() - rest)
+
+
+def test_the_prior_helps_most_where_the_take_is_short(subject, head) -> None:
+    config = SpeechConfig(steps=3, seeds=(0,), folds=2)
+    features = SpeechFeatures(subject.features.values, 50.0, MODEL)
+    models = [
+        fit_speech_model(features, subject.motion[:count], offset=0.0, head=head, config=config) for count in (125, 400)
+    ]
+    short, long = (float(model.regressor.share[0]) for model in models)
+    assert 0.5 < short < 0.7 and 0.3 < long < 0.4
+    again = SpeechModel.from_tensors(models[0].to_tensors(), models[0].settings())
+    one, other = (model.predict(features, fps=25.0) for model in (models[0], again))
+    assert np.array_equal(one.jaw_pose, other.jaw_pose) and np.array_equal(one.expression, other.expression)
+    # A model from before there was a prior in it is read as it was.
+    old = {name: value for name, value in models[0].to_tensors().items() if not name.startswith("heard.")}
+    assert SpeechModel.from_tensors(old, models[0].settings()).regressor.heard is None

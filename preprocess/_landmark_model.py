@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from avatar.heads.lbs import joint_transforms
+from avatar.preprocess.landmark_habits import JAW_ENTRIES, LandmarkHabits
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from avatar.heads import Head
 
 JOINTS = 5
+# Entries of the rotation matrices of neck, jaw and eyes.
+POSE_FEATURES = 9 * (JOINTS - 1)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,17 @@ class PointModel:
         """The 478 face-mesh landmarks of the head's embedding."""
         embedding = head.landmarks
         return cls.on_faces(head, embedding.faces, barycentric=embedding.barycentric, components=components)
+
+    def detected(self, habits: LandmarkHabits) -> PointModel:
+        """The landmarks as a detector of these habits sees them."""
+        neck = len(self.deform) - POSE_FEATURES
+        deform = self.deform.clone()
+        for rows, moved in (
+            ([neck + entry for entry in range(9)], habits.neck),
+            ([neck + 9 + entry for entry in JAW_ENTRIES], habits.jaw),
+        ):
+            deform[rows] += torch.from_numpy(moved.reshape(len(moved), -1)).to(deform)
+        return replace(self, rest=self.rest + torch.from_numpy(habits.constant[0]).to(self.rest), deform=deform)
 
     def identity(
         self, betas: Float[Tensor, " S"], offsets: Float[Tensor, "3 P"] | None = None

@@ -23,6 +23,7 @@ from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Problem, Silhouettes, solve
 from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared, to_motion
 from avatar.preprocess._windows import batches, evenly, solve_windows, subset, windows
+from avatar.preprocess.landmark_habits import load_landmark_habits
 from avatar.preprocess.tracking_config import TrackingConfig
 from avatar.preprocess.tracking_report import tracking_report
 
@@ -181,6 +182,9 @@ def report_of(
 def tracking_problem(observations: Observations, head: Head, *, config: TrackingConfig) -> Problem:
     """The whole clip as one problem."""
     model = PointModel.landmarks(head, components=min(config.identity_components, head.shapedirs.shape[2]))
+    habits = load_landmark_habits()
+    if config.detector_habits and habits.head_id == head.id:
+        model = model.detected(habits)
     weight, pixels = observations.weight, observations.pixels
     # What is held out must not even set the scale of the errors.
     learnt = _learnt(weight, config=config)

@@ -87,6 +87,8 @@ class TrackingConfig:
     """Weight of that prior against the reprojection error."""
     offset_landmarks: bool = True
     """Whether small shared 3D offsets correct the landmark embedding for this person."""
+    detector_habits: bool = True
+    """Whether landmarks come from our own detector, whose habits are known for the open head; exact ones have none."""
     charbonnier: float = 0.5
     """Error below which the reprojection loss is quadratic, per cent of the inter-ocular distance."""
     weight_lips: float = 2.5

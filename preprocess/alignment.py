@@ -91,7 +91,7 @@ def align_take(
         for _ in range(config.sweeps):
             frames = view.swept(frames, clip.used, hessian, config=shared_settings, tracking=tracking, progress=step)
         aligned = replace(clip, frames=frames, motion=view.motion(frames))
-        report = aligned.write(ALIGNMENT, tracking, started=started)
-    record: dict[str, Any] = {**report, **alignment_record(take, tracked)}
-    take.record(ALIGNMENT, **record)
+        report = aligned.write(tracking)
+    report["seconds"] = clock.perf_counter() - started
+    take.record(ALIGNMENT, **report, **alignment_record(take, tracked))
     return report

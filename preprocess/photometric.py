@@ -105,7 +105,10 @@ def refine_take(
             frames = corrected(view, frames, clip.used, config=config, tracking=tracking, progress=step)
             motion = view.motion(frames)
             shared = relearnt_offsets(clip.problem, shared, frames, appearance.learnt, config=looser)
-        return replace(clip, shared=shared, frames=frames, motion=motion).write(STAGE, tracking, started=started)
+        report = replace(clip, shared=shared, frames=frames, motion=motion).write(tracking)
+    report["seconds"] = clock.perf_counter() - started
+    take.record(STAGE, **report)
+    return report
 
 
 def smoothed(tracking: TrackingConfig, config: RefinementConfig | None) -> TrackingConfig:
@@ -155,21 +158,12 @@ class TrackedClip:
         """Rows that have a picture."""
         return np.flatnonzero(self.take.used)
 
-    def write(self, stage: str, tracking: TrackingConfig, *, started: float) -> dict[str, Any]:
-        """Writes motion and corrections into the take, and a stage's record; returns the tracker's figures.
-
-        Args:
-            stage: Name of the stage.
-            tracking: The tracker's settings.
-            started: When the stage began, by `time.perf_counter`.
-        """
+    def write(self, tracking: TrackingConfig) -> dict[str, Any]:
+        """Writes motion and corrections into the take; returns the tracker's figures."""
         landmarks = modelled_landmarks(self.problem, self.shared, self.frames, config=tracking)
         self.take.write_motion(self.motion, focal=self.take.info.focal)
         self.take.write_tracking({name: value.numpy() for name, value in vars(self.shared).items()})
-        report = report_of(self.observations, landmarks, config=tracking)
-        report["seconds"] = clock.perf_counter() - started
-        self.take.record(stage, **report)
-        return report
+        return report_of(self.observations, landmarks, config=tracking)
 
 
 def corrected(

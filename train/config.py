@@ -52,7 +52,7 @@ class TrainConfig(Sampling):
     lr_opacity: float = 2e-2
     lr_colors: float = 1e-2
     lr_residuals: float = 4e-3
-    lr_condition: float = 2e-3
+    lr_condition: float = 0.0
     trained_components: int = 0
     hidden: int = 0
     sound_components: int = 0

@@ -422,7 +422,7 @@ def tracking_figures(take: Take) -> dict[str, Any]:
         return {"note": "the motion was not made by this tracker"}
     later = [stages[name].detail if name in stages else {} for name in ("detail", "refinement", ALIGNMENT)]
     figures = stages["tracking"].detail | later[0] | later[1] | later[2]
-    for name in ("tracked", "motion"):
+    for name in ("tracked", "aligned"):
         figures.pop(name, None)
     seconds = sum(stages[name].seconds for name in ("ingest", "tracking", "shoulders") if name in stages)
     fit = {"fit_frames_per_second": figures.get("frames_per_second")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avatar.io.restart import start_of
 from avatar.models.cache import sha256_of
@@ -19,15 +19,22 @@ def tracked_motion(take: Take) -> str:
     Training starts from that motion and then changes it, which must not look like another take to train on.
     """
     found = sha256_of(start_of(take, ALIGNMENT, "motion.npz"))
-    record = take.info.stages.get(ALIGNMENT)
-    return record.detail["tracked"] if record and record.detail.get("motion") == found else found
+    record = _record(take)
+    return record["tracked"] if found in record.get("aligned", ()) else found
 
 
-def alignment_record(take: Take, tracked: str) -> dict[str, str]:
-    """What `tracked_motion` needs to know of an alignment that has been written.
+def alignment_record(take: Take, tracked: str) -> dict[str, Any]:
+    """What `tracked_motion` needs to know once an alignment has been written.
 
     Args:
         take: The take.
         tracked: Its `tracked_motion` before.
     """
-    return {"tracked": tracked, "motion": sha256_of(take.path / "motion.npz")}
+    record = _record(take)
+    earlier = record["aligned"] if record.get("tracked") == tracked else []
+    return {"tracked": tracked, "aligned": [*earlier, sha256_of(take.path / "motion.npz")]}
+
+
+def _record(take: Take) -> dict[str, Any]:
+    stage = take.info.stages.get(ALIGNMENT)
+    return stage.detail if stage else {}

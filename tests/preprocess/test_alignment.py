@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from mistracking import LIES, mistracked, turn_error
 
 from avatar.fields.gaussian_head import GaussianHead
@@ -17,24 +16,11 @@ from avatar.motion import Motion
 from avatar.preprocess.alignment import AlignmentConfig, align_take, can_align
 from avatar.preprocess.refinement_config import RefinementConfig
 from avatar.preprocess.tracking import track
+from avatar.preprocess.tracking_config import TrackingConfig
+from avatar.train.config import TrainConfig
+from avatar.train.fitting import fit_avatar
 
 SMALL = AlignmentConfig(landmarks=0.01, refinement=RefinementConfig(key_frames=3, photometric=2e4, threads=1))
-
-
-def of_subject(gaussians: GaussianHead, betas: torch.Tensor) -> GaussianHead:
-    """The same Gaussians on a head of another shape."""
-    result = GaussianHead(
-        gaussians.head,
-        betas,
-        gaussians.torso_vertices,
-        gaussians.torso_faces,
-        gaussians.condition,
-        triangles=gaussians.triangles,
-        barycentric=gaussians.barycentric,
-        regions=gaussians.regions,
-    )
-    result.load_state_dict(gaussians.state_dict() | {"betas": betas}, strict=False)
-    return result.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +42,15 @@ def test_the_motion_comes_nearer_to_the_pictures(aligned, tiny_motion: Motion, h
     assert turn_error(take.motion(), tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
 
 
-def test_landmarks_that_do_not_lie_are_still_met(tiny_take: Take, open_head: Head, tiny_gaussians, tmp_path):
+def test_landmarks_that_do_not_lie_are_still_met(tiny_take: Take, open_head: Head, tmp_path):
     take = Take.open(shutil.copytree(tiny_take.path, tmp_path / "take"))
-    tracked = track(take, open_head)
-    avatar = of_subject(tiny_gaussians, torch.as_tensor(take.motion().betas))
-    report = align_take(take, avatar, config=replace(SMALL, landmarks=2.0, sweeps=1))
-    assert report["reprojection_iod_median"] < tracked["reprojection_iod_median"] + 0.002
+    exact = TrackingConfig(detector_habits=False)
+    track(take, open_head, config=exact)
+    settings = TrainConfig(gaussians=2500, torso_gaussians=300, components=4, closed=False, steps=120)
+    avatar = fit_avatar(take, open_head, settings, threads=1)
+    report = align_take(take, avatar, tracking=exact)
+    # Half a per cent of the distance of the eye corners is a tenth of a pixel here.
+    assert report["reprojection_iod_median"] < 0.005
 
 
 def test_an_aligned_take_is_still_the_same_to_train_on(aligned, tiny_gaussians: GaussianHead, tmp_path):

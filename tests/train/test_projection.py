@@ -114,12 +114,13 @@ def test_principal_components_stay_where_nothing_is_learned(
     found = learn_condition(tiny_gaussians, tiny_motion, np.arange(20), plain)
     assert tiny_gaussians.condition is before and torch.equal(found, features)
     assert projected(tiny_gaussians, features, 2) is tiny_gaussians
-    assert not plain.projects and not TrainConfig().projects and TrainConfig(hidden=4).projects
+    assert not plain.projects and not TrainConfig().projects and not TrainConfig(hidden=4).projects
+    assert TrainConfig(hidden=4, lr_condition=2e-3).projects
 
 
 def test_training_learns_and_reports_its_projection(tiny_take: Take, open_head: Head, tiny_config: TrainConfig) -> None:
     seen: list[tuple[GaussianHead, GaussianHead]] = []
-    config = replace(tiny_config, steps=60, residual_start=10, trained_components=6, hidden=8)
+    config = replace(tiny_config, steps=60, residual_start=10, lr_condition=2e-3, trained_components=6, hidden=8)
     avatar = fit_avatar(tiny_take, open_head, config, threads=1, on_projection=lambda *both: seen.append(both))
     (field, after), *_ = seen
     assert after is avatar and avatar.residuals.shape[2] == config.components == 4

@@ -15,8 +15,9 @@ import pytest
 from safetensors.torch import load_file
 
 from avatar import cli
-from avatar.commands import create, doctor
+from avatar.commands import doctor
 from avatar.commands._job import Job
+from avatar.commands._training import CHECKPOINT, TRAINED
 from avatar.errors import BackendError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.io.avatar import load_avatar
@@ -165,7 +166,7 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     assert stopped.value.code == 130
     assert "Run the same command again to continue" in capsys.readouterr().err
     assert set(json.loads((output / "job.json").read_text())["stages"]) == {"training"}
-    assert (output / create.CHECKPOINT).is_file() and not (output / "avatar.json").exists()
+    assert (output / TRAINED / "avatar.json").is_file() and not (output / "avatar.json").exists()
 
     report = run(capsys, *command)
     assert report["source"] == "tiny.mp4"
@@ -181,7 +182,7 @@ def test_train_makes_an_avatar_with_a_report_and_goes_on_where_it_stopped(
     assert "Held-out frames" in page and page.count("<video ") == 3 and "avatar render" in page
     assert len(report["held_out_frames"]["psnr"]) == 3 and "frames" not in report["stages"]["evaluation"]
     assert cv2.imread(str(output / "contact.png")) is not None
-    assert not (output / create.CHECKPOINT).exists() and not list(output.glob("*partial*"))
+    assert not any((output / name).exists() for name in (TRAINED, CHECKPOINT)) and not list(output.glob("*partial*"))
     stored = load_avatar(output)
     assert stored.info.consent == "I am made of numbers"
     assert stored.info.provenance["source_sha256"] == tiny_take.info.source_sha256

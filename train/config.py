@@ -74,5 +74,5 @@ PRESETS = {
     # What fits into 3 MB.
     "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200),
     "standard": TrainConfig(),
-    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, hidden=64),
+    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500),
 }

@@ -305,7 +305,7 @@ def _sound(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
             "There is no speech",
             "no sound in the file" if sound is None else f"nothing louder than {sound.noise_db:.0f} dB of full scale",
             "the voice of the person in the picture",
-            "Record with sound. The avatar can be made, but it will not talk from audio; motion files drive it.",
+            "Record with sound. An avatar that was never heard talks in a general way, not in this person's.",
         )
         return
     yield from _voice(sound, report, limits)

@@ -112,7 +112,7 @@ def avatar_info(take: Take, gaussians: GaussianHead, *, consent: str | None) -> 
 
 
 def save_trained(folder: Path, take: Take, gaussians: GaussianHead, *, consent: str | None) -> None:
-    """Keeps the trained Gaussians as an avatar that cannot speak, for the stages to come."""
+    """Keeps the trained Gaussians as an avatar without a voice of its own, for the stages to come."""
     info = avatar_info(take, gaussians, consent=consent)
     save_avatar(folder, info, gaussians, speech={}, life={}, plate=take.background(), preview=preview(take, gaussians))
 

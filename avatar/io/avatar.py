@@ -68,7 +68,7 @@ class AvatarInfo:
         height: Height of the recording, pixels.
         focal: Focal length of the recording, pixels.
         fps: Frames per second of the recording, a fraction.
-        speech: Settings of the speech model; None for an avatar that cannot be driven by speech.
+        speech: Settings of the speech model; None for an avatar for which the general model speaks.
         limits: Ranges within which the avatar was seen, degrees, by name.
         view_cone: From where it may be looked at; None where that was not measured.
         provenance: Where it comes from: source hash, versions.

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from avatar.cli import Eval
     from avatar.io.avatar import StoredAvatar
     from avatar.io.take import Take
+    from avatar.options import Eval
     from avatar.train.evaluation import FrameFigures
     from avatar.train.tally import Moment
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from avatar.cli import Render
     from avatar.io.audio import SoundFacts
+    from avatar.options import Render
 
 # Recorded with fewer samples a second, speech lacks much of what tells sounds apart.
 LOW_RATE = 12_000

@@ -29,7 +29,7 @@ from avatar.speech.feature_kinds import feature_kind
 from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
-    from avatar.cli import Create, Preprocess, Train
+    from avatar.options import Create, Preprocess, Train
 
 REPORT = "report.json"
 SMALLEST = 64

@@ -16,7 +16,7 @@ from avatar.io.avatar import load_avatar
 from avatar.memory import MemoryCap
 
 if TYPE_CHECKING:
-    from avatar.cli import Demo
+    from avatar.options import Demo
 
 CLIP = "demo.mp4"
 

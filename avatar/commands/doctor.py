@@ -17,7 +17,7 @@ from avatar.models import cache_folder, parts
 from avatar.render import _native, _speed
 
 if TYPE_CHECKING:
-    from avatar.cli import Doctor
+    from avatar.options import Doctor
 
 
 FETCH = "`avatar models fetch`"

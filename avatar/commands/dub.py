@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int, UInt8
 
-    from avatar.cli import Dub
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
+    from avatar.options import Dub
 
 TRACKED_SIDE = 512
 # The label of head and neck in a take's parts.

@@ -22,8 +22,8 @@ from avatar.train.tally import ROWS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from avatar.cli import Eval
     from avatar.io.avatar import StoredAvatar
+    from avatar.options import Eval
     from avatar.train.tally import Moment
 
 

@@ -18,9 +18,9 @@ from avatar.speech.general import GENERAL_NOTE, speaks_generally
 if TYPE_CHECKING:
     import numpy as np
 
-    from avatar.cli import Export
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
+    from avatar.options import Export
     from avatar.render.export.formats import ExportFormat
 
 SOUND_RATE = 48_000

@@ -12,7 +12,7 @@ from avatar.heads.layout import HeadLayout, read_head
 from avatar.heads.library import HeadRow, check_name, head_path, heads, keep_head
 
 if TYPE_CHECKING:
-    from avatar.cli import Heads
+    from avatar.options import Heads
 
 
 def run(options: Heads) -> None:

@@ -10,7 +10,7 @@ from avatar.models import PARTS, fetch, parts, verify
 from avatar.models.registry import part_named
 
 if TYPE_CHECKING:
-    from avatar.cli import Models
+    from avatar.options import Models
 
 
 def run(options: Models) -> None:

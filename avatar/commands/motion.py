@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from avatar.cli import EditMotion
     from avatar.editing.face import Channel
     from avatar.heads import Head
     from avatar.io.avatar import StoredAvatar
+    from avatar.options import EditMotion
 
 WRITERS = {".csv": write_livelink, ".json": write_arkit_json}
 ENDINGS = (".npz", *TRACKS)

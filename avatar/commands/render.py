@@ -38,9 +38,9 @@ from avatar.speech.general import GENERAL_NOTE, speaks_generally
 from avatar.view_cone import said_angles
 
 if TYPE_CHECKING:
-    from avatar.cli import Render
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
+    from avatar.options import Render
     from avatar.render.shots import Picture
     from avatar.view_cone import ViewCone
 

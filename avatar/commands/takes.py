@@ -22,8 +22,8 @@ from avatar.io.take import Take
 from avatar.io.vhap import is_vhap, read_vhap, write_vhap
 
 if TYPE_CHECKING:
-    from avatar.cli import Takes
     from avatar.io.imported import ImportedClip
+    from avatar.options import Takes
 
 
 def run(options: Takes) -> None:

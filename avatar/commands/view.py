@@ -24,8 +24,8 @@ from avatar.render.viewer.sound import RATE
 from avatar.render.viewer.state import SIDES
 
 if TYPE_CHECKING:
-    from avatar.cli import View
     from avatar.io.avatar import StoredAvatar
+    from avatar.options import View
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IDLE_RATE = 25.0

@@ -12,7 +12,7 @@ from avatar.commands._console import show
 from avatar.speech.text.voices import voice_rows
 
 if TYPE_CHECKING:
-    from avatar.cli import Voices
+    from avatar.options import Voices
 
 
 def run(options: Voices) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatar.cli import View
 from avatar.commands.view import chosen_programme
 from avatar.errors import InputError
 from avatar.io.audio import write_wav
 from avatar.io.avatar import StoredAvatar, load_avatar
 from avatar.io.take import Take
+from avatar.options import View
 
 
 @pytest.fixture

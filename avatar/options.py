@@ -1,0 +1,452 @@
+"""The options of every command, each a dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Positional = tyro.conf.Positional
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make an avatar from a video of one person talking; continues where an earlier run stopped.
+
+    Attributes:
+        video: The clip: any container, size, rotation and frame rate.
+        output: Folder for the avatar, its take and its report.
+        preset: Speed against fidelity.
+        size: Largest side of the square crop, pixels.
+        all_shots: Use all shots of a clip with cuts, not the longest one alone.
+        head: The head model: `open`, or one that `avatar heads list` names.
+        speech_features: What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no
+            network), `hama`, or `transformers:MODEL`.
+        consent: Who is shown, and that they agree; kept in the avatar.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
+        force: Go on with a recording that the capture report advises against.
+        open: Open the report in the browser at the end.
+        json: Print the report as JSON.
+    """
+
+    video: Positional[Path]
+    output: Output = Path("me")
+    preset: Literal["fast", "standard", "quality"] = "standard"
+    size: int = 512
+    all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
+    head: str = "open"
+    speech_features: str | None = None
+    consent: str | None = None
+    max_memory: str | None = None
+    force: bool = False
+    open: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Turn a video into a tracked take: crop, landmarks, masks, speech features, motion.
+
+    Attributes:
+        video: The clip.
+        output: Folder for the take.
+        size: Largest side of the square crop, pixels.
+        all_shots: Use all shots of a clip with cuts, not the longest one alone.
+        head: The head model: `open`, or one that `avatar heads list` names.
+        speech_features: What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no
+            network), `hama`, or `transformers:MODEL`.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
+        force: Go on with a recording that the capture report advises against.
+        json: Print the stages' figures as JSON.
+    """
+
+    video: Positional[Path]
+    output: Output = Path("take")
+    size: int = 512
+    all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
+    head: str = "open"
+    speech_features: str | None = None
+    max_memory: str | None = None
+    force: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Bring in what another tool has made of a recording, or hand a take to one.
+
+    Attributes:
+        action: `import` a folder of VHAP, AD-NeRF or metrical-tracker, or a Live Link Face CSV with its video; `export`
+            a take.
+        path: What to import, recognised by its content; or the take to export.
+        output: Folder for the take, or for the export.
+        format: Layout to export to.
+        camera: Which camera of a folder with several.
+        fps: Pictures a second of a folder that does not say.
+        size: Largest side of the square crop, pixels.
+        head: The head model: `open`, or one that `avatar heads list` names.
+        force: Go on with a recording that the capture report advises against.
+        json: Print what was done as JSON.
+    """
+
+    action: Positional[Literal["import", "export"]]
+    path: Positional[Path]
+    output: Output = Path("take")
+    format: Literal["vhap"] = "vhap"
+    camera: int | None = None
+    fps: float = 25.0
+    size: int = 512
+    head: str = "open"
+    force: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an avatar on a take that was preprocessed before.
+
+    Attributes:
+        take: The take's folder.
+        output: Folder for the avatar and its report.
+        preset: Speed against fidelity.
+        consent: Who is shown, and that they agree; kept in the avatar.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
+        force: Go on with a recording that the capture report advises against.
+        open: Open the report in the browser at the end.
+        json: Print the report as JSON.
+    """
+
+    take: Positional[Path]
+    output: Output = Path("me")
+    preset: Literal["fast", "standard", "quality"] = "standard"
+    consent: str | None = None
+    max_memory: str | None = None
+    force: bool = False
+    open: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render an avatar: by speech, a motion file or a video of somebody, from any camera, for one eye or two.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        audio: Speech that drives it; any audio or video file.
+        text: What it says; beside --audio, what that says, for the transcript.
+        text_file: The same in a file of plain text.
+        voice: Who says it, as `avatar voices` lists them; the best one of the language where it is left out.
+        language: The text's language, such as `es` or `pt-br`; English where it is left out.
+        speed: How fast it is said; 1 is the voice's own pace.
+        voice_command: Another program that says it: 'mytts --text {text} --out {wav}'.
+        motion: A motion file that drives it: .npz, .csv of Live Link Face, .json of ARKit's coefficients.
+        video: A video of anybody who drives it, whose sound is kept; or a take that `avatar preprocess` made of one.
+        video_pose: The head's pose as in that video, `absolute`, or its movement from where this head rests,
+            `relative`; where it is left out, absolute for the avatar's own recording and relative for any other.
+        output: The video: .mp4, or .mov/.webm for a transparent background; a name without a suffix is a folder for
+            numbered PNG pictures.
+        camera: `front`, `orbit`, `dolly`, or a camera file: key-frames, or nerfstudio's camera_path.json.
+        look_at_face: Turn the camera to the face in every picture.
+        fov: Vertical field of view, degrees; the camera's own where it is left out.
+        size: Longer side of the picture in pixels, or width and height as 1280x720; with two eyes that of one. The
+            recording's, or the camera file's, where it is left out.
+        fps: Frames per second; the recording's where it is left out.
+        background: `plate` (the clip's own), `transparent`, a colour name, or #rrggbb.
+        transparent: The same as `--background transparent`.
+        depth: Write depth too: a video to look at beside the .mp4, 16-bit pictures beside a folder.
+        normals: Write surface normals too, likewise.
+        stereo: Two eyes: `sbs` side by side, `tb` left above right, `180` for VR180 headsets.
+        ipd: Distance between the eyes of --stereo, millimetres; 63 where it is left out.
+        convergence: Distance that --stereo shows in the screen's plane, metres; the head's where it is left out.
+        camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
+        part: `bust`, or `head` without the shoulders and the clothes.
+        pose: `natural` head motion, the subject's own or that of --video, or `still`.
+        prosody: How strongly brows, nods and lids follow the melody of the voice: 1 as in the recording, 0 not at all.
+        seed: Seed of blinks and head motion.
+        emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
+            happy, sad, angry, surprised, emphatic, calm; docs/editing.md).
+        gain: How strongly parts of the motion act, each NAME=FACTOR (mouth, brows, cheeks, blinks, gaze, pose).
+        gaze: Look at the `camera`, at a point x,y,z in metres, or as a JSON file says over time.
+        keys: Key-frames over the motion, a CSV or JSON file (docs/editing.md).
+        json: Print what was written as JSON.
+    """
+
+    avatar: Positional[Path]
+    audio: Path | None = None
+    text: str | None = None
+    text_file: Path | None = None
+    voice: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    voice_command: str | None = None
+    motion: Path | None = None
+    video: Path | None = None
+    video_pose: Literal["absolute", "relative"] | None = None
+    output: Output = Path("talk.mp4")
+    camera: str = "front"
+    look_at_face: tyro.conf.FlagCreatePairsOff[bool] = False
+    fov: float | None = None
+    size: str | None = None
+    fps: float | None = None
+    background: str = "plate"
+    transparent: tyro.conf.FlagCreatePairsOff[bool] = False
+    depth: tyro.conf.FlagCreatePairsOff[bool] = False
+    normals: tyro.conf.FlagCreatePairsOff[bool] = False
+    stereo: Literal["sbs", "tb", "180"] | None = None
+    ipd: float | None = None
+    convergence: float | None = None
+    camera_out: Path | None = None
+    part: Literal["bust", "head"] = "bust"
+    pose: Literal["natural", "still"] = "natural"
+    seed: int = 0
+    prosody: float = 1.0
+    emotion: tuple[str, ...] = ()
+    gain: tuple[str, ...] = ()
+    gaze: str | None = None
+    keys: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Dub:
+    """Let the subject of a clip say something else: the avatar's head over the clip's own, in its place and light.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        video: A clip of the avatar's subject.
+        audio: What is said instead; any audio or video file.
+        output: The video.
+        json: Print what was written as JSON, with how well the head fits in.
+    """
+
+    avatar: Positional[Path]
+    video: Path
+    audio: Path
+    output: Output = Path("dub.mp4")
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class EditMotion:
+    """Edit a motion, mix several, or bring one into another format (docs/editing.md).
+
+    Formats, in and out, by the name's ending: .npz a motion, .csv Live Link Face, .json ARKit's 52 coefficients. What
+    is asked for is done in the order below. Times are seconds from the first moment on.
+
+    Attributes:
+        inputs: The motion; several are mixed.
+        output: The file to write.
+        avatar: Whose face it is: the head model, and where the head rests. Without it, that of the first .npz is taken,
+            or the open head.
+        mix: How much each input has of the mixture, in their order: numbers, or JSON files of a curve; all the same
+            where it is left out.
+        start: Where to begin.
+        end: Where to end.
+        speed: How much faster; 0.5 takes twice the time.
+        fps: Moments a second of the result; the motion's own where it is left out.
+        smooth: Blur over time, seconds (standard deviation).
+        offset: Move the motion to a later time by this, at the same length; earlier where negative.
+        channels: What --mix, --smooth and --offset act on, the rest being the first input's: some of mouth, brows,
+            cheeks, blinks, gaze, pose; all of them where it is left out.
+        gain: How strongly parts of the motion act, each NAME=FACTOR (names as above).
+        emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
+            happy, sad, angry, surprised, emphatic, calm).
+        gaze: Look at the `camera` of the recording, at a point x,y,z in metres, or as a JSON file says over time.
+        keys: Key-frames over the motion, a CSV or JSON file.
+        json: Print what was written as JSON.
+    """
+
+    inputs: Positional[tuple[Path, ...]]
+    output: Output = Path("motion.npz")
+    avatar: Path | None = None
+    mix: tuple[str, ...] = ()
+    start: float = 0.0
+    end: float | None = None
+    speed: float = 1.0
+    fps: float | None = None
+    smooth: float = 0.0
+    offset: float = 0.0
+    channels: tuple[str, ...] = ()
+    gain: tuple[str, ...] = ()
+    emotion: tuple[str, ...] = ()
+    gaze: str | None = None
+    keys: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write an avatar in a format that other programs read (docs/exports.md).
+
+    Splats of one moment: ply, compressed-ply, splat, spz, spz4, gltf. The avatar, to be played elsewhere: rig, lam
+    (zip). The head's mesh: mesh (GLB), obj, flame (npz), usd. A page that any web server hosts: web (docs/web.md). The
+    avatar itself in one file, which every command takes in place of the folder: avatar.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        format: One of the names above; where it is left out, the first that the name of --output fits, and else ply.
+        output: The file, or the folder for `rig` and `web`; where it is left out, the avatar's name with the format's:
+            me.ply, me-mesh.glb, me-web.
+        motion: A motion file (npz) whose moment to take, or that an animation plays; the neutral pose where both this
+            and --time are left out.
+        audio: What `web` plays; the avatar speaks it where no --motion is given. Any audio or video file.
+        webcam: The unpacked npm package @mediapipe/tasks-vision, with which the page of `web` can follow its visitor's
+            face (docs/web.md).
+        time: The moment, seconds in the motion's own time; in the avatar's own recording where no --motion is given.
+        json: Print what was written as JSON.
+    """
+
+    avatar: Positional[Path]
+    format: str | None = None
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    motion: Path | None = None
+    audio: Path | None = None
+    webcam: Path | None = None
+    time: float | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at an avatar in the browser: play, turn, move its face, film it.
+
+    Attributes:
+        avatar: The avatar's folder or .avatar file.
+        take: A take to play, with the recording beside the avatar; the one inside the avatar's folder is played where
+            it is left out.
+        audio: Speech to play; any audio or video file.
+        motion: A motion file (npz) to play.
+        voice: Who says what is typed into the panel, as `avatar voices` lists them.
+        language: The language it is said in; English where it is left out.
+        draw: `pictures` rendered here, or `splats` drawn in the browser.
+        size: Size of the pictures, pixels: they have the area of a square of that side.
+        host: Address to listen at; 0.0.0.0 lets other machines in.
+        port: Port to listen at.
+        livelink: UDP port at which the app Live Link Face drives the avatar; its usual is 11111.
+        websocket: Port at which ARKit coefficients as JSON drive it over a WebSocket.
+        open: Open the browser.
+    """
+
+    avatar: Positional[Path]
+    take: Positional[Path | None] = None
+    audio: Path | None = None
+    motion: Path | None = None
+    voice: str | None = None
+    language: str | None = None
+    draw: Literal["pictures", "splats"] = "pictures"
+    size: int = 512
+    host: str = "127.0.0.1"
+    port: int = 8080
+    livelink: int | None = None
+    websocket: int | None = None
+    open: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Judge an avatar on frames it was not trained on, beside what it has to beat, and draw a page about it.
+
+    Attributes:
+        avatar: The avatar's folder.
+        take: The take; the one inside the avatar's folder where it is left out.
+        cross_validate_speech: Judge speech on all of the take, by five models of which each is fitted without a fifth
+            of it, in place of the last tenth alone. Takes a minute or two.
+        brief: Only the held-out figures that `avatar create` states (PSNR, SSIM, L1).
+        frames: Folder for NNNNN_truth.png, NNNNN_render.png and NNNNN_mask.png of every held-out frame.
+        report: Where to write the page; `evaluation.html` in the avatar's folder where it is left out. With --json a
+            page is written only where this or --open is given.
+        open: Open the page in the browser at the end.
+        json: Print the figures as JSON.
+    """
+
+    avatar: Positional[Path]
+    take: Path | None = None
+    cross_validate_speech: tyro.conf.FlagCreatePairsOff[bool] = False
+    brief: tyro.conf.FlagCreatePairsOff[bool] = False
+    frames: Path | None = None
+    report: Path | None = None
+    open: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Run the whole pipeline on the embedded clip.
+
+    Attributes:
+        output: Folder for the avatar, talk.mp4, orbit.mp4 and the report.
+        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
+            keeps decoded frames in up to half of the free memory.
+        open: Open the report in the browser at the end.
+        json: Print the report as JSON.
+    """
+
+    output: Output = Path("demo")
+    max_memory: str | None = None
+    open: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Head models: import your own copy of one, list what is there, say how well one converts.
+
+    Attributes:
+        action: What to do.
+        target: What to import (a FLAME pickle, npz or safetensors, a clone of ICT-FaceKit, an npz in the head layout),
+            or which head to tell about.
+        name: Name to keep an imported head under; what it was recognised as where it is left out.
+        identities: Identities that an imported head is looked at with to find its landmarks.
+        json: Print rows as JSON.
+    """
+
+    action: Positional[Literal["import", "list", "info"]] = "list"
+    target: Positional[str | None] = None
+    name: str | None = None
+    identities: int = 2
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Models:
+    """Pretrained parts: list them, fetch them ahead, verify the cache.
+
+    Attributes:
+        action: What to do.
+        name: One part; all of them where it is left out.
+        json: Print rows as JSON.
+    """
+
+    action: Positional[Literal["list", "fetch", "verify"]] = "list"
+    name: Positional[str | None] = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Voices:
+    """The voices that `avatar render --text` can speak with on this machine.
+
+    Attributes:
+        language: Only those of one language, such as `fr`.
+        json: Print rows as JSON.
+    """
+
+    language: str | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine has, which backend will run, and what to do about what is missing.
+
+    Attributes:
+        json: Print as JSON.
+    """
+
+    json: bool = False

@@ -85,7 +85,7 @@ def fit_avatar(
     objective.regularizer.follow(gaussians)
     done = start
     steps = range(start, config.steps)
-    frames = read_ahead(take, order(steps), has_room=has_room)
+    frames = read_ahead(take, order(steps), has_room=has_room, outline=config.outline)
     try:
         for step, frame in zip(steps, frames, strict=True):
             relocation(step, gaussians, optimizer, objective, poses)

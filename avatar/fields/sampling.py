@@ -13,7 +13,7 @@ from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.fields.survey import require_shown, survey
 from avatar.fields.torso import EMPTY, torso_surface
-from avatar.fields.underlay import SPREAD, underlaid, underlay
+from avatar.fields.underlay import underlay
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -172,11 +172,11 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
     weight, region = densities(head, seen, config.mouth_density, torso)
     generator = np.random.default_rng(config.seed)
     marks = landmark_points(head, seen.rest)
-    surface = np.isin(region, (REGIONS.index("skin"), REGIONS.index("scalp"))) & (weight > 0) & ~ears(head)
-    room = underlaid(seen, surface, lips=marks[LIPS], eyes=marks[list(IRISES)]) if config.closed else ~surface & surface
-    layer = underlay(seen, room, config.gaussians, generator)
+    surface = np.isin(region, (REGIONS.index("skin"), REGIONS.index("scalp"))) & (weight > 0) & config.closed
+    openings = {"lips": marks[LIPS], "eyes": marks[list(IRISES)]}
+    layer = underlay(seen, surface, ears(head), **openings, budget=config.gaussians, generator=generator)
     drawn = generator.choice(len(weight), config.gaussians - len(layer), p=weight / weight.sum())
-    on_head = np.concatenate([drawn, layer])
+    on_head = np.concatenate([drawn, layer.triangles])
     beneath = np.arange(len(on_head)) >= len(drawn)
     regions = np.where(beneath, REGIONS.index("unseen"), region[on_head])
     # Of n points drawn with density w/a on a triangle, each covers the area (total w / n) a / w.
@@ -187,7 +187,7 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
     spread = np.where(
         unseen, (UNSEEN_OVERLAP / INITIAL_OVERLAP * spread).clip(*UNSEEN_SCALE_RANGE), spread.clip(*SCALE_RANGE)
     )
-    spread[beneath] = SPREAD
+    spread[beneath] = layer.spread
     thickness = np.where(unseen, UNSEEN_THICKNESS, FLATNESS * spread)
     # What a frame seems to tell of the cavity where it cannot be seen is the colour of what is before it.
     cavity = inside_mouth(head) & ~seen.shown
@@ -218,8 +218,9 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         scales = torch.as_tensor(np.stack([spread, thickness, spread], 1), dtype=torch.float32)
         result.log_scales.copy_(scales.log())
         # The second axis of a triangle's frame is its normal.
-        deep = unseen & (triangles < len(head.faces))
-        result.offsets[:, 1] = torch.as_tensor(-UNSEEN_DEPTH * deep, dtype=torch.float32)
+        depth = np.where(unseen & (triangles < len(head.faces)), UNSEEN_DEPTH, 0)
+        depth[: len(on_head)][beneath] = layer.depth
+        result.offsets[:, 1] = torch.as_tensor(-depth, dtype=torch.float32)
         opacity = np.where(unseen, UNSEEN_OPACITY, INITIAL_OPACITY)
         result.opacity_logits.copy_(torch.logit(torch.as_tensor(opacity, dtype=torch.float32)))
         result.color_logits.copy_(torch.logit(torch.as_tensor(color, dtype=torch.float32).clamp(0.03, 0.97)))

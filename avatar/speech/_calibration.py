@@ -1,4 +1,4 @@
-"""Undoes what regression to the mean does to predicted speech: flat motion and mouths that never close."""
+"""Undoes what regression to the mean does to predicted speech: flat motion."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from avatar.speech._sampling import correlation
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-LEVELS = np.linspace(0.0, 1.0, 21)
-# Below this quantile the opening takes the take's own distribution in full: that is where lips meet.
-CLOSED_QUANTILE = 0.15
+# Normalised openings between which the opening is mapped: no mouth leaves them.
+SPAN = 8.0
+# A prediction whose correlation is below this is not blown up to the take's range.
+LEAST_SKILL = 0.3
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Calibration:
 
     Attributes:
         gain: (J,) factor on every target but the first.
-        knots: (2, Q) predicted openings and what they become, both increasing.
+        knots: (2, Q) predicted openings and what they become, both increasing. Two knots make a gain; models made
+            before carry a whole distribution.
     """
 
     gain: Float[np.ndarray, " J"]
@@ -46,8 +48,9 @@ def fit_calibration(
     """Compares held-out predictions with the truth.
 
     A target's gain is ``r ** (1 - restore) * sd(truth) / sd(prediction)``: with ``restore`` 0 that is the least-squares
-    gain (what cannot be predicted is not moved), with 1 the full variance of the take. The opening's distribution is
-    carried towards the take's by as much, and entirely where the mouth is nearly closed (quantile matching).
+    gain (what cannot be predicted is not moved), with 1 the full variance of the take. The opening is stretched about
+    the take's mean. Carrying its low end onto the take's own distribution, so that lips meet, costs more where they
+    should not than it gives; closing is left to the sounds that ask for it.
 
     Args:
         held_out: (T, J) predictions for moments left out of training.
@@ -57,18 +60,7 @@ def fit_calibration(
     spread = held_out.std(axis=0)
     fit = np.array([max(correlation(a, b), 0.0) for a, b in zip(held_out.T, targets.T, strict=True)])
     gain = np.where(spread > 1e-9, fit ** (1 - restore) * targets.std(axis=0) / np.maximum(spread, 1e-9), 0.0)
-    given, truth = np.quantile(held_out[:, 0], LEVELS), np.quantile(targets[:, 0], LEVELS)
-    flat = targets[:, 0].mean() + fit[0] * gain_of(held_out[:, 0], targets[:, 0]) * (given - held_out[:, 0].mean())
-    share = np.clip(1 - (LEVELS - CLOSED_QUANTILE) / CLOSED_QUANTILE, 0, 1)
-    share = restore + (1 - restore) * share
-    # A prediction without any skill must not be blown up to the take's range.
-    share = share * np.clip(fit[0] / 0.3, 0, 1)
-    wanted = np.maximum.accumulate(flat + share * (truth - flat))
-    given = np.maximum.accumulate(given) + 1e-9 * np.arange(len(given))
-    return Calibration(np.minimum(gain, 2.0), np.stack([given, wanted]))
-
-
-def gain_of(predicted: Float[np.ndarray, " T"], truth: Float[np.ndarray, " T"]) -> float:
-    """Ratio of standard deviations, truth over prediction; 0 where the prediction does not vary."""
-    spread = float(predicted.std())
-    return float(truth.std()) / spread if spread > 1e-9 else 0.0
+    gain = np.minimum(gain, 2.0)
+    centre, reach = targets[:, 0].mean(), np.array([-SPAN, SPAN])
+    stretch = gain[0] * min(fit[0] / LEAST_SKILL, 1.0)
+    return Calibration(gain, np.stack([centre + reach, centre + stretch * reach]))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Share of the take's mouth variance that the components keep, and how many they are at most.
 KEPT_VARIANCE, MAXIMUM_COMPONENTS = 0.995, 16
 RANGE_PERCENTILES = (0.5, 99.5)
+# Of a take's openings, how many are at most that of the mouth at rest.
+REST_PERCENTILE = 3.5
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
     targets = np.column_stack([normal, components])
     closed = normal <= np.percentile(normal, 10)
     rest = targets[closed].mean(axis=0)
-    rest[0] = np.percentile(normal, 4)
+    rest[0] = np.percentile(normal, REST_PERCENTILE)
     return MouthSpace(
         mean=mean,
         inward=inward,

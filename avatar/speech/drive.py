@@ -9,7 +9,7 @@ import numpy as np
 
 from avatar.speech.life import natural_motion
 from avatar.speech.prosody import melody_of
-from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.silence import loudness, mouth_activity, speech_activity
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -49,8 +49,9 @@ def motion_from_audio(
     Raises:
         InputError: The sound is shorter than 20 ms.
     """
-    activity, speech_model = speech_activity(loudness(samples)), speech_model.ready()
-    speech = speech_model.predict(samples, fps=fps, activity=activity, closures=closures)
+    level, speech_model = loudness(samples), speech_model.ready()
+    speech = speech_model.predict(samples, fps=fps, activity=mouth_activity(level), closures=closures)
+    activity = speech_activity(level)
     energy = np.interp(speech.time, np.arange(len(activity)) / 100, activity)
     heard = melody_of(samples) if prosody and life_model.prosody is not None else None
     life = natural_motion(

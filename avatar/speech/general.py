@@ -38,7 +38,7 @@ LEAST_GAIN = 0.6
 # A take whose mouth never came nearer to closed than this, metres beyond the head's neutral, does not show it at rest.
 PARTED = 0.002
 # Share of a take's moments with the smallest opening that show the mouth at rest.
-RESTING_SHARE = 10
+RESTING_SHARE = 7
 # The prior, like every regression, seldom says a vowel wider than the half-open ones: these are its usual limit.
 CLOSED, WIDE = viseme_weights("closed"), viseme_weights("half_open")
 GENERAL_NOTE = "This avatar has no speech model of its own, so the general one speaks."

@@ -23,7 +23,7 @@ from avatar.speech.lips import (
 )
 from avatar.speech.mouth import EYE_CORNERS, landmark_opening, mouth_map
 from avatar.speech.phones import Phone, spoken_phones
-from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.silence import loudness, mouth_activity
 from avatar.speech.sync import NAME, SHIFTS, SyncCurve, expected_mouth, mouth_signals, sync_curve
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def with_mouth(motion: Motion, spoken: Motion, speech_part: Float[np.ndarray, "E
 
 def spoken_at(model: SpeechModel, take: SpokenTake, time: Float[np.ndarray, " N"], *, resting: bool = True) -> Motion:
     """What the model says at moments of the take's sound; `resting` as it plays it, with a closed mouth in silence."""
-    activity = speech_activity(loudness(take.samples)) if resting else None
+    activity = mouth_activity(loudness(take.samples)) if resting else None
     return model.predict(take.features, fps=FINE_RATE, activity=activity).resample(time)
 
 

@@ -80,7 +80,8 @@ class SpeechModel(Speaker):
         read = prior(values, statistics=FeatureStatistics.of(opening, prior=prior.statistics))
         shapes = read.weights / prior.scale
         targets = self.calibration(self.regressor(values, rate, time=time, statistics=statistics, prior=shapes))
-        return self.closed(targets, np.interp(time, np.arange(len(read.closed)) / rate, read.closed))
+        # Squared: a half-sure closure is wrong more often than it is missed.
+        return self.closed(targets, np.interp(time, np.arange(len(read.closed)) / rate, read.closed) ** 2)
 
     def closed(self, rows: Float[np.ndarray, "T J"], share: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
         """Targets whose opening is drawn to rest by ``share``, 0 to 1."""

@@ -17,6 +17,9 @@ FRAME = 400
 # Rows that are worked on at a time, so that memory does not grow with the sound: a minute.
 STRETCH = 6000
 ATTACK, RELEASE = 0.12, 0.20
+# A mouth opens 100 to 300 ms before its voice is heard (Chandrasekaran et al. 2009, doi:10.1371/journal.pcbi.1000436),
+# and is closed 300 ms after it: it stays, then closes.
+OPENS, STAYS, CLOSES = 0.15, 0.10, 0.20
 # Silence shorter than a stop consonant's closure is part of the speech around it.
 LONGEST_CLOSURE = 0.16
 # Quieter than this (dB of full scale) nothing counts as speech, however silent the rest is.
@@ -52,6 +55,25 @@ def speech_activity(level: Float[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
     Returns:
         (M,) weights in [0, 1], with the slope of a cosine.
     """
+    return _weight(level, attack=ATTACK, hold=0.0, release=RELEASE)
+
+
+def mouth_activity(level: Float[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
+    """Blend weight of a speaking mouth over one at rest: `speech_activity` as lips do it.
+
+    They leave rest 150 ms before speech, keep on for 100 ms after it and are at rest 300 ms after it.
+
+    Args:
+        level: (M,) loudness of every 10 ms in dB.
+
+    Returns:
+        (M,) weights in [0, 1], with the slope of a cosine.
+    """
+    return _weight(level, attack=OPENS, hold=STAYS, release=CLOSES)
+
+
+def _weight(level: Float[np.ndarray, " M"], *, attack: float, hold: float, release: float) -> Float[np.ndarray, " M"]:
+    """Weight of speech: 1 in it and for ``hold`` seconds after it, with slopes of so many seconds before and behind."""
     if not len(level):
         return np.zeros(0)
     loud = float(np.percentile(level, 95))
@@ -64,6 +86,6 @@ def speech_activity(level: Float[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
     until = np.where(following < len(speech), speech[np.minimum(following, len(speech) - 1)] - index, np.inf) / 100
     preceding = np.searchsorted(speech, index, side="right") - 1
     since = np.where(preceding >= 0, index - speech[np.maximum(preceding, 0)], np.inf) / 100
-    ramp = np.maximum(1 - until / ATTACK, 1 - since / RELEASE)
+    ramp = np.maximum(1 - until / attack, 1 - np.maximum(since - hold, 0) / release)
     ramp = np.where(until + since <= LONGEST_CLOSURE, 1.0, np.clip(ramp, 0, 1))
     return 0.5 - 0.5 * np.cos(np.pi * ramp)

@@ -12,7 +12,7 @@ from avatar.io.sound import StoredSound
 from avatar.motion import Motion
 from avatar.speech._regressor import CONTEXT_ROWS
 from avatar.speech.features import SAMPLE_RATE, SpeechFeatures, speech_features
-from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.silence import loudness, mouth_activity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class Speaker(ABC):
     ) -> Motion:
         """The motion that says a sound: mouth and jaw from speech, all else at its mean.
 
-        In silence the mouth comes to rest closed, within 200 ms, and leaves rest 120 ms before speech.
+        In silence the mouth comes to rest closed, within 300 ms, and leaves rest 150 ms before speech.
 
         Args:
             sound: Mono samples at 16 kHz, any length from 20 ms, or the same on disk; or features of them.
@@ -111,7 +111,7 @@ class Speaker(ABC):
             samples = sound if isinstance(sound, StoredSound) else np.asarray(sound, np.float32)
             if len(samples) < SAMPLE_RATE // 50:
                 raise InputError("The sound is too short", expected="20 ms of sound", found=f"{len(samples)} samples")
-            activity = speech_activity(loudness(samples)) if activity is None else activity
+            activity = mouth_activity(loudness(samples)) if activity is None else activity
             time = frame_times(len(samples) / SAMPLE_RATE, fps)
             rows = np.concatenate(list(self._rows_of_samples(samples, time)))
         if activity is not None:

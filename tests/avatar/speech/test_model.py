@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 from avatar.config import read_json, write_json
 from avatar.errors import FormatError, InputError
 from avatar.io.sound import StoredSound
+from avatar.speech import model as model_module
 from avatar.speech import speaker as speaker_module
+from avatar.speech._calibration import fit_calibration
+from avatar.speech._regressor import FeatureStatistics
 from avatar.speech._sampling import correlation
 from avatar.speech._space import mouth_of
 from avatar.speech.evaluation import evaluate_speech
@@ -18,6 +21,7 @@ from avatar.speech.features import SpeechFeatures
 from avatar.speech.fitting import SpeechConfig, fit_speech_model
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
+from avatar.speech.prior import PriorReading
 
 from .conftest import make_subject
 
@@ -54,7 +58,7 @@ def test_learns_a_known_relation_and_its_shift(speech, subject, head) -> None:
     assert correlation(misled, true) < 0.4
 
 
-def test_restores_the_spread_and_the_closures(speech, head) -> None:
+def test_restores_the_spread_and_follows_closures(speech, head) -> None:
     other = make_subject(head, seed=2)
     mouth = mouth_map(head)
     _, said = mouth_of(speech.predict(other.features, fps=25.0), mouth)
@@ -153,7 +157,7 @@ def test_rests_in_silence(speech, fake_features, head) -> None:
     samples[2 * 16000 : 3 * 16000] = 0.2 * rng.standard_normal(16000)
     motion = speech.predict(samples, fps=50.0)
     rest = speech.rest(np.zeros(1))
-    quiet = (motion.time < 1.85) | (motion.time > 3.25)
+    quiet = (motion.time < 1.82) | (motion.time > 3.33)
     assert motion.jaw_pose[quiet] == pytest.approx(np.tile(rest.jaw_pose, (quiet.sum(), 1)), abs=1e-6)
     assert motion.expression[quiet] == pytest.approx(np.tile(rest.expression, (quiet.sum(), 1)), abs=1e-6)
     loud = (motion.time > 2.1) & (motion.time < 2.9)
@@ -237,3 +241,40 @@ def test_regions_split_a_head_without_arkit_names(head) -> None:
     assert kept[1][0] > 0.6
     assert kept[1][1] > 0.6
     assert kept[1][2] < 0.4
+
+
+def test_a_calibration_stretches_about_the_mean_and_blows_up_no_guess() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((500, 2))
+    held_out = 0.5 * truth + 0.2 * rng.standard_normal((500, 2))
+    shown = fit_calibration(held_out, truth, restore=1.0)(held_out)
+    assert shown.std(axis=0) == pytest.approx(truth.std(axis=0), rel=0.02)
+    # One factor: the shape of the motion is the prediction's own.
+    assert correlation(shown[:, 0], held_out[:, 0]) == pytest.approx(1)
+    guess = 0.01 * rng.standard_normal((500, 2))
+    assert fit_calibration(guess, truth, restore=1.0)(guess).std(axis=0)[0] < 0.01
+
+
+def test_a_doubtful_closure_closes_less_than_it_is_sure(speech, subject, monkeypatch) -> None:
+    rows = {}
+    for sure in (0.0, 0.5, 1.0):
+        count = len(subject.features.values)
+        heard = PriorReading(np.zeros((count, 52)), np.full(count, sure))
+        monkeypatch.setattr(model_module, "load_prior", lambda _, heard=heard: _Hears(heard))
+        values = subject.features.values
+        rows[sure] = speech.rows(values, np.arange(0.1, 4, 0.04), values)[:, 0]
+    above = np.maximum(rows[0.0] - speech.resting[0], 0)
+    np.testing.assert_allclose(rows[0.0] - rows[0.5], 0.25 * above, atol=1e-6)
+    np.testing.assert_allclose(rows[0.0] - rows[1.0], above, atol=1e-6)
+
+
+class _Hears:
+    """A prior that reads the same from everything."""
+
+    scale, statistics = 1.0, None
+
+    def __init__(self, reading: PriorReading) -> None:
+        self._reading = reading
+
+    def __call__(self, values: np.ndarray, *, statistics: FeatureStatistics | None = None) -> PriorReading:
+        return self._reading

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.silence import loudness, mouth_activity, speech_activity
 
 
 def test_loudness_of_a_known_signal() -> None:
@@ -23,6 +23,19 @@ def test_rises_before_speech_and_falls_after_it() -> None:
     assert weight[144] == pytest.approx(0.5, abs=0.01)
     assert weight[259] == pytest.approx(0.5, abs=0.01)
     assert np.abs(np.diff(weight)).max() < 0.15
+
+
+def test_a_mouth_leaves_rest_before_its_voice_and_has_300_ms_to_close() -> None:
+    level = np.full(400, -90.0)
+    level[150:250] = -20
+    weight = mouth_activity(level)
+    assert (weight[150:259] == 1).all()
+    assert (weight[:135] == 0).all() and (weight[280:] == 0).all()
+    assert weight[142] < 0.5 < weight[143]
+    assert weight[269] == pytest.approx(0.5, abs=0.01)
+    assert np.abs(np.diff(weight)).max() < 0.12
+    assert (weight >= speech_activity(level)).all()
+    assert mouth_activity(np.full(100, -75.0)).max() == 0 and len(mouth_activity(np.zeros(0))) == 0
 
 
 @pytest.mark.parametrize(("gap", "closes"), [(10, False), (60, True)])

@@ -130,7 +130,7 @@ def test_the_panel_says_from_where_the_head_is_seen(tiny_gaussians: GaussianHead
     cone = ViewCone((-20.0, 20.0), (-10.0, 10.0))
     assert said(0, 0) == "Seen from the front"
     assert said(36, 0) == "Seen from 35° left"
-    assert "✅ Seen from the front: the recording shows this side well" in said(0, 0, cone)
+    assert "✔ Seen from the front: the recording shows this side well" in said(0, 0, cone)
     assert "past what the recording shows well" in said(-40, -15, cone) and "40° right and 15° below" in said(-41, -15)
 
 

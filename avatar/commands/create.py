@@ -125,7 +125,7 @@ def finish(output: Path, report: dict[str, Any], *, as_json: bool, in_browser: b
     if not as_json:
         show_preview(output)
     say(f"[bold]{escape(str(output))}[/bold] is ready; its report is {escape(str(output / PAGE))}")
-    say(f"Next: {escape(next_commands(output, driven=report['speech']['driven'])[0][1])}")
+    say(f"Next: {escape(next_commands(output)[0][1])}")
     if in_browser:
         open_page(output / PAGE)
 

@@ -18,15 +18,8 @@ from scipy.cluster.vq import kmeans2
 from scipy.spatial.transform import Rotation
 
 from avatar.preprocess._bundle import Bundle, Geometry, adjust, normal_equations, with_priors
-from avatar.preprocess.rigid_tracks import (
-    RigidTracks,
-    TrackSettings,
-    View,
-    largest_motion,
-    rigid_faces,
-    track_points,
-    view_of,
-)
+from avatar.preprocess._rigid_views import View, largest_motion, rigid_faces, view_of
+from avatar.preprocess.rigid_tracks import RigidTracks, TrackSettings, track_points
 from avatar.preprocess.tracking_overlay import posed
 
 if TYPE_CHECKING:
@@ -136,7 +129,7 @@ def self_calibrate(
     frames = np.sort(chosen)
     keys = np.searchsorted(frames, chosen[: settings.tracks.key_frames])
     vertices = posed(head, motion[rows[frames]]).astype(np.float64)
-    rotations = turns[frames].as_matrix()
+    rotations = turns.as_matrix()[frames]
     faces = head.faces.numpy()
     views, zoom = [], 1.0
     for frame, points, rotation in zip(rows[frames], vertices, rotations, strict=True):
@@ -200,7 +193,7 @@ def jackknifed_focal(bundle: Bundle, start: Geometry, rest: Float[np.ndarray, "K
     now = adjust(bundle, start)
     matrix, right = with_priors(normal_equations(bundle, now, start), now, start)
     own = float(np.linalg.inv(matrix)[-1, -1])
-    _, region = kmeans2(rest, REGIONS, seed=SEED, minit="++")
+    _, region = kmeans2(rest, REGIONS, seed=SEED, minit="++")  # pyright: ignore[reportCallIssue]
     changes = []
     for index in range(REGIONS):
         share = normal_equations(bundle, now, start, taken=region[bundle.point] == index)
@@ -220,7 +213,7 @@ def spread_turns(turns: Rotation, count: int) -> tuple[Int[np.ndarray, " n"], fl
     while len(chosen) < min(count, len(turns)) and away.max() > 0:
         chosen.append(int(away.argmax()))
         away = np.minimum(away, (turns[chosen[-1]].inv() * turns).magnitude())
-    largest = max(float((turns[index].inv() * turns[chosen]).magnitude().max()) for index in chosen)
+    largest = max(float((turns[index].inv() * turns).magnitude()[chosen].max()) for index in chosen)
     return np.array(chosen), float(np.degrees(largest))
 
 

@@ -126,7 +126,7 @@ def test_noisy_points_give_it_within_their_error():
 def test_errors_that_a_region_shares_are_seen_by_the_jackknife_alone():
     bundle, truth, start = cloud(0.3)
     honest = jackknifed_focal(bundle, start, truth.points)
-    tilt = np.where(truth.points[bundle.point, 1] > 0.03, 1.5, 0.0) * truth.rotations[bundle.frame, 0, 2]
+    tilt = np.where(truth.points[bundle.point, 1] > 0.03, 3.0, 0.0) * truth.rotations[bundle.frame, 0, 2]
     skewed = replace(bundle, pixels=bundle.pixels + np.stack([tilt, 0 * tilt], 1))
     assert jackknifed_focal(skewed, start, truth.points).error > 2 * honest.error
 
@@ -142,6 +142,7 @@ def test_shares_of_regions_add_up():
 def test_pictures_mend_the_focal_length():
     found = calibrated(28.0, wrong=1.3)
     assert found.skipped == ""
+    assert found.tracks is not None
     assert abs(np.log(found.tracks.focal / FOCAL)) < 0.1
     assert abs(np.log(found.focal / FOCAL)) < 0.5 * np.log(1.3)
     assert found.error < 0.2
@@ -178,8 +179,10 @@ def test_both_estimates_count_by_their_variances():
 def test_ways_that_disagree_count_for_less_and_sure_ones_are_not_believed():
     settings = SelfCalibrationSettings()
     torn = combined(LANDMARKS, (FocalEstimate(400.0, 0.05), FocalEstimate(900.0, 0.05)), points=99, settings=settings)
+    assert torn.tracks is not None
     assert torn.tracks.error > 0.4
     sure = combined(LANDMARKS, (FocalEstimate(600.0, 0.01), FocalEstimate(600.0, 0.01)), points=99, settings=settings)
+    assert sure.tracks is not None
     assert sure.tracks.error == settings.least_error
 
 

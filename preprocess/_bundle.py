@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import solve
 from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
@@ -25,6 +24,8 @@ POINT_SPREAD, TURN_SPREAD = 0.03, np.radians(30.0)
 ITERATIONS, TOLERANCE = 14, 1e-5
 DAMPING, MOST_DAMPING, LONGEST = 1e-6, 1e4, 0.3
 POSE = 6
+# Keeps the equations solvable where nothing is known of an unknown.
+WEAK = 1e-4
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,13 @@ def adjust(bundle: Bundle, start: Geometry) -> Geometry:
         normal = normal_equations(bundle, now, start)
         matrix, right = with_priors(normal, now, start)
         while True:
-            step = solve(matrix + damping * np.diag(np.diag(matrix)), right, assume_a="pos")
+            step = np.linalg.solve(matrix + damping * np.diag(np.diag(matrix)), right)
             moved = _stepped(now, step, normal)
             found = _value(bundle, moved, start)
             if found <= value or damping > MOST_DAMPING:
                 break
             damping = max(10 * damping, 1e-4)
-        if found > value:
+        if not found <= value:
             break
         gain, now, value, damping = value - found, moved, found, damping / 5
         if gain < TOLERANCE * value:
@@ -148,9 +149,9 @@ def with_priors(
 ) -> tuple[Float[np.ndarray, "M M"], Float[np.ndarray, " M"]]:
     """Matrix and right-hand side with what is known of the poses beforehand."""
     matrix, right = normal.matrix.copy(), normal.right.copy()
-    diagonal = np.full((len(now.places), POSE), 1e-4)
+    diagonal = np.full((len(now.places), POSE), WEAK)
     diagonal[:, :3] += 1 / TURN_SPREAD**2
-    matrix[np.arange(diagonal.size), np.arange(diagonal.size)] += diagonal.ravel()
+    matrix += np.diag(np.append(diagonal, WEAK))
     right[:-1].reshape(-1, POSE)[:, :3] += _turns(now, start) / TURN_SPREAD**2
     return matrix, right
 

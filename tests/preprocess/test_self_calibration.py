@@ -156,6 +156,13 @@ def test_a_head_that_hardly_turns_leaves_the_focal_length_alone():
     assert found.focal == FOCAL
 
 
+def test_one_region_that_knows_it_all_raises_nothing():
+    bundle, truth, start = cloud(0.3)
+    rest = np.zeros_like(truth.points)
+    rest[:5] = np.arange(1, 6)[:, None]
+    assert np.isfinite(jackknifed_focal(bundle, start, rest).error)
+
+
 def test_plain_pictures_leave_the_focal_length_alone():
     motion, images, parts = filmed(28.0)
     found = self_calibrate(

@@ -20,6 +20,7 @@ class Create:
         video: The clip: any container, size, rotation and frame rate.
         output: Folder for the avatar, its take and its report.
         preset: Speed against fidelity.
+        set: Settings of training beside the preset's, each NAME=VALUE (docs/fidelity.md).
         size: Largest side of the square crop, pixels.
         all_shots: Use all shots of a clip with cuts, not the longest one alone.
         head: The head model: `open`, or one that `avatar heads list` names.
@@ -36,6 +37,7 @@ class Create:
     video: Positional[Path]
     output: Output = Path("me")
     preset: Literal["fast", "standard", "quality"] = "standard"
+    set: tuple[str, ...] = ()
     size: int = 512
     all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
     head: str = "open"
@@ -114,6 +116,7 @@ class Train:
         take: The take's folder.
         output: Folder for the avatar and its report.
         preset: Speed against fidelity.
+        set: Settings of training beside the preset's, each NAME=VALUE (docs/fidelity.md).
         consent: Who is shown, and that they agree; kept in the avatar.
         max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
             keeps decoded frames in up to half of the free memory.
@@ -125,6 +128,7 @@ class Train:
     take: Positional[Path]
     output: Output = Path("me")
     preset: Literal["fast", "standard", "quality"] = "standard"
+    set: tuple[str, ...] = ()
     consent: str | None = None
     max_memory: str | None = None
     force: bool = False

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from avatar.errors import InputError
 from avatar.fields.sampling import Sampling
+from avatar.train.dataset import Outline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -13,12 +21,16 @@ class TrainConfig(Sampling):
 
     Attributes:
         steps: Optimiser steps, one frame each.
+        draft_share: Steps of a draft, over these: the motion is aligned with that avatar before this one is trained; 0
+            for the motion as it was tracked.
         residual_start: Step from which the residuals learn; before it the rig alone explains the frames.
         dssim_weight: Share of D-SSIM in the image loss; the rest is L1.
         even_exposure: Variation of the skin's log intensity up to which a take counts as evenly exposed; above it
             every training frame has its own gain and offset.
         exposure_start: Step from which these are looked for; before it the avatar's colours settle.
-        alpha_weight: Weight of the squared error against the soft mask.
+        alpha_weight: Weight of the squared error against the mask.
+        edge_level: Value of the soft mask where the avatar's outline lies.
+        edge_contrast: How much firmer than the soft mask the outline is; 1 leaves it as soft.
         lr_offsets: Learning rate of the positions, metres per step; decays to 2 %.
         lr_log_scales: Learning rate of the log-scales; this and the following decay to 10 %.
         lr_quats: Learning rate of the rotations.
@@ -41,11 +53,14 @@ class TrainConfig(Sampling):
     """
 
     steps: int = 2000
+    draft_share: float = 0.5
     residual_start: int = 300
     dssim_weight: float = 0.2
     even_exposure: float = 0.02
     exposure_start: int = 100
     alpha_weight: float = 0.1
+    edge_level: float = 0.4
+    edge_contrast: float = 4.0
     lr_offsets: float = 4e-5
     lr_log_scales: float = 8e-3
     lr_quats: float = 2e-3
@@ -65,6 +80,11 @@ class TrainConfig(Sampling):
     checkpoint_every: int = 500
 
     @property
+    def outline(self) -> Outline:
+        """What becomes of the take's masks."""
+        return Outline(self.edge_level, self.edge_contrast)
+
+    @property
     def projects(self) -> bool:
         """Whether what is trained is more than the components that are kept can say."""
         return self.lr_condition > 0 and (self.hidden > 0 or self.trained_components > self.components)
@@ -76,3 +96,32 @@ PRESETS = {
     "standard": TrainConfig(),
     "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500),
 }
+
+
+def train_config(preset: str, changes: Iterable[str] = ()) -> TrainConfig:
+    """A preset with some of its settings changed, each as ``name=value``.
+
+    Raises:
+        InputError: A change is none, its name is no setting, or its value is not of that setting's kind.
+    """
+    settings = msgspec.to_builtins(PRESETS[preset])
+    known = ", ".join(field.name for field in fields(TrainConfig))
+    for change in changes:
+        name, given, value = change.partition("=")
+        if not given or name not in settings:
+            raise InputError(
+                f"--set {change} cannot be used",
+                expected=f"NAME=VALUE, with one of the names {known}",
+                found=change,
+                fix="give a setting as in --set steps=3000",
+            )
+        settings[name] = value
+    try:
+        return msgspec.convert(settings, TrainConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(
+            "The settings of --set cannot be used",
+            expected="values of the settings' kinds: numbers, or true and false",
+            found=f"{' '.join(changes)} ({error})",
+            fix="docs/fidelity.md has them",
+        ) from error

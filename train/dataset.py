@@ -21,13 +21,36 @@ HEAD, TORSO = 1, 2
 
 
 @dataclass(frozen=True)
+class Outline:
+    """How a soft mask becomes the outline of a head.
+
+    A segmenter leaves its edges softer than the camera does, and an avatar's edge is blurred once more by the
+    rasteriser's own filter.
+
+    Attributes:
+        level: The mask's value where the outline lies.
+        contrast: Slope of alpha over the mask there; 1 leaves the mask as soft as it is.
+    """
+
+    level: float = 0.5
+    contrast: float = 1.0
+
+    def __call__(self, mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+        """The mask made firm, in [0, 1]."""
+        return ((mask - self.level) * self.contrast + 0.5).clip(0, 1)
+
+
+SOFT = Outline()
+
+
+@dataclass(frozen=True)
 class TrainingFrame:
     """One frame of a take.
 
     Attributes:
         index: Row of the take.
         image: (H, W, 3) sRGB in [0, 1].
-        alpha: (H, W) soft mask of the person in [0, 1].
+        alpha: (H, W) mask of the person in [0, 1], as soft as the reader left it.
         parts: (H, W) labels: 0 background, 1 head above the collar, 2 torso.
     """
 
@@ -51,10 +74,11 @@ class FrameReader:
     Args:
         take: The take.
         has_room: Whether so many bytes more may be kept; nothing is kept where it is None.
+        outline: What becomes of the masks.
     """
 
-    def __init__(self, take: Take, has_room: Callable[[int], bool] | None = None) -> None:
-        self.take, self._has_room = take, has_room
+    def __init__(self, take: Take, has_room: Callable[[int], bool] | None = None, *, outline: Outline = SOFT) -> None:
+        self.take, self._has_room, self._outline = take, has_room, outline
         self._kept: dict[
             int, tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]
         ] = {}
@@ -68,7 +92,7 @@ class FrameReader:
             image, alpha, parts = self._kept[index]
         else:
             image, parts = self.take.image(index), self.take.parts(index)
-            alpha = np.rint(np.asarray(self.take.mask(index), np.float32) * 255).astype(np.uint8)
+            alpha = np.rint(self._outline(np.asarray(self.take.mask(index), np.float32)) * 255).astype(np.uint8)
             if self._has_room is not None and self._has_room(image.nbytes + alpha.nbytes + parts.nbytes):
                 self._kept[index] = (image, alpha, parts)
         return TrainingFrame(
@@ -82,7 +106,11 @@ def read_frame(take: Take, index: int) -> TrainingFrame:
 
 
 def read_ahead(
-    take: Take, indices: Iterable[int], *, has_room: Callable[[int], bool] | None = None
+    take: Take,
+    indices: Iterable[int],
+    *,
+    has_room: Callable[[int], bool] | None = None,
+    outline: Outline = SOFT,
 ) -> Iterator[TrainingFrame]:
     """Reads frames in the order of `indices`; the next one is decoded while the current one is in use.
 
@@ -90,8 +118,9 @@ def read_ahead(
         take: The take.
         indices: Rows, each as often as it is wanted.
         has_room: Whether so many bytes more may be kept in memory; nothing is kept where it is None.
+        outline: What becomes of the masks.
     """
-    read = FrameReader(take, has_room)
+    read = FrameReader(take, has_room, outline=outline)
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = None
         for index in indices:

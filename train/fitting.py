@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from avatar.train.focus import Focus
 from avatar.train.health import require_sound
 from avatar.train.listening import listen, muted
 from avatar.train.nuisance import take_exposure
+from avatar.train.palette import keep_to_own_colors, own_colors
 from avatar.train.projection import condition_gradient, current_condition, learn_condition, projected
 from avatar.train.relocation import Relocation
 from avatar.train.schedule import drawn, rarity
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from avatar.train.dataset import TrainingFrame
     from avatar.train.nuisance import Exposure
 
+log = logging.getLogger(__name__)
 POSITION_DECAY, OTHER_DECAY = 0.02, 0.1
 
 
@@ -85,7 +88,7 @@ def fit_avatar(
     objective.regularizer.follow(gaussians)
     done = start
     steps = range(start, config.steps)
-    frames = read_ahead(take, order(steps), has_room=has_room)
+    frames = read_ahead(take, order(steps), has_room=has_room, outline=config.outline)
     try:
         for step, frame in zip(steps, frames, strict=True):
             relocation(step, gaussians, optimizer, objective, poses)
@@ -118,6 +121,8 @@ def fit_avatar(
         if checkpoint:
             save_checkpoint(checkpoint, gaussians, optimizer, done, key, config, exposure)
         raise
+    moved = keep_to_own_colors(gaussians, own_colors(take, indices))
+    log.debug("%d Gaussians had colours of the background", moved)
     avatar = projected(gaussians, features[indices], config.components)
     if on_projection and config.projects:
         on_projection(gaussians.requires_grad_(False), avatar)

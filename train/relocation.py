@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from avatar.fields.rig import RiggedGaussians
     from avatar.io.take import Take
     from avatar.train.config import TrainConfig
-    from avatar.train.dataset import TrainingFrame
+    from avatar.train.dataset import Outline, TrainingFrame
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class Relocation:
         floors: (R,) how many Gaussians each of `REGIONS` keeps at least.
         order: The frames of some steps; a round measures the error on those that come next.
         seed: Seed of the draws.
+        outline: As in training.
     """
 
     take: Take
@@ -96,6 +97,7 @@ class Relocation:
     floors: Int[np.ndarray, " R"]
     order: Callable[[range], Iterable[int]]
     seed: int
+    outline: Outline
 
     @classmethod
     def of(
@@ -106,7 +108,8 @@ class Relocation:
         kept = np.array([FLOORS[name] for name in REGIONS])
         floors = np.ceil(kept * np.bincount(gaussians.regions.numpy(), minlength=len(REGIONS))).astype(int)
         count = round(config.relocated_share * config.gaussians)
-        return cls(take, tuple(span.round().astype(int).tolist()), count, floors, order, config.seed)
+        steps = tuple(span.round().astype(int).tolist())
+        return cls(take, steps, count, floors, order, config.seed, config.outline)
 
     def __call__(
         self,
@@ -120,7 +123,8 @@ class Relocation:
         if step not in self.steps:
             return
         coming = list(self.order(range(step, step + MEASURED)))
-        shares = measured_shares(gaussians, objective, poses, read_ahead(self.take, coming))
+        frames = read_ahead(self.take, coming, outline=self.outline)
+        shares = measured_shares(gaussians, objective, poses, frames)
         generator = np.random.default_rng([self.seed, step, self.count])
         pose = poses[coming[0]]
         moved = relocate(gaussians, optimizer, shares, pose, floors=self.floors, count=self.count, generator=generator)

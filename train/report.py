@@ -59,6 +59,8 @@ STAGES = {
     "overlay": "draw the tracking",
     "features": "listen to the speech",
     "verdict": "judge the tracking",
+    "draft": "draft the avatar",
+    "alignment": "align the motion",
     "training": "train the avatar",
     "speech": "learn to speak",
     "evaluation": "compare frames",

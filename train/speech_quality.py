@@ -72,7 +72,10 @@ def judge_speech(
     except PartError as error:
         return SpeechQuality(_silent(str(error)), None)
     if features is None or samples is None:
-        return SpeechQuality(_silent("the clip has no sound: the avatar cannot be driven by speech"), None)
+        return SpeechQuality(
+            _silent("the clip has no sound to hold the mouth against; the general speech model speaks for the avatar"),
+            None,
+        )
     motion, landmarks, used = take.motion(), take.perception()["landmarks"], take.used
     split = take.split()
     train, test = (np.isin(np.arange(len(used)), split[name]) for name in ("train", "test"))

@@ -90,7 +90,7 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
             frames=frames,
             figures=figures,
             faces=faces,
-            commands=next_commands(output, driven=bool(report["speech"].get("driven")), take=take.path),
+            commands=next_commands(output, take=take.path),
             links=[(what, to) for what, to in BESIDE if (output / to).is_file()],
         )
         write_report(output / PAGE, report, sheets, shown=shown)
@@ -141,26 +141,21 @@ def draw_evaluation(
         progress(2, 2)
 
 
-def next_commands(output: Path, *, driven: bool, take: Path | None = None) -> list[tuple[str, str]]:
+def next_commands(output: Path, *, take: Path | None = None) -> list[tuple[str, str]]:
     """What a person would run after making an avatar: what for, and the command.
 
     Args:
         output: The avatar's folder.
-        driven: Whether it can speak.
         take: The take's folder where it is not the one inside the avatar's.
     """
     me, inside = shlex.quote(str(output)), output / "take"
-    motion = (take or inside) / "motion.npz"
-    driver = "--audio SPEECH.wav"
-    if not driven:
-        driver = f"--motion {shlex.quote(str(motion)) if motion.is_file() else 'MOTION.npz'}"
     judged = f" --take {shlex.quote(str(take))}" if take not in (None, inside) else ""
     return [
         (
-            "Let it say something: any audio or video file with speech" if driven else "Let it move as you did",
-            f"avatar render {me} {driver} -o talk.mp4",
+            "Let it say something: any audio or video file with speech",
+            f"avatar render {me} --audio SPEECH.wav -o talk.mp4",
         ),
-        ("The same with a moving camera", f"avatar render {me} {driver} --camera orbit -o orbit.mp4"),
+        ("The same with a moving camera", f"avatar render {me} --audio SPEECH.wav --camera orbit -o orbit.mp4"),
         ("Play with it live in the browser", f"avatar view {me}"),
         ("Put it on a web page", f"avatar export {me} --format web -o site"),
         ("Take it to another program (avatar export --help lists the formats)", f"avatar export {me} --format ply"),

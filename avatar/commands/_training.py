@@ -1,4 +1,4 @@
-"""From a tracked take to an avatar on disk: Gaussians, aligned motion, speech; each stage can be killed and resumed."""
+"""From a tracked take to an avatar on disk: aligned motion, Gaussians, speech; each stage can be killed and resumed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING
 
 from avatar.commands._console import progress_bar
 from avatar.heads import load_head
+from avatar.io._files import writing
 from avatar.io.aligned import ALIGNMENT
 from avatar.io.avatar import MANIFEST, AvatarInfo, load_avatar, save_avatar
 from avatar.io.restart import restartable
 from avatar.memory import MemoryCap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from jaxtyping import UInt8
 
     from avatar.commands._job import Job
     from avatar.fields.gaussian_head import GaussianHead
+    from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
-TRAINED = ".trained"
+DRAFT, TRAINED = ".draft", ".trained"
+BARS = {"draft": "draft the avatar", "training": "train the avatar"}
 
 
 def train(
@@ -37,45 +42,24 @@ def train(
     consent: str | None,
     memory: MemoryCap | None = None,
 ) -> None:
-    """Fits the Gaussians, aligns the motion with them, fits the speech model, and writes the avatar."""
+    """Aligns the motion with a first avatar, fits the last one and its speech model, and writes the avatar."""
     from avatar.preprocess.alignment import align_take, can_align
-    from avatar.train.fitting import fit_avatar
     from avatar.train.limits import seen_limits
-    from avatar.train.projection import projection_loss
     from avatar.train.speaking import fit_speaking
     from avatar.train.view_cone import safe_view_cone
 
     head = load_head(take.info.head_id)
-    checkpoint, trained = output / CHECKPOINT, output / TRAINED
-    if not (job.done("training") and (trained / MANIFEST).is_file()):
-        job.forget(ALIGNMENT)
-        with job.stage(output, "training") as row, progress_bar("train the avatar") as progress:
-
-            def compare(field: GaussianHead, projected: GaussianHead) -> None:
-                row["projection"] = projection_loss(take, field, projected)
-
-            has_room = (memory or MemoryCap.of(None)).has_room
-            gaussians = fit_avatar(
-                take,
-                head,
-                config,
-                checkpoint=checkpoint,
-                progress=progress,
-                has_room=has_room,
-                on_projection=compare,
-            )
-            row["steps"] = config.steps
-            # What comes next changes the motion, from which training could not be resumed.
-            save_trained(trained, take, gaussians, consent=consent)
-        checkpoint.unlink(missing_ok=True)
-    gaussians = load_avatar(trained).gaussians
-    if can_align(take) and not job.done(ALIGNMENT):
+    has_room = (memory or MemoryCap.of(None)).has_room
+    if config.draft_share and can_align(take) and not job.done(ALIGNMENT):
+        draft = replace(config, steps=max(round(config.draft_share * config.steps), 1))
+        gaussians = fitted(output / DRAFT, "draft", take, head, job, draft, consent=consent, has_room=has_room)
         with (
             restartable(take, ALIGNMENT),
             job.stage(output, ALIGNMENT),
             progress_bar("align the motion") as progress,
         ):
             align_take(take, gaussians, progress=progress)
+    gaussians = fitted(output / TRAINED, "training", take, head, job, config, consent=consent, has_room=has_room)
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
         # The stage ends with the avatar on disk: a kill before that runs it again.
@@ -93,7 +77,46 @@ def train(
             plate=take.background(),
             preview=preview(take, gaussians),
         )
-    shutil.rmtree(trained, ignore_errors=True)
+    for folder in (DRAFT, TRAINED):
+        shutil.rmtree(output / folder, ignore_errors=True)
+
+
+def fitted(
+    folder: Path,
+    stage: str,
+    take: Take,
+    head: Head,
+    job: Job,
+    config: TrainConfig,
+    *,
+    consent: str | None,
+    has_room: Callable[[int], bool],
+) -> GaussianHead:
+    """Gaussians fitted to the take as a stage of its own, which leaves them in a hidden `folder` of the output."""
+    from avatar.train.fitting import fit_avatar
+    from avatar.train.projection import projection_loss
+
+    if not (job.done(stage) and (folder / MANIFEST).is_file()):
+        with job.stage(folder.parent, stage) as row, progress_bar(BARS[stage]) as progress:
+
+            def compare(field: GaussianHead, projected: GaussianHead) -> None:
+                row["projection"] = projection_loss(take, field, projected)
+
+            writing(folder, lambda path: path.mkdir(exist_ok=True))
+            gaussians = fit_avatar(
+                take,
+                head,
+                config,
+                checkpoint=folder / CHECKPOINT,
+                progress=progress,
+                has_room=has_room,
+                on_projection=compare,
+            )
+            row["steps"] = config.steps
+            # What follows a draft changes the motion, with which it could not be fitted again.
+            save_trained(folder, take, gaussians, consent=consent)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return load_avatar(folder).gaussians
 
 
 def avatar_info(take: Take, gaussians: GaussianHead, *, consent: str | None) -> AvatarInfo:

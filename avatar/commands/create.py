@@ -29,7 +29,10 @@ from avatar.speech.feature_kinds import feature_kind
 from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from avatar.options import Create, Preprocess, Train
+    from avatar.train.config import TrainConfig
 
 REPORT = "report.json"
 SMALLEST = 64
@@ -71,6 +74,7 @@ def run(options: Create) -> None:
         options.video,
         options.output,
         options.preset,
+        changes=options.set,
         how=TakeOptions.of(options),
         consent=options.consent,
         memory=MemoryCap.of(options.max_memory),
@@ -91,8 +95,10 @@ def run_preprocess(options: Preprocess) -> None:
 
 def run_train(options: Train) -> None:
     """Makes an avatar from a take."""
+    from avatar.train.config import train_config
     from avatar.train.evaluation import require_held_out
 
+    config = train_config(options.preset, options.set)
     take = Take.open(options.take)
     # An unfinished take is refused before the output folder is touched.
     take.motion()
@@ -107,10 +113,9 @@ def run_train(options: Train) -> None:
         )
     memory = MemoryCap.of(options.max_memory)
     memory.require(str(options.take), frames=len(take), side=take.info.width)
-    settings = train_settings(options.preset)
-    job = Job.open(options.output, take.info.source_name, take.info.source_sha256, settings)
+    job = Job.open(options.output, take.info.source_name, take.info.source_sha256, train_settings(config))
     with memory.watched():
-        report = make_avatar(take, options.output, job, options.preset, consent=options.consent, memory=memory)
+        report = make_avatar(take, options.output, job, config, consent=options.consent, memory=memory)
     finish(options.output, report, as_json=options.json, in_browser=options.open)
 
 
@@ -120,7 +125,7 @@ def finish(output: Path, report: dict[str, Any], *, as_json: bool, in_browser: b
     if not as_json:
         show_preview(output)
     say(f"[bold]{escape(str(output))}[/bold] is ready; its report is {escape(str(output / PAGE))}")
-    say(f"Next: {escape(next_commands(output, driven=report['speech']['driven'])[0][1])}")
+    say(f"Next: {escape(next_commands(output)[0][1])}")
     if in_browser:
         open_page(output / PAGE)
 
@@ -138,11 +143,9 @@ def open_job(video: Path, output: Path, settings: dict[str, Any]) -> Job:
     return Job.open(output, video.name, sha256_of(video), settings)
 
 
-def train_settings(preset: str) -> dict[str, Any]:
+def train_settings(config: TrainConfig) -> dict[str, Any]:
     """What a trained avatar depends on, beside its take."""
-    from avatar.train.config import PRESETS
-
-    return {"train": msgspec.to_builtins(PRESETS[preset])}
+    return {"train": msgspec.to_builtins(config)}
 
 
 def require_memory(video: Path, size: int, memory: MemoryCap) -> None:
@@ -156,17 +159,21 @@ def create(
     output: Path,
     preset: str,
     *,
+    changes: Sequence[str] = (),
     how: TakeOptions | None = None,
     consent: str | None = None,
     memory: MemoryCap | None = None,
 ) -> dict[str, Any]:
-    """Runs every stage that is not done yet; returns the report."""
+    """Runs every stage that is not done yet; returns the report. `changes` are those of `train_config`."""
+    from avatar.train.config import train_config
+
+    config = train_config(preset, changes)
     how, memory = how or TakeOptions(), memory or MemoryCap.of(None)
     require_memory(video, how.size, memory)
-    job = open_job(video, output, how.settings() | train_settings(preset))
+    job = open_job(video, output, how.settings() | train_settings(config))
     with memory.watched():
         take = prepare_take(video, output / "take", output, job, how=how)
-        return make_avatar(take, output, job, preset, consent=consent, memory=memory)
+        return make_avatar(take, output, job, config, consent=consent, memory=memory)
 
 
 def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, how: TakeOptions) -> Take:
@@ -230,11 +237,10 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
 
 
 def make_avatar(
-    take: Take, output: Path, job: Job, preset: str, *, consent: str | None, memory: MemoryCap | None = None
+    take: Take, output: Path, job: Job, config: TrainConfig, *, consent: str | None, memory: MemoryCap | None = None
 ) -> dict[str, Any]:
     """Training, speech, evaluation and the report; returns the report."""
     from avatar.train.checkpoint import take_key
-    from avatar.train.config import PRESETS
 
     job.apply(output, {"take": take_key(take)})
     if "frames" not in job.stages.get("evaluation", {}):
@@ -242,7 +248,7 @@ def make_avatar(
         job.forget("evaluation")
     before = set(job.stages)
     if not (job.done("training") and job.done("speech")):
-        train(take, output, job, PRESETS[preset], consent=consent, memory=memory)
+        train(take, output, job, config, consent=consent, memory=memory)
     if consent is not None:
         set_consent(output, consent)
     if not job.done("evaluation"):

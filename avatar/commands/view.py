@@ -52,6 +52,8 @@ def run(options: View) -> None:
     settings = ViewerSettings(options.host, options.port, options.draw, options.size, beside=options.take is not None)
     viewer = Viewer(stored, programme, settings, speak=speak)
     try:
+        # A service manager that ends the viewer wants the same clean end.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         listening = viewer.listen(livelink=options.livelink, websocket=options.websocket)
         udp, tcp = listening.ports
         if udp is not None:
@@ -62,8 +64,6 @@ def run(options: View) -> None:
         say(f"The avatar is at [bold]{viewer.address}[/bold] (Ctrl-C closes it).")
         if options.open:
             webbrowser.open(viewer.address)
-        # A service manager that ends the viewer wants the same clean end.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         viewer.run()
     except KeyboardInterrupt:
         say("Closed.")

@@ -13,6 +13,7 @@ from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.fields.survey import require_shown, survey
 from avatar.fields.torso import EMPTY, torso_surface
+from avatar.fields.underlay import underlay
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -94,6 +95,12 @@ def inside_mouth(head: Head) -> Bool[np.ndarray, " F"]:
     return lining.numpy()[head.faces.numpy()].min(1) > 0
 
 
+def ears(head: Head) -> Bool[np.ndarray, " F"]:
+    """Which triangles are an ear's; none of a head model that does not tell."""
+    ears = head.regions.get("ears")
+    return np.zeros(len(head.faces), bool) if ears is None else ears.numpy()[head.faces.numpy()].max(1) > 0
+
+
 def densities(
     head: Head, seen: Survey, mouth_density: float, torso: Torso = EMPTY
 ) -> tuple[Float[np.ndarray, " F"], Int[np.ndarray, " F"]]:
@@ -131,10 +138,7 @@ def densities(
     scalp = back | (skin & (center[:, 1] > marks[FOREHEAD, 1] - 0.005))
     region[scalp] = REGIONS.index("scalp")
     # An ear is thinner than what is laid beneath an unseen surface.
-    ears = (
-        head.regions["ears"].numpy()[head.faces.numpy()].max(1) > 0 if "ears" in head.regions else np.zeros_like(skin)
-    )
-    unseen = skin & (center[:, 2] < marks[list(EARS), 2].min()) & ~seen.shown & ~ears
+    unseen = skin & (center[:, 2] < marks[list(EARS), 2].min()) & ~seen.shown & ~ears(head)
     region[unseen] = REGIONS.index("unseen")
     weight[unseen] = np.where(weight[unseen] > 0, UNSEEN_DENSITY * seen.areas[unseen], 0)
     region[tucked], weight[tucked] = REGIONS.index("unseen"), TUCKED_DENSITY * seen.areas[tucked]
@@ -167,22 +171,30 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
     torso = torso_surface(take, head, motion, seen, indices)
     weight, region = densities(head, seen, config.mouth_density, torso)
     generator = np.random.default_rng(config.seed)
-    on_head = generator.choice(len(weight), config.gaussians, p=weight / weight.sum())
+    marks = landmark_points(head, seen.rest)
+    surface = np.isin(region, (REGIONS.index("skin"), REGIONS.index("scalp"))) & (weight > 0) & config.closed
+    openings = {"lips": marks[LIPS], "eyes": marks[list(IRISES)]}
+    layer = underlay(seen, surface, ears(head), **openings, budget=config.gaussians, generator=generator)
+    drawn = generator.choice(len(weight), config.gaussians - len(layer), p=weight / weight.sum())
+    on_head = np.concatenate([drawn, layer.triangles])
+    beneath = np.arange(len(on_head)) >= len(drawn)
+    regions = np.where(beneath, REGIONS.index("unseen"), region[on_head])
     # Of n points drawn with density w/a on a triangle, each covers the area (total w / n) a / w.
     thinness = (seen.areas / np.maximum(weight, 1e-12))[on_head]
-    spread = INITIAL_OVERLAP * np.sqrt(weight.sum() / config.gaussians * thinness)
+    spread = INITIAL_OVERLAP * np.sqrt(weight.sum() / len(drawn) * thinness)
     # What no frame shows is never closed by training, so it starts without gaps, and thin beneath the outline.
-    unseen = region[on_head] == REGIONS.index("unseen")
+    unseen = regions == REGIONS.index("unseen")
     spread = np.where(
         unseen, (UNSEEN_OVERLAP / INITIAL_OVERLAP * spread).clip(*UNSEEN_SCALE_RANGE), spread.clip(*SCALE_RANGE)
     )
+    spread[beneath] = layer.spread
     thickness = np.where(unseen, UNSEEN_THICKNESS, FLATNESS * spread)
     # What a frame seems to tell of the cavity where it cannot be seen is the colour of what is before it.
     cavity = inside_mouth(head) & ~seen.shown
     seen = replace(seen, colors=np.where(cavity[:, None], np.nan, seen.colors))
-    color = _filled(seen, region, landmark_points(head, seen.rest), generator)
+    color = _filled(seen, region, marks, generator)
     color = np.where(cavity[:, None], CAVITY_SHADE * color, color)[on_head]
-    triangles, regions = on_head, region[on_head]
+    triangles = on_head
     if len(torso.faces):
         added = _on_torso(torso, config.torso_gaussians, generator)
         spread, thickness = np.concatenate([spread, added.spread]), np.concatenate([thickness, added.thickness])
@@ -206,8 +218,9 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         scales = torch.as_tensor(np.stack([spread, thickness, spread], 1), dtype=torch.float32)
         result.log_scales.copy_(scales.log())
         # The second axis of a triangle's frame is its normal.
-        beneath = unseen & (triangles < len(head.faces))
-        result.offsets[:, 1] = torch.as_tensor(-UNSEEN_DEPTH * beneath, dtype=torch.float32)
+        depth = np.where(unseen & (triangles < len(head.faces)), UNSEEN_DEPTH, 0)
+        depth[: len(on_head)][beneath] = layer.depth
+        result.offsets[:, 1] = torch.as_tensor(-depth, dtype=torch.float32)
         opacity = np.where(unseen, UNSEEN_OPACITY, INITIAL_OPACITY)
         result.opacity_logits.copy_(torch.logit(torch.as_tensor(opacity, dtype=torch.float32)))
         result.color_logits.copy_(torch.logit(torch.as_tensor(color, dtype=torch.float32).clamp(0.03, 0.97)))

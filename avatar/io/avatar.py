@@ -237,7 +237,12 @@ def _read_files(path: Path) -> dict[str, bytes]:
             f"There is no avatar at {path}", expected="an avatar folder or an .avatar file", found="nothing"
         ) from error
     except (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
-        raise FormatError(f"{path} is not an avatar", expected="an .avatar file (a zip)", found=str(error)) from error
+        raise FormatError(
+            f"{path} is not an avatar, or is cut short",
+            expected="a whole .avatar file (a zip)",
+            found=str(error),
+            fix="copy it again, or make it again with: avatar export FOLDER --format avatar",
+        ) from error
 
 
 def _gaussian_head(path: Path, info: AvatarInfo, tensors: dict[str, Tensor]) -> GaussianHead:

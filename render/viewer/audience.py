@@ -24,8 +24,8 @@ JPEG_QUALITY = 88
 # A camera nearer to the head's middle would be inside it, metres.
 NEAREST_ORBIT = 0.22
 FARTHEST_ORBIT = 5.0
-# How long a window is taken to be new.
-SETTLING_SECONDS = 8.0
+# A camera so near to the recording's has not been moved by hand, metres.
+UNMOVED = 1e-3
 
 
 class Audience:
@@ -39,24 +39,25 @@ class Audience:
         self.stream = PictureStream(host)
         self._shown: dict[int, Hashable] = {}
         self._covered: dict[int, bool] = {}
-        self._known: dict[int, tuple[float, float]] = {}
+        self._known: dict[int, float] = {}
 
-    def welcome(self, client: viser.ClientHandle, now: float) -> tuple[bool, bool]:
+    def welcome(self, client: viser.ClientHandle) -> tuple[bool, bool]:
         """Sets up a browser that is new; says whether it was, and whether it needs its first view (again).
 
-        A new window may take its shape only after it has opened, when the panel takes its place.
+        A window may take its shape only after it has opened, when the panel takes its place, and a phone may be turned.
         """
         number, aspect = client.client_id, max(client.camera.image_width / max(1, client.camera.image_height), 1e-3)
-        since, known = self._known.get(number, (now, 0.0))
+        known = self._known.get(number, 0.0)
         new = known == 0.0
         if new:
             client.camera.min_orbit_distance, client.camera.max_orbit_distance = NEAREST_ORBIT, FARTHEST_ORBIT
             page.greet(client)
             page.watch(client, self.stream.port, self.stream.open(number))
-        reshaped = not new and now - since < SETTLING_SECONDS and abs(aspect / known - 1) > 0.05
+        reshaped = not new and abs(aspect / known - 1) > 0.05
         if new or reshaped:
-            self._known[number] = (since, aspect)
-        return new, new or reshaped
+            self._known[number] = aspect
+        unmoved = float(np.linalg.norm(client.camera.position)) < UNMOVED
+        return new, new or (reshaped and unmoved)
 
     def lacks(self, client: viser.ClientHandle, picture: Hashable) -> bool:
         """Whether a browser does not have a picture yet, by all that tells it from others; it counts as sent then."""

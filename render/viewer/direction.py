@@ -28,4 +28,4 @@ def said_direction(gaussians: GaussianHead, pose: Pose, window: Window, cone: Vi
         return said
     if cone.beyond(angles) > 0:
         return f"⚠️ {said}: **past what the recording shows well** ({cone})"
-    return f"✅ {said}: the recording shows this side well"
+    return f"✔ {said}: the recording shows this side well"

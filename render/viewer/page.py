@@ -54,7 +54,9 @@ h.watch = (port, path) => {
   image.crossOrigin = 'anonymous';
   image.alt = 'The avatar';
   image.draggable = false;
-  image.style.cssText = 'position:absolute;inset:0;width:100%;height:100%;pointer-events:none;display:none';
+  // A picture of another shape, drawn before the window took its own, is cut and never squashed.
+  image.style.cssText = 'position:absolute;inset:0;width:100%;height:100%;object-fit:cover;' +
+    'pointer-events:none;display:none';
   image.onerror = () => h.cover(false);
   const gl = canvas.getContext('webgl2'), known = gl && gl.getExtension('WEBGL_debug_renderer_info');
   const card = gl ? gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER) : 'software';

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # Narrower and wider windows than these are shown in part.
 ASPECTS = (0.3, 4.0)
-# Shapes that differ by less than this are made alike by cutting.
-SIMILAR = 2.0
 
 
 class Window(NamedTuple):
@@ -45,6 +43,18 @@ class Window(NamedTuple):
         viewmat = np.eye(4)
         viewmat[:3, :3], viewmat[:3, 3] = rotation, -rotation @ np.asarray(self.position)
         return Camera(viewmat, intrinsics(height / 2 / np.tan(self.fov / 2), width, height), width, height)
+
+
+class Beside(NamedTuple):
+    """What stands beside the avatar.
+
+    Attributes:
+        picture: The recording; None where nothing is known of that moment.
+        fov: The recording's vertical field of view, radians.
+    """
+
+    picture: UInt8[np.ndarray, "H W 3"] | None
+    fov: float
 
 
 def window_of(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
@@ -91,21 +101,21 @@ def covering(image: UInt8[np.ndarray, "H W 3"], width: int, height: int) -> UInt
     scale = min(columns / width, rows / height)
     across, down = round(width * scale), round(height * scale)
     left, top = (columns - across) // 2, (rows - down) // 2
-    return cv2.resize(image[top : top + down, left : left + across], (width, height), interpolation=cv2.INTER_AREA)
+    resampling = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    return cv2.resize(image[top : top + down, left : left + across], (width, height), interpolation=resampling)
 
 
-def contained(
-    image: UInt8[np.ndarray, "H W 3"], width: int, height: int, behind: Float[np.ndarray, "#H #W 3"]
+def scaled(
+    image: UInt8[np.ndarray, "H W 3"], width: int, height: int, behind: Float[np.ndarray, "#H #W 3"], *, scale: float
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A whole image in the middle of a colour."""
+    """The middle of an image in the middle of a colour, at a scale between that of the whole and of a full picture."""
     rows, columns = image.shape[:2]
-    scale = min(width / columns, height / rows)
-    across, down = max(1, round(columns * scale)), max(1, round(rows * scale))
+    scale = float(np.clip(scale, min(width / columns, height / rows), max(width / columns, height / rows)))
+    across, down = min(width, max(1, round(columns * scale))), min(height, max(1, round(rows * scale)))
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = (behind.reshape(-1, 3).mean(0) * 255 + 0.5).astype(np.uint8)
     left, top = (width - across) // 2, (height - down) // 2
-    shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas[top : top + down, left : left + across] = cv2.resize(image, (across, down), interpolation=shrinks)
+    canvas[top : top + down, left : left + across] = covering(image, across, down)
     return canvas
 
 
@@ -116,8 +126,7 @@ def draw_window(
     *,
     backdrop: Backdrop,
     background: str,
-    beside: bool = False,
-    truth: UInt8[np.ndarray, "H W 3"] | None = None,
+    beside: Beside | None = None,
     threads: int | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """What a browser sees.
@@ -128,8 +137,8 @@ def draw_window(
         side: The picture has the area of a square of that side, pixels.
         backdrop: Where backgrounds come from.
         background: Which one.
-        beside: Half the window is for the truth: the left one, or the upper one where the window is upright.
-        truth: What is shown there; nothing where it is None.
+        beside: The recording, in half of the window: the left one, or the upper one where the window is upright. It is
+            as large as the avatar, as far as the half is filled.
         threads: Threads of the rasteriser; all processors when None.
     """
     width, height = picture_size(side, window.aspect)
@@ -139,10 +148,11 @@ def draw_window(
     drawn = posed.draw(window.camera(width, height))
     behind = backdrop.image(background, width, height)
     picture = compose(drawn.image, drawn.alpha, behind, threads=threads)
-    if not beside:
+    if beside is None:
         return picture
-    other = np.full((1, 1, 3), 128, np.uint8) if truth is None else truth
-    # At the recording's field of view both are then of one size.
-    similar = 1 / SIMILAR < width / height / (other.shape[1] / other.shape[0]) < SIMILAR
-    shown = covering(other, width, height) if similar else contained(other, width, height, behind)
+    if beside.picture is None:
+        shown = np.full_like(picture, 128)
+    else:
+        scale = height / len(beside.picture) * np.tan(beside.fov / 2) / np.tan(window.fov / 2)
+        shown = scaled(beside.picture, width, height, behind, scale=float(scale))
     return np.concatenate([shown, picture], axis=0 if upright else 1)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from avatar.motion import PER_FRAME, ROTATIONS, Motion
+from avatar.render.viewer.pictures import Beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,12 @@ class Programme:
         times, used, picture = self._frames
         index = int(np.abs(times - (self.motion.time[0] + time)).argmin())
         return picture(index) if used[index] else None
+
+    def beside(self, time: float) -> Beside:
+        """What stands beside the avatar at that time."""
+        info = None if self.take is None else self.take.info
+        fov = np.pi / 2 if info is None else 2 * np.arctan(info.height / 2 / info.focal)
+        return Beside(self.truth(time), float(fov))
 
     @cached_property
     def _frames(self) -> tuple[np.ndarray, np.ndarray, Callable[[int], np.ndarray]]:

@@ -116,8 +116,7 @@ def picture_of(moment: Moment, side: int, *, backdrop: Backdrop, aspect: float |
         side,
         backdrop=backdrop,
         background=moment.background,
-        beside=moment.beside,
-        truth=moment.programme.truth(moment.time) if moment.beside else None,
+        beside=moment.programme.beside(moment.time) if moment.beside else None,
     )
 
 

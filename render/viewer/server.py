@@ -205,7 +205,7 @@ class Viewer:
                 self._posed = stamp, PosedAvatar(cast, pose, threads=THREADS)
             posed, flight, live = self._posed[1], self._flown(now), state.puppet.live is not None
         for client in clients.values():
-            self._welcome(client, now)
+            self._welcome(client)
         # A face from outside does not say what is played.
         self.sound.follow(state.timeline, moment, now, muted=live)
         ways = {number: self._way(number, drawing) for number in clients}
@@ -232,8 +232,7 @@ class Viewer:
                     state.side,
                     backdrop=self.backdrop,
                     background=state.background,
-                    beside=state.beside,
-                    truth=programme.truth(moment) if state.beside else None,
+                    beside=programme.beside(moment) if state.beside else None,
                     threads=THREADS,
                 )
                 self.audience.send(client, picture, behind=False)
@@ -341,8 +340,8 @@ class Viewer:
             middle, half = self._ahead, np.tan(np.radians(vertical_fov(self.home)) / 2) * narrow
         self._seats.place(client, target=middle, fov=float(2 * np.arctan(half)))
 
-    def _welcome(self, client: viser.ClientHandle, now: float) -> None:
-        new, unplaced = self.audience.welcome(client, now)
+    def _welcome(self, client: viser.ClientHandle) -> None:
+        new, unplaced = self.audience.welcome(client)
         if unplaced:
             self.come_home(client)
         if new:

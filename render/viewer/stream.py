@@ -18,6 +18,8 @@ SOFTWARE = "software"
 # Pictures that wait in the system's buffers are late: there is room for few.
 SEND_BUFFER = 1 << 17
 POLL_SECONDS = 1.0
+# A busy browser may go on showing the picture before the last one: the last one is sent again so often.
+REPEATS = 3
 
 
 class _Slot:
@@ -127,16 +129,17 @@ class PictureStream:
         slot.software = said == SOFTWARE
         slot.readers += 1
         try:
-            sent = 0
+            sent = repeats = 0
             while not slot.closed:
                 with slot.changed:
                     if slot.count == sent:
                         slot.changed.wait(POLL_SECONDS)
                     picture, fresh, sent = slot.picture, slot.count != sent, slot.count
-                if fresh:
+                repeats = 0 if fresh else repeats + 1
+                if sent and repeats <= REPEATS:
                     head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
                     # Browsers show a picture once they have seen what ends it.
                     request.wfile.write(head + picture + b"\r\n" + BOUNDARY)
-                    slot.delivered += 1
+                    slot.delivered += fresh
         finally:
             slot.readers -= 1

@@ -8,7 +8,7 @@ import torch
 
 from avatar.errors import FormatError
 from avatar.io.take import Take
-from avatar.train.dataset import TrainingFrame, read_ahead, read_frame
+from avatar.train.dataset import Outline, TrainingFrame, read_ahead, read_frame
 
 
 def test_a_frame_is_read_as_it_lies_in_the_take(tiny_take: Take) -> None:
@@ -36,6 +36,20 @@ def test_a_reader_that_is_left_stops_its_thread(tiny_take: Take) -> None:
     next(frames)
     frames.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def test_masks_are_read_as_firm_as_asked(take_copy: Take) -> None:
+    soft = np.full((take_copy.info.height, take_copy.info.width), 0.5, np.float32)
+    soft[0, :4] = 0, 0.4, 0.6, 1
+    take_copy.write_mask(0, soft)
+    for outline, row in (
+        (Outline(), [0, 0.4, 0.6, 1, 0.5]),
+        (Outline(0.5, 2), [0, 0.3, 0.7, 1, 0.5]),
+        (Outline(0.5, 8), [0, 0, 1, 1, 0.5]),
+        (Outline(0.4, 2), [0, 0.5, 0.9, 1, 0.7]),
+    ):
+        alpha = next(read_ahead(take_copy, [0], outline=outline)).alpha
+        assert alpha[0, :5].tolist() == pytest.approx(row, abs=0.02 * outline.contrast)
 
 
 def test_the_plate_is_taken_out_exactly() -> None:

@@ -14,7 +14,7 @@ from avatar.io.avatar import TRAINED
 from avatar.io.take import Take
 from avatar.render import rasterize
 from avatar.render.losses import l1_dssim
-from avatar.train.config import PRESETS, TrainConfig
+from avatar.train.config import TrainConfig
 from avatar.train.dataset import read_frame
 from avatar.train.evaluation import evaluate_held_out
 from avatar.train.fitting import Objective, decay_learning_rates, fit_avatar, make_optimizer
@@ -145,8 +145,3 @@ def test_a_take_without_clothes_has_no_torso(take_copy: Take, open_head: Head, t
     indices = take_copy.split()["train"]
     bare = initial_head(take_copy, open_head, take_copy.motion(), indices, tiny_config)
     assert len(bare) == tiny_config.gaussians and len(bare.torso_faces) == 0
-
-
-def test_presets_differ_in_speed() -> None:
-    assert PRESETS["fast"].steps < PRESETS["standard"].steps
-    assert PRESETS["fast"].gaussians < PRESETS["standard"].gaussians

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -230,3 +231,19 @@ def test_a_face_from_outside_moves_the_avatar_until_it_is_silent(viewer: Viewer,
         until(lambda: viewer.state.puppet.live is not None)
         until(lambda: viewer.panel._name.content == "**Live: WebSocket**")
     until(lambda: viewer.state.puppet.live is None and viewer.panel._name.content == "**tiny**")
+
+
+def test_a_window_that_takes_its_shape_late_is_placed_again_until_it_is_moved() -> None:
+    from avatar.render.viewer.audience import Audience
+
+    audience = Audience("127.0.0.1")
+    try:
+        camera = SimpleNamespace(image_width=390, image_height=844, position=np.zeros(3))
+        client: Any = SimpleNamespace(client_id=3, camera=camera, gui=Mock())
+        assert audience.welcome(client) == (True, True) and audience.welcome(client) == (False, False)
+        camera.image_height = 371
+        assert audience.welcome(client) == (False, True) and audience.welcome(client) == (False, False)
+        camera.position, camera.image_height = np.array([0.1, 0.0, 0.0]), 844
+        assert audience.welcome(client) == (False, False)
+    finally:
+        audience.stream.stop()

@@ -377,9 +377,17 @@ const scenarios = {
     socket.send(JSON.stringify(list));
     await page.waitForFunction("avatar.currentRow()[43] > 0.4", null, { timeout: 5000 });
     const jaw = await page.evaluate(() => avatar.currentRow()[24]);
+    // The words of `avatar view --websocket`.
+    const neck = () => page.evaluate(() => [...avatar.currentRow()].slice(55, 58).map((v, i) => v - avatar.manifest.neutral[55 + i]));
+    socket.send(JSON.stringify({ weights: { jawOpen: 0.8, _neutral: 1 }, head: [20, 10, -15] }));
+    await page.waitForFunction("avatar.currentRow()[24] > 0.7", null, { timeout: 5000 });
+    const turned = await neck();
+    socket.send(JSON.stringify({ jawOpen: 0.4 }));
+    await page.waitForFunction("avatar.currentRow()[24] < 0.5", null, { timeout: 5000 });
+    const straight = await neck();
     socket.send(JSON.stringify({ coefficients: { jawOpens: 1 } }));
     await page.waitForFunction("!document.getElementById('message').hidden", null, { timeout: 5000 });
-    return { jaw, said: await page.innerText("#message"), complaints: page.complaints };
+    return { jaw, turned, straight, said: await page.innerText("#message"), complaints: page.complaints };
   },
 
   /** The example of a page of one's own. */

@@ -17,6 +17,7 @@ from avatar.motion import Motion
 from avatar.render.export import FORMATS, export_avatar
 from avatar.render.playback import render_pose
 from avatar.render.rasterization import rasterize
+from avatar.render.viewer.live import head_turn
 
 FRAMES, SIZE, SOUND_RATE = (3, 20), 256, 48_000
 # Finds the same face in every picture of the camera, straight at first and then turned by 0.3.
@@ -242,6 +243,8 @@ def test_what_cannot_be_shown_is_said_in_the_page(scenario: Scenario) -> None:
 def test_live_coefficients(scenario: Scenario) -> None:
     result = scenario("live")
     assert result["jaw"] == 0
+    assert result["turned"] == pytest.approx(head_turn(*np.radians([20.0, 10.0, -15.0])), abs=1e-5)
+    assert result["straight"] == pytest.approx([0, 0, 0], abs=1e-6)
     assert result["said"] == "The live input cannot be understood: There is no coefficient called jawOpens."
     assert result["complaints"] == []
 

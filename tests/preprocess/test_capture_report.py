@@ -226,7 +226,7 @@ def test_a_report_is_continued_after_tracking_without_looking_at_the_pictures_ag
         first.pose.source == "landmarks" and "written before tracking" in (take_copy.path / "report.html").read_text()
     )
     (take_copy.path / "later.npz").rename(take_copy.path / "motion.npz")
-    detail = {
+    detail: dict[str, Any] = {
         "reprojection_iod_median": 0.006,
         "reprojection_held_out": None,
         "reprojection_regions": {"lips": 0.005},

@@ -105,6 +105,11 @@ def _summary(report: CaptureReport) -> str:
         rows.append(("Picture and sound", _sync_line(report)))
     if report.tracking is not None:
         rows.append(("Tracking", f"median error {report.tracking.error:.2%} of the distance of the eye corners"))
+        if report.tracking.focal is not None and report.tracking.focal_error is not None:
+            widths = report.tracking.focal / report.clip.width
+            rows.append(
+                ("Camera", f"focal length {widths:.2f} picture widths, to about {report.tracking.focal_error:.0%}")
+            )
     return table(("What", "Found"), rows, text=True)
 
 

@@ -178,6 +178,8 @@ class TrackingFigures:
         frames: Median over the landmarks, one a frame of the take; None where the face was lost.
         outliers: Frames that are far off the usual error.
         acceleration_ratio: Unsteadiness of the tracked landmarks over that of the detected ones.
+        focal: Focal length in pixels of the images; None in older reports.
+        focal_error: Standard deviation of its logarithm; None where it was not worked out.
     """
 
     error: float
@@ -186,6 +188,8 @@ class TrackingFigures:
     frames: list[float | None]
     outliers: list[int]
     acceleration_ratio: float
+    focal: float | None = None
+    focal_error: float | None = None
 
 
 @dataclass(frozen=True)

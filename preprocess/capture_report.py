@@ -136,4 +136,6 @@ def _tracking_figures(detail: dict) -> TrackingFigures | None:
         frames=detail["residual"],
         outliers=detail["outliers"],
         acceleration_ratio=detail["acceleration_ratio"],
+        focal=detail.get("focal"),
+        focal_error=detail.get("focal_error"),
     )

@@ -24,6 +24,7 @@ from avatar.preprocess._solve import Problem, Silhouettes, solve
 from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared, to_motion
 from avatar.preprocess._windows import batches, evenly, solve_windows, subset, windows
 from avatar.preprocess.landmark_habits import load_landmark_habits
+from avatar.preprocess.self_calibration import self_calibrate
 from avatar.preprocess.tracking_config import TrackingConfig
 from avatar.preprocess.tracking_report import tracking_report
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.motion import Motion
+    from avatar.preprocess.self_calibration import Pictures, SelfCalibration
 
 STAGE = "tracking"
 
@@ -85,7 +87,14 @@ def track(
         InputError: The take has not been ingested, or shows a face in fewer than three frames.
     """
     observations = Observations.of_take(take)
-    result = track_observations(observations, head, config=config, masks=take.mask, progress=progress)
+    result = track_observations(
+        observations,
+        head,
+        config=config,
+        masks=take.mask,
+        pictures=lambda index: (take.image(index), take.parts(index)),
+        progress=progress,
+    )
     take.write_motion(result.motion, focal=result.focal)
     take.write_tracking({name: value.numpy() for name, value in vars(result.shared).items()})
     take.record(STAGE, **result.report)
@@ -98,6 +107,7 @@ def track_observations(
     *,
     config: TrackingConfig | None = None,
     masks: Callable[[int], Float[np.ndarray, "H W"]] | None = None,
+    pictures: Pictures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrackingResult:
     """Fits a head model to what was seen. Deterministic, on one thread: more would only get in each other's way.
@@ -107,6 +117,8 @@ def track_observations(
         head: The head model; needs the 478-landmark embedding.
         config: Settings; the defaults suit any talking-head clip.
         masks: Gives the soft person mask in [0, 1] of a frame by its number; None fits without silhouettes.
+        pictures: Gives the picture and the part labels of a frame by its number, for the focal length; None leaves it
+            to the landmarks.
         progress: Called with (steps done, all steps).
 
     Raises:
@@ -146,10 +158,19 @@ def track_observations(
         for name, value in vars(solved).items():
             getattr(frames, name)[torch.from_numpy(rows)] = value
         frames = solve_windows(problem, shared, frames, config=config, progress=steps.part)
+        calibration = None
+        if config.self_calibration and pictures is not None:
+            motion = to_motion(shared, frames, problem.camera, head=head, time=observations.time)
+            focal = float(shared.log_focal.exp())
+            calibration = self_calibrate(motion, head, focal=focal, rows=learnt, pictures=pictures)
+        if calibration is not None and not calibration.skipped:
+            # Depth is focal length x scale, so that places follow; only what perspective changes is left to solve.
+            shared = replace(shared, log_focal=torch.tensor(calibration.focal).log())
+            frames = solve_windows(problem, shared, frames, config=config, progress=lambda _: None)
         landmarks = modelled_landmarks(problem, shared, frames, config=config)
     steps.finish()
     report = report_of(observations, landmarks, config=config)
-    report |= _camera_figures(shared, frames, width=observations.width)
+    report |= _camera_figures(shared, frames, width=observations.width, calibration=calibration)
     seconds = clock.perf_counter() - started
     report |= {"seconds": seconds, "frames_per_second": len(frames) / seconds}
     motion = to_motion(shared, frames, problem.camera, head=head, time=observations.time)
@@ -251,12 +272,16 @@ def _silhouettes(
     )
 
 
-def _camera_figures(shared: Shared, frames: PerFrame, *, width: int) -> dict[str, float]:
-    """Figures of the camera and the person."""
+def _camera_figures(
+    shared: Shared, frames: PerFrame, *, width: int, calibration: SelfCalibration | None
+) -> dict[str, Any]:
+    """Figures of the camera and the person; the focal length's error is the standard deviation of its logarithm."""
     focal = float(shared.log_focal.exp())
     return {
         "focal": focal,
         "focal_in_widths": focal / width,
+        "focal_error": None if calibration is None else calibration.error,
+        "self_calibration": None if calibration is None else calibration.figures(),
         "distance_m": focal * float(frames.place[:, 2].exp().median()),
         "offsets_rms_mm": 1e3 * float(shared.offsets.square().sum(0).mean().sqrt()),
         "betas_rms": float(shared.betas.square().mean().sqrt()),

@@ -85,6 +85,8 @@ class TrackingConfig:
     """Standard deviation of the logarithm of that distance."""
     focal_weight: float = 0.02
     """Weight of that prior against the reprojection error."""
+    self_calibration: bool = True
+    """Whether points tracked through the pictures have a say in the focal length."""
     offset_landmarks: bool = True
     """Whether small shared 3D offsets correct the landmark embedding for this person."""
     detector_habits: bool = True

@@ -226,20 +226,24 @@ def test_a_report_is_continued_after_tracking_without_looking_at_the_pictures_ag
         first.pose.source == "landmarks" and "written before tracking" in (take_copy.path / "report.html").read_text()
     )
     (take_copy.path / "later.npz").rename(take_copy.path / "motion.npz")
-    detail = {
+    detail: dict[str, Any] = {
         "reprojection_iod_median": 0.006,
         "reprojection_held_out": None,
         "reprojection_regions": {"lips": 0.005},
         "residual": [0.006] * 29 + [None],
         "outliers": [3],
         "acceleration_ratio": 0.8,
+        "focal": 160.0,
+        "focal_error": 0.16,
     }
     take_copy.record("tracking", seconds=1.0, **detail)
     monkeypatch.setattr("avatar.preprocess.capture_report.measure_pictures", None)
     second = capture_report(take_copy)
     assert second.pictures == first.pictures and second.pose.source == "motion"
     assert second.tracking is not None and second.tracking.frames[-1] is None
-    assert "Tracking error of every frame" in (take_copy.path / "report.html").read_text()
+    page = (take_copy.path / "report.html").read_text()
+    assert "Tracking error of every frame" in page
+    assert "2.00 picture widths, to about 16%" in page
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"schema": 99}', '{"schema": 1}'])

@@ -115,6 +115,19 @@ def test_exact_landmarks_give_back_the_motion():
     assert error["face_similarity_mm"] < 0.6
 
 
+def test_pictures_that_tell_nothing_leave_the_fit_as_it_is():
+    motion, scores = clip(1.0)
+    config = replace(CONFIG, shared_steps=40)
+    without = track_observations(seen(motion, scores), head(), config=config)
+    plain = np.zeros((SIZE, SIZE, 3), np.uint8), np.ones((SIZE, SIZE), np.uint8)
+    asked = track_observations(seen(motion, scores), head(), config=config, pictures=lambda _: plain)
+    assert asked.report["self_calibration"]["skipped"]
+    assert without.report["self_calibration"] is None
+    assert asked.focal == without.focal
+    np.testing.assert_array_equal(asked.motion.neck_pose, without.motion.neck_pose)
+    np.testing.assert_array_equal(asked.motion.transl, without.motion.transl)
+
+
 def test_noise_is_smoothed_and_hardly_moves_the_face():
     motion, scores = clip()
     noisy = seen(motion, scores, noise=0.5)

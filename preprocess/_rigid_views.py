@@ -10,14 +10,15 @@ import numpy as np
 
 from avatar.cameras import Camera
 from avatar.fields.sampling import IRISES, landmark_points
+from avatar.fields.survey import project, triangle_normals
 from avatar.heads.adapters.zbuffer import CameraScene
+from avatar.preprocess.regions import HEAD
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
 
     from avatar.heads import Head
 
-HEAD_LABEL = 1
 # Metres that vertices of the rigid regions move at most under an ARKit weight of 1; how much they hang on the neck.
 STILL, ON_NECK = 9e-3, 0.8
 EYE_BOX, EYE_DEPTH = np.array([0.018, 0.011]), 0.03
@@ -73,17 +74,14 @@ def view_of(
     """A picture and its labels with the posed mesh (metres, world of the front camera) in it."""
     height, width = parts.shape
     vertices = np.asarray(vertices, np.float64)
-    depths = -vertices[:, 2]
-    scale = focal / depths
-    corners = vertices[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sights = corners.mean(axis=1)
+    pixels, depths = project(vertices, Camera.front(focal, width, height))
+    normals, sights = triangle_normals(vertices, faces), vertices[faces].mean(axis=1)
     sizes = np.linalg.norm(normals, axis=1) * np.linalg.norm(sights, axis=1)
     small = Camera.front(focal / DEPTH_SCALE, width // DEPTH_SCALE, height // DEPTH_SCALE)
     return View(
         grey=cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32),
-        skin=parts == HEAD_LABEL,
-        pixels=np.stack([width / 2 + vertices[:, 0] * scale, height / 2 - vertices[:, 1] * scale], 1),
+        skin=parts == HEAD,
+        pixels=pixels,
         depths=depths,
         facing=-(normals * sights).sum(axis=1) / np.maximum(sizes, 1e-12),
         scene=CameraScene(vertices, faces, small),

@@ -13,7 +13,7 @@ from avatar.fields.condition import MotionCondition, motion_features
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.fields.survey import require_shown, survey
 from avatar.fields.torso import EMPTY, torso_surface
-from avatar.fields.underlay import underlay
+from avatar.fields.underlay import spread_evenly, underlay
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -248,9 +248,7 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     typical = UNSEEN_OVERLAP * np.sqrt((areas * density).sum() / count)
     density = np.maximum(density, np.minimum((typical / np.maximum(room, 1e-6)) ** 2, DENSEST_UNSEEN))
     weight = areas * density * (torso.shown | (torso.room > LEAST_ROOM))
-    # One in each of equal shares of the surface: chance alone would leave gaps that nothing closes.
-    place = (np.arange(count) + generator.random(count)) / count
-    chosen = np.searchsorted(np.cumsum(weight) / weight.sum(), place).clip(max=len(weight) - 1)
+    chosen = spread_evenly(weight, count, generator)
     shown = torso.shown[chosen]
     each = np.sqrt(weight.sum() / count / density[chosen])
     spread = np.where(

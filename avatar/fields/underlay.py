@@ -87,7 +87,7 @@ def underlay(
     wanted = [area.sum() / kind.spacing**2 for kind, area in layers]
     share = min(1, LARGEST_SHARE * budget / max(sum(wanted), 1))
     triangles = [
-        _spread_evenly(area, int(count * share), generator) for (_, area), count in zip(layers, wanted, strict=True)
+        spread_evenly(area, int(count * share), generator) for (_, area), count in zip(layers, wanted, strict=True)
     ]
     counts = [len(chosen) for chosen in triangles]
     return Underlay(
@@ -97,9 +97,9 @@ def underlay(
     )
 
 
-def _spread_evenly(area: Float[np.ndarray, " F"], count: int, generator: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """Triangles of points spread evenly: one in each of equal shares of the area, since chance alone leaves gaps."""
+def spread_evenly(weight: Float[np.ndarray, " F"], count: int, generator: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Triangles of `count` points: one in each of equal shares of the weights, since chance alone would leave gaps."""
     if not count:
         return np.zeros(0, np.int64)
     place = (np.arange(count) + generator.random(count)) / count
-    return np.searchsorted(np.cumsum(area) / area.sum(), place).clip(max=len(area) - 1)
+    return np.searchsorted(np.cumsum(weight) / weight.sum(), place).clip(max=len(weight) - 1)

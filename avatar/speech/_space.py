@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avatar.speech.rest import CLOSED_SHARE, closing_steps, first_closed
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.heads import Head
     from avatar.motion import Motion
     from avatar.speech.mouth import MouthMap
 
 # Share of the take's mouth variance that the components keep, and how many they are at most.
 KEPT_VARIANCE, MAXIMUM_COMPONENTS = 0.995, 16
 RANGE_PERCENTILES = (0.5, 99.5)
-# Of a take's openings, how many are at most that of the mouth at rest.
-REST_PERCENTILE = 3.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class MouthSpace:
         synergy: (K,) how the components change together when the take opens by one normalised unit.
         jaw_range: (2, 3) the take's own bounds of the jaw, radians.
         target_range: (2, K + 1) bounds of the normalised targets.
-        rest: (K + 1,) the take's closed mouth.
+        rest: (K + 1,) the closed mouth.
+        shut: (E + 3,) how a metre of closing moves the mouth where rest is more closed than the take ever was.
     """
 
     mean: Float[np.ndarray, " D"]
@@ -50,6 +52,7 @@ class MouthSpace:
     jaw_range: Float[np.ndarray, "2 3"]
     target_range: Float[np.ndarray, "2 J"]
     rest: Float[np.ndarray, " J"]
+    shut: Float[np.ndarray, " D"] = field(default_factory=lambda: np.zeros(1))
 
     def encode(self, mouth: Float[np.ndarray, "T D"], opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
         """(T, K + 1) normalised targets of expression and jaw side by side and the opening in metres."""
@@ -57,10 +60,12 @@ class MouthSpace:
         return np.column_stack([(opening - self.opening[0]) / self.opening[1], components])
 
     def decode(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T D"]:
-        """(T, E + 3) expression and jaw of targets, within the take's own range.
+        """(T, E + 3) expression and jaw of targets, within the take's own range and down to rest.
 
         Where opening and components disagree the opening is believed, and the components follow by the synergy.
         """
+        lowest = self.target_range[0, 0]
+        beyond = (lowest - targets[:, :1]).clip(0, max(lowest - self.rest[0], 0)) * self.opening[1]
         targets = np.clip(targets, *self.target_range)
         components = targets[:, 1:]
         components = components + (targets[:, :1] - components @ self.gap[:, None]) * self.synergy
@@ -68,7 +73,11 @@ class MouthSpace:
         components = np.clip(components, *self.target_range[:, 1:])
         mouth = self.mean + (components * self.size) @ self.outward
         mouth[:, -3:] = np.clip(mouth[:, -3:], *self.jaw_range)
-        return mouth
+        return mouth + beyond * self.shut
+
+    def within(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T J"]:
+        """Targets whose opening is no smaller than the take's: rest and known closures alone go beyond it."""
+        return np.column_stack([np.maximum(targets[:, :1], self.target_range[0, 0]), targets[:, 1:]])
 
     def metres(self, normalised_opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
         """Openings in metres of normalised ones."""
@@ -113,9 +122,7 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
     reach = float(gap @ synergy)
     synergy = synergy / reach if reach > 1e-6 else np.zeros_like(synergy)
     targets = np.column_stack([normal, components])
-    closed = normal <= np.percentile(normal, 10)
-    rest = targets[closed].mean(axis=0)
-    rest[0] = np.percentile(normal, REST_PERCENTILE)
+    closed = normal <= np.percentile(normal, CLOSED_SHARE)
     return MouthSpace(
         mean=mean,
         inward=inward,
@@ -126,5 +133,23 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
         synergy=synergy,
         jaw_range=np.percentile(values[:, -3:], RANGE_PERCENTILES, axis=0),
         target_range=np.percentile(targets, RANGE_PERCENTILES, axis=0),
-        rest=rest,
+        rest=targets[closed].mean(axis=0),
+        shut=mouth.shut,
     )
+
+
+def closed_at_rest(space: MouthSpace, subject: Head, *, upper: Float[np.ndarray, " E"]) -> MouthSpace:
+    """The space with a mouth that is closed at rest, as lips are judged (`avatar.speech.rest`).
+
+    Who closes the mouth that far keeps their own.
+
+    Args:
+        space: Of a take.
+        subject: The head with the take's identity in it.
+        upper: (E,) the take's mean expression outside speech.
+    """
+    steps = closing_steps(float(space.metres(space.rest[:1])[0]))
+    rows = np.tile(space.rest, (len(steps), 1))
+    rows[:, 0] -= steps / space.opening[1]
+    chosen = first_closed(subject, replace(space, rest=rows[-1]).decode(rows), upper=upper)
+    return replace(space, rest=rows[chosen])

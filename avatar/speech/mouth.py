@@ -26,6 +26,8 @@ UPPER_FACE = (
 )
 SPEECH_ACTIONS = ("mouth", "jaw", "cheekPuff", "tongue")
 JAW_STEP = 0.05
+# Least mean square displacement of a unit coefficient, of the largest, when the smallest motion is looked for.
+SHUT_FLOOR = 1e-3
 
 
 def landmark_opening(landmarks: Float[np.ndarray, "T 478 3"]) -> Float[np.ndarray, " T"]:
@@ -64,6 +66,17 @@ class MouthMap:
     def opening(self, expression: Float[np.ndarray, "T E"], jaw: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, " T"]:
         """(T,) vertical gap of the inner lips in the head's frame, metres; negative where the lips would overlap."""
         return self.gap_base + expression @ self.gap_expression + jaw @ self.gap_jaw
+
+    @property
+    def shut(self) -> Float[np.ndarray, " D"]:
+        """(E + 3,) the change of expression and jaw per metre of closing that moves the lower face the least."""
+        part = np.eye(len(self.metric))
+        part[:-3, :-3] = self.speech_part
+        gap = part.T @ np.concatenate([self.gap_expression, self.gap_jaw])
+        # What hardly moves the lower face is floored, or the lips would close by coefficients without bounds.
+        floor = SHUT_FLOOR * np.linalg.eigvalsh(self.metric)[-1] * np.eye(len(self.metric))
+        moved = part @ np.linalg.solve(part.T @ self.metric @ part + floor, gap)
+        return -moved / max(float(gap @ moved), 1e-12)
 
 
 def mouth_map(

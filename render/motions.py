@@ -13,6 +13,7 @@ from avatar.errors import InputError
 from avatar.fields.listening import with_sound
 from avatar.motion import PER_FRAME, Motion
 from avatar.speech.drive import motion_from_audio
+from avatar.speech.feature_kinds import at_hand
 from avatar.speech.general import speaker_of
 from avatar.speech.life import LifeModel, natural_motion
 from avatar.speech.silence import loudness, speech_activity
@@ -97,6 +98,10 @@ def spoken_motion(
     motion = motion_from_audio(
         speaker, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures, prosody=prosody
     )
+    heard = stored.gaussians.sound
+    if heard is None or at_hand(heard.feature_model) != heard.feature_model:
+        # Looks that follow the sound stand still where it cannot be heard; the lips have said so.
+        return motion
     return with_sound(motion, stored.gaussians, samples, activity=speech_activity(loudness(samples)))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avatar.speech.rest import CLOSED_SHARE, closing_steps, first_closed
+from avatar.speech.rest import CLOSED_SHARE, PARTED, closed_mouth, first_closed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Share of the take's mouth variance that the components keep, and how many they are at most.
 KEPT_VARIANCE, MAXIMUM_COMPONENTS = 0.995, 16
 RANGE_PERCENTILES = (0.5, 99.5)
+# Steps in which a take's mouth is tried for rest, and how far below its range, metres, lies a rest outside it.
+STEPS, LEAST_BEYOND = 200, 5e-4
 
 
 @dataclass(frozen=True)
@@ -134,22 +136,34 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
         jaw_range=np.percentile(values[:, -3:], RANGE_PERCENTILES, axis=0),
         target_range=np.percentile(targets, RANGE_PERCENTILES, axis=0),
         rest=targets[closed].mean(axis=0),
-        shut=mouth.shut,
     )
 
 
-def closed_at_rest(space: MouthSpace, subject: Head, *, upper: Float[np.ndarray, " E"]) -> MouthSpace:
+def closed_at_rest(space: MouthSpace, mouth: MouthMap, *, subject: Head, upper: Float[np.ndarray, " E"]) -> MouthSpace:
     """The space with a mouth that is closed at rest, as lips are judged (`avatar.speech.rest`).
 
-    Who closes the mouth that far keeps their own.
+    Who closes the mouth that far keeps their own; one that is nearly closed is drawn together, and in place of one that
+    was open all the time the head's own closed mouth rests.
 
     Args:
         space: Of a take.
+        mouth: Its mouth.
         subject: The head with the take's identity in it.
         upper: (E,) the take's mean expression outside speech.
     """
-    steps = closing_steps(float(space.metres(space.rest[:1])[0]))
-    rows = np.tile(space.rest, (len(steps), 1))
-    rows[:, 0] -= steps / space.opening[1]
-    chosen = first_closed(subject, replace(space, rest=rows[-1]).decode(rows), upper=upper)
-    return replace(space, rest=rows[chosen])
+    low = space.target_range[0, 0]
+    parted = float(space.metres(space.target_range[0, :1])[0]) > mouth.gap_base + PARTED
+    if not parted:
+        rows = np.tile(space.rest, (STEPS + 1, 1))
+        rows[:, 0] = np.linspace(space.rest[0], min(low, space.rest[0]), STEPS + 1)
+        chosen = first_closed(subject, space.decode(rows), upper=upper)
+        if chosen is not None:
+            return replace(space, rest=rows[chosen])
+    base = np.zeros_like(space.mean) if parted else space.decode(space.rest[None])[0]
+    closed = closed_mouth(base, subject=subject, upper=upper)
+    gap = float(mouth.opening(closed[None, :-3], closed[None, -3:])[0])
+    nearest, rest = space.rest.copy(), space.rest.copy()
+    nearest[0] = low
+    rest[0] = min((gap - space.opening[0]) / space.opening[1], low - LEAST_BEYOND / space.opening[1])
+    beyond = (low - rest[0]) * space.opening[1]
+    return replace(space, rest=rest, shut=(closed - space.decode(nearest[None])[0]) / beyond)

@@ -108,7 +108,8 @@ def fit_speech_model(
     values, opening = mouth_of(motion, mouth)
     upper = motion.expression[mask].astype(np.float64).mean(axis=0)
     upper = upper - mouth.speech_part @ upper
-    space = closed_at_rest(fit_mouth_space(values[mask], opening[mask], mouth), subject_head(head, motion), upper=upper)
+    space = fit_mouth_space(values[mask], opening[mask], mouth)
+    space = closed_at_rest(space, mouth, subject=subject_head(head, motion), upper=upper)
     targets = space.encode(values, opening)
 
     prior = load_prior(features.model)
@@ -137,10 +138,9 @@ def fit_speech_model(
         )
 
     held_out = np.full_like(targets, np.nan)
-    for train, test in blocked_folds(time, count=config.folds):
-        if (train & mask).any():
-            fold = fit(train & mask, config.seeds[:1])
-            held_out[test] = fold(features.values, features.rate, time=time[test], prior=shapes)
+    for train, test in blocked_folds(time, count=config.folds, among=mask):
+        fold = fit(train & mask, config.seeds[:1])
+        held_out[test] = fold(features.values, features.rate, time=time[test], prior=shapes)
     judged = mask & np.isfinite(held_out).all(axis=1)
     calibration = fit_calibration(held_out[judged], targets[judged], restore=config.restore)
     regressor = fit(mask, config.seeds)

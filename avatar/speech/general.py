@@ -19,7 +19,7 @@ from avatar.speech.life import LifeModel
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior
-from avatar.speech.rest import CLOSED_SHARE, closing_steps, first_closed
+from avatar.speech.rest import CLOSED_SHARE, PARTED, closed_mouth
 from avatar.speech.speaker import Speaker
 from avatar.speech.visemes import viseme_weights
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from avatar.heads import Head
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
-    from avatar.speech.mouth import MouthMap
     from avatar.speech.prior import SpeechPrior
 
 FORMAT = 1
@@ -38,8 +37,6 @@ KIND = "general"
 # The mouth of a take takes part in its widest opening down to this share of the general one: who hardly opened it in a
 # silent clip did not speak there.
 LEAST_GAIN = 0.6
-# A take whose mouth never came nearer to closed than this, metres beyond the head's neutral, does not show it at rest.
-PARTED = 0.002
 # The prior, like every regression, seldom says a vowel wider than the half-open ones: these are its usual limit.
 CLOSED, WIDE = viseme_weights("closed"), viseme_weights("half_open")
 GENERAL_NOTE = "This avatar has no speech model of its own, so the general one speaks."
@@ -193,7 +190,7 @@ def general_speech(
     return GeneralSpeech(
         matrix=matrix,
         parting=parting,
-        mouth=_shut(np.zeros(matrix.shape[1]), own.gap_base, own=own, subject=subject, upper=life.brow_mean),
+        mouth=closed_mouth(np.zeros(matrix.shape[1]), subject=subject, upper=life.brow_mean),
         gain=np.ones(1),
         widest=np.array([float(parting[ARKIT_NAMES.index("jawOpen")])]),
         pose=pose,
@@ -236,7 +233,7 @@ def general_speech_of(
     means = [Rotation.from_rotvec(getattr(kept, name)).mean().as_rotvec() for name in ROTATIONS]
     return replace(
         model,
-        mouth=_shut(mouth, rest, own=own, subject=subject_head(head, motion), upper=life.brow_mean),
+        mouth=closed_mouth(mouth, subject=subject_head(head, motion), upper=life.brow_mean),
         pose=np.stack([*means, kept.transl.mean(axis=0)]).astype(np.float64),
     )
 
@@ -246,19 +243,6 @@ def ranged(model: GeneralSpeech, seen: float) -> GeneralSpeech:
     usual = float(WIDE @ model.parting)
     gain = float(np.clip(seen / max(usual, 1e-9), LEAST_GAIN, 1.0))
     return replace(model, gain=np.array([gain]), widest=np.array([max(seen, LEAST_GAIN * usual)]))
-
-
-def _shut(
-    mouth: Float[np.ndarray, " D"],
-    gap: float,
-    *,
-    own: MouthMap,
-    subject: Head,
-    upper: Float[np.ndarray, " E"],
-) -> Float[np.ndarray, " D"]:
-    """A mouth with a gap of so many metres, drawn together as far as one that is closed at rest."""
-    mouths = mouth + closing_steps(gap)[:, None] * own.shut
-    return mouths[first_closed(subject, mouths, upper=upper)]
 
 
 def speaks_generally(stored: StoredAvatar) -> bool:

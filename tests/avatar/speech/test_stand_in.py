@@ -77,7 +77,7 @@ def test_it_keeps_to_the_persons_range(whisper_avatar: Path, subject, head) -> N
     _, opening = mouth_of(motion, own)
     _, taken = mouth_of(subject.motion, own)
     assert np.ptp(opening[:15]) < 1e-6 and np.ptp(opening) > 1e-3
-    assert opening[:15].max() < taken.min() + 1e-3 and opening.max() < taken.max() + 1e-3
+    assert opening[:15].max() < np.percentile(taken, 10) and opening.max() < taken.max() + 1e-3
     assert np.allclose(speaker.pose, able_speaker(stored).speaker.pose)
 
 

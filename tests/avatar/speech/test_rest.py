@@ -39,25 +39,20 @@ def clearance(head: Head, motion: Motion) -> float:
     near = (np.abs(corners.mean(1) - middle) < (0.02, 0.02, 0.01)).all(1)
     found = []
     for x in middle[0] + np.linspace(-0.01, 0.01, 5):
-        cuts = _cut(_cut(corners[near], 0, x), 2, None, middle[2] + np.linspace(-0.003, 0.003, 13))
-        for heights in cuts:
+        segments = _slice(corners[near], float(x))
+        for z in middle[2] + np.linspace(-0.003, 0.003, 13):
+            heights = _ends(segments, 2, float(z))[:, 1]
             above, below = heights[heights > middle[1]], heights[heights <= middle[1]]
             if len(above) and len(below):
                 found.append(above.min() - below.max())
     return min(found)
 
 
-def _cut(pieces: np.ndarray, axis: int, at: float | None, several: np.ndarray | None = None):
-    """Where triangles meet a plane (as segments), or segments meet several planes (as lists of heights)."""
-    if several is not None:
-        return [_ends(pieces, axis, float(each))[:, 1] for each in several]
-    assert at is not None
-    kept = (pieces[..., axis].min(1) < at) & (pieces[..., axis].max(1) > at)
-    segments = []
-    for triangle in pieces[kept]:
-        edges = np.stack([triangle, np.roll(triangle, -1, axis=0)], axis=1)
-        segments.append(_ends(edges, axis, at))
-    return np.array([segment for segment in segments if len(segment) == 2])
+def _slice(triangles: np.ndarray, x: float) -> np.ndarray:
+    """Segments in which triangles meet a plane across the mouth."""
+    kept = (triangles[..., 0].min(1) < x) & (triangles[..., 0].max(1) > x)
+    ends = [_ends(np.stack([each, np.roll(each, -1, axis=0)], axis=1), 0, x) for each in triangles[kept]]
+    return np.array([pair for pair in ends if len(pair) == 2])
 
 
 def _ends(segments: np.ndarray, axis: int, at: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from avatar.render.optim import FusedAdam
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead
@@ -32,6 +32,8 @@ RATES = {
 }  # fmt: skip
 DECAY, POSITION_DECAY = 0.1, 0.02
 ALPHA_WEIGHT = 0.1
+# Frames whose mesh is posed at once.
+AHEAD = 64
 
 
 def loose_gaussians(gaussians: GaussianHead) -> Bool[Tensor, " N"]:
@@ -90,29 +92,36 @@ class Appearance(Likeness):
     def fit(self, motion: Motion, steps: int, *, progress: Callable[[], None]) -> None:
         """Takes some optimiser steps, one learnt frame each, with the head where `motion` has it."""
         self.gaussians.requires_grad_(True)
-        for _ in range(steps):
-            if self._done % len(self.learnt) == 0:
+        goal = self._done + steps
+        while self._done < goal:
+            place = self._done % len(self.learnt)
+            if place == 0:
                 self._order = self._generator.permutation(self.learnt)
-            index = int(self._order[self._done % len(self.learnt)])
-            self._step(index, Moments.of(motion, index))
-            self._done += 1
-            progress()
+            coming = self._order[place : place + min(AHEAD, goal - self._done)]
+            with torch.no_grad():
+                moments = Moments.of(motion, coming)
+                posed = zip(self.gaussians.batch_carriers(moments), self._condition(moments), strict=True)
+            for index, (vertices, condition) in zip(coming.tolist(), posed, strict=True):
+                self._step(index, vertices, condition)
+                self._done += 1
+                progress()
         self.gaussians.requires_grad_(False)
 
-    def _step(self, index: int, moment: Moments) -> None:
+    def _step(self, index: int, vertices: Float[Tensor, "V 3"], condition: Float[Tensor, " K"]) -> None:
         background = torch.from_numpy(self._generator.random(3, np.float32))
-        condition = self._condition(moment)
         learning = self._done >= self.level.residual_start
-        residual = self._residual(condition)[0] if learning else torch.zeros(len(self.gaussians), 10)
+        residual = self._residual(condition[None])[0] if learning else torch.zeros(len(self.gaussians), 10)
         residual = residual.detach().requires_grad_(learning)
-        image, alpha = (value[0] for value in self._pictures(moment, residual[None], background))
+        image, alpha = (
+            value[0] for value in self._pictures(vertices[None], residual[None], background, threads=self.threads)
+        )
         mask = self.frames.mask(index)
         # The plate's share of a pixel at the silhouette gives way to the plain background.
         target = self.frames.image(index) + (1 - mask[..., None]) * (background - self.frames.plate)
         loss = l1_dssim(image, target.clamp(0, 1)) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
         (loss + self._regularizer(self.gaussians, residual)).backward()
         if residual.grad is not None:
-            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, condition[0])
+            self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, condition)
         progress = self._done / self.level.all_steps
         for group in self._optimizer.param_groups:
             group["lr"] = group["first"] * (POSITION_DECAY if group["name"] == "offsets" else DECAY) ** progress

@@ -33,11 +33,10 @@ class Moments:
     torso: Float[Tensor, "B 3"]
 
     @classmethod
-    def of(cls, motion: Motion, index: int) -> Moments:
-        """One row of a motion."""
-        row = motion[index : index + 1]
-        values = (row.expression, row.pose, row.eyelids, row.transl, row.torso)
-        return cls(*(torch.as_tensor(value, dtype=torch.float32) for value in values))
+    def of(cls, motion: Motion, indices: Int[np.ndarray, " B"]) -> Moments:
+        """Rows of a motion, in any order."""
+        values = (motion.expression, motion.pose, motion.eyelids, motion.transl, motion.torso)
+        return cls(*(torch.as_tensor(value[indices], dtype=torch.float32) for value in values))
 
 
 class Likeness:
@@ -69,8 +68,12 @@ class Likeness:
         self._K = torch.as_tensor(camera.K, dtype=torch.float32)
 
     def residuals(self, indices: Int[np.ndarray, " B"], moments: Moments) -> Float[Tensor, "B h w 3"]:
-        """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable."""
-        image, alpha = self._pictures(moments, self._residual(self._condition(moments)), None)
+        """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable.
+
+        On one thread, so that several may ask at once.
+        """
+        residual = self._residual(self._condition(moments))
+        image, alpha = self._pictures(self.gaussians.batch_carriers(moments), residual, None, threads=1)
         frames = torch.stack([self.frames.image(int(index)) for index in indices])
         regions = torch.stack([self.frames.region(int(index)) for index in indices])
         return (image + (1 - alpha) * self.frames.plate - frames) * regions.sqrt()[..., None]
@@ -85,17 +88,22 @@ class Likeness:
         return torch.stack([self.gaussians.residual(row) for row in condition]) * self._loose
 
     def _pictures(
-        self, moments: Moments, residual: Float[Tensor, "B N 10"], background: Float[Tensor, " 3"] | None
+        self,
+        vertices: Float[Tensor, "B V 3"],
+        residual: Float[Tensor, "B N 10"],
+        background: Float[Tensor, " 3"] | None,
+        *,
+        threads: int | None,
     ) -> tuple[Float[Tensor, "B h w 3"], Float[Tensor, "B h w 1"]]:
         picture = rasterize_rigged(
             self.gaussians.rigged(),
-            self.gaussians.batch_carriers(moments),
+            vertices,
             self._viewmat,
             self._K,
             width=self.frames.width,
             height=self.frames.height,
             residual=residual,
             backgrounds=background,
-            threads=self.threads,
+            threads=threads,
         )
         return picture.image, picture.alpha

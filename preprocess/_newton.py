@@ -17,6 +17,7 @@ from scipy.linalg import solveh_banded
 from avatar.heads.lbs import rotation_matrices
 from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess import _priors as terms
+from avatar.preprocess._threads import map_tensors
 from avatar.preprocess._unknowns import PerFrame
 
 if TYPE_CHECKING:
@@ -195,20 +196,25 @@ def _value(
     scale: Float[np.ndarray, " n"],
 ) -> float:
     """The objective."""
-    with torch.no_grad():
-        values = torch.from_numpy(state.astype(np.float32))
-        total = 0.0
-        for start in range(0, len(state), CHUNK):
-            rows = slice(start, start + CHUNK)
-            pixels = problem.camera.pixels(problem.model, shared, unpack(problem, shared, values[rows]))
-            squared = ((terms.with_gaps(pixels) - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
-            loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
-            total += float((loss * problem.weight[rows]).sum(dtype=torch.float64))
-    total *= _share(problem)
+    values = torch.from_numpy(state.astype(np.float32))
+
+    @torch.no_grad()
+    def of_landmarks(rows: slice) -> float:
+        pixels = problem.camera.pixels(problem.model, shared, unpack(problem, shared, values[rows]))
+        squared = ((terms.with_gaps(pixels) - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
+        loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
+        return float((loss * problem.weight[rows]).sum(dtype=torch.float64))
+
+    total = sum(map_tensors(of_landmarks, _chunks(len(state)))) * _share(problem)
     if problem.photometric is not None:
         total += problem.photometric.value(state)
     prior = _priors(problem, state, config=config)[0]
     return total + prior + 0.5 * float((state * _smoothed(stiffness, state) * scale).sum())
+
+
+def _chunks(count: int) -> list[slice]:
+    """Rows that are worked on at once."""
+    return [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
 
 
 def _share(problem: Problem) -> float:
@@ -255,8 +261,8 @@ def _quadratic(
         blocks += problem.photometric.blocks[:, moving, moving]
     values = torch.from_numpy(state.astype(np.float32))
     unit = 100 / problem.unit
-    for start in range(0, len(state), CHUNK):
-        rows = slice(start, start + CHUNK)
+
+    def add_landmarks(rows: slice) -> None:
         pixels, slopes = map(terms.with_gaps, _slopes(problem, shared, values[rows]))
         error = (pixels - problem.target[rows]) * unit
         weight = problem.landmark_weight / (error.square().sum(1) + config.charbonnier**2).sqrt()
@@ -265,6 +271,9 @@ def _quadratic(
         weighted = (slopes * weight[:, None, None]).flatten(2)
         blocks[rows] += (weighted @ slopes.flatten(2).transpose(1, 2)).double().numpy()
         gradient[rows, moving] += (weighted @ error.flatten(1)[..., None])[..., 0].double().numpy()
+
+    for _ in map_tensors(add_landmarks, _chunks(len(state))):
+        pass
     return Quadratic(gradient, blocks)
 
 

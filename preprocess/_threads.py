@@ -1,6 +1,6 @@
 """Work on a stream of frames in threads, in order and with few frames in memory.
 
-Decoding, the models and OpenCV release the interpreter lock, so threads are enough to keep every core busy.
+Decoding, the models, OpenCV and torch release the interpreter lock, so threads are enough to keep every core busy.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -31,6 +32,11 @@ def ahead(items: Iterable[Item], *, depth: int = 4) -> Generator[Item, None, Non
             yield item  # pyright: ignore[reportReturnType]
 
 
+def worker_count() -> int:
+    """How many threads are worth starting: one for each core, at most four."""
+    return min(_MOST_THREADS, os.cpu_count() or 1)
+
+
 def map_ordered(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
 ) -> Iterator[Result]:
@@ -43,7 +49,7 @@ def map_ordered(
         items: Drawn only as far ahead as keeps the threads busy.
         threads: How many work; the number of cores, at most four, when None.
     """
-    threads = min(_MOST_THREADS, os.cpu_count() or 1) if threads is None else threads
+    threads = worker_count() if threads is None else threads
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
@@ -52,3 +58,28 @@ def map_ordered(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def map_tensors(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
+) -> Iterator[Result]:
+    """As `map_ordered`, for work with torch, which stays on the one thread that it was called from."""
+
+    def alone(item: Item) -> Result:
+        with one_thread():
+            return work(item)
+
+    return map_ordered(alone, items)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps torch on one thread for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -28,10 +28,10 @@ from avatar.heads.subject import subject_head
 from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess._outline import HeadEdge, find_outline
 from avatar.preprocess._surface import laplacian, swelling_directions
+from avatar.preprocess._threads import one_thread
 from avatar.preprocess._windows import evenly
 from avatar.preprocess.detail_config import DetailConfig
 from avatar.preprocess.silhouette import faces_above_collar, silhouette_iou
-from avatar.preprocess.tracking import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -341,6 +341,6 @@ def _write_pictures(
         points = seen["landmarks"][index]
         return image, alpha, points if np.isfinite(points).all() else None
 
-    for index, labels in enumerate(observer.label_parts(model, map_ordered(store, crops()))):
-        take.write_parts(index, labels)
+    labels = observer.label_parts(model, map_ordered(store, crops()))
+    for index, _ in enumerate(map_ordered(lambda item: take.write_parts(*item), enumerate(labels))):
         progress(count + index + 1, 2 * count)

@@ -63,9 +63,12 @@ def default_observer() -> Observer:
     Raises:
         PartError: A model is not cached and cannot be fetched.
     """
+    from avatar.preprocess._threads import worker_count
     from avatar.preprocess.landmarks import FaceLandmarker
     from avatar.preprocess.matting import PersonSegmenter
     from avatar.preprocess.plate import background_plate
     from avatar.preprocess.regions import RegionModel, label_parts
 
-    return Observer(FaceLandmarker(), PersonSegmenter(), RegionModel.fit, label_parts, background_plate)
+    # A face is looked for where it was in the frame before, one frame after the other; masks are drawn side by side.
+    landmarker = FaceLandmarker(threads=worker_count())
+    return Observer(landmarker, PersonSegmenter(), RegionModel.fit, label_parts, background_plate)

@@ -31,10 +31,11 @@ from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._solve import Photometric, Problem
+from avatar.preprocess._threads import map_tensors, one_thread
 from avatar.preprocess._unknowns import PerFrame, Shared, eye_poses, frames_of, to_motion
 from avatar.preprocess._windows import evenly, solve_windows
 from avatar.preprocess.refinement_config import RefinementConfig
-from avatar.preprocess.tracking import modelled_landmarks, one_thread, report_of, tracking_problem
+from avatar.preprocess.tracking import modelled_landmarks, report_of, tracking_problem
 from avatar.preprocess.tracking_config import TrackingConfig
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ STAGE = "refinement"
 # How far each unknown is moved for a derivative by differences: about what one picture can tell.
 NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2), (LIDS, 3e-2))
 ACTION_NUDGE = 1.5e-2
-# Frames that are drawn at once.
-BATCH = 16
+# Frames that a thread draws at once.
+BATCH = 8
 
 
 def refine_take(
@@ -263,15 +264,18 @@ class View:
             nudges[columns] = nudge
         moving = moving_columns(self.problem, state.shape[1])
         steps = nudges.diag()[moving]
+
+        @torch.no_grad()
+        def of_picture(index: int) -> np.ndarray:
+            row = torch.from_numpy(state[index].astype(np.float32))
+            nudged = torch.cat([row[None], row + steps])
+            look = lambda part: self._residuals(part, np.full(len(part), index))  # noqa: E731
+            seen = torch.cat(list(in_parts(look, nudged, size=BATCH)))
+            slopes = (seen[1:] - seen[0]).flatten(1) / nudges[moving, None]
+            return 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+
         total = np.zeros((state.shape[1],) * 2)
-        with torch.no_grad():
-            for index in self.appearance.learnt[keys].tolist():
-                row = torch.from_numpy(state[index].astype(np.float32))
-                nudged = torch.cat([row[None], row + steps])
-                look = lambda part, index=index: self._residuals(part, np.full(len(part), index))  # noqa: E731
-                seen = torch.cat(list(in_parts(look, nudged, size=BATCH)))
-                slopes = (seen[1:] - seen[0]).flatten(1) / nudges[moving, None]
-                total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+        total[moving, moving] = sum(map_tensors(of_picture, self.appearance.learnt[keys].tolist()))
         return total / len(keys)
 
     def linearised(
@@ -288,16 +292,20 @@ class View:
         gradient, trust = np.zeros_like(state), np.zeros(len(state))
         moving = moving_columns(self.problem, state.shape[1])
 
-        def differentiate(indices: np.ndarray) -> np.ndarray:
+        def differentiate(indices: np.ndarray) -> None:
             rows = torch.from_numpy(state[indices].astype(np.float32)).requires_grad_()
             self._residuals(rows, indices).square().sum().backward()
             assert rows.grad is not None
             sizes = np.array([self._size(int(index)) for index in indices])
             gradient[indices, moving] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
-            return indices
 
-        for done in in_parts(differentiate, used, size=BATCH):
-            for _ in done:
+        def differentiate_all(indices: np.ndarray) -> int:
+            list(in_parts(differentiate, indices, size=BATCH))
+            return len(indices)
+
+        parts = (used[start : start + BATCH] for start in range(0, len(used), BATCH))
+        for done in map_tensors(differentiate_all, parts):
+            for _ in range(done):
                 progress()
         share = weight / len(used)
         trust[used] = share

@@ -18,9 +18,12 @@ import numpy as np
 
 from avatar.errors import InputError
 from avatar.preprocess import _face_graph as graph
+from avatar.preprocess._threads import map_ordered
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, UInt8
+    from jaxtyping import Bool, Float, Int8, UInt8
+
+    Votes = Int8[np.ndarray, "H W"]
 
 BACKGROUND, HEAD, TORSO = 0, 1, 2
 # Histogram bins of Lab: lightness coarse, since shade changes it on one material, hue fine.
@@ -180,39 +183,55 @@ def label_parts(
         frames: Frames, soft person masks and landmarks; None where the face was lost, which keeps the last landmarks.
         window: Frames in the majority, an odd number; half of it is held back.
 
-    Yields:
+    Returns:
         As many label images as frames, in order. The person's outline is each frame's own; time only steadies the
         border between head and torso.
     """
-    half = window // 2
-    # Background has no vote: where a head moves away, it leaves neither head nor torso.
-    ballot = np.array([0, 1, -1], np.int8)
-    source = (ballot[labels] for labels in _single_labels(model, frames))
-    held = list(islice(source, half + 1))
+    return map_ordered(_majority, _windowed(_single_votes(model, frames), window // 2))
+
+
+def _windowed(votes: Iterator[Votes], half: int) -> Iterator[tuple[int, list[Votes]]]:
+    """Each frame's votes among those of `half` frames before and after it: its place there, and all of them."""
+    held = list(islice(votes, half + 1))
     index = 0
     while index < len(held):
-        own = held[index]
-        # The frame's own vote breaks ties.
-        lead = own.astype(np.int16)
-        for votes in held[max(0, index - half) : index + half + 1]:
-            lead += votes
-            lead += votes
-        yield np.where(own == 0, np.uint8(BACKGROUND), np.where(lead > 0, np.uint8(HEAD), np.uint8(TORSO)))
-        held.extend(islice(source, 1))
+        first = max(0, index - half)
+        yield index - first, held[first : index + half + 1]
+        held.extend(islice(votes, 1))
         if index == half:
             held.pop(0)
         else:
             index += 1
 
 
-def _single_labels(model: RegionModel, frames: Iterable) -> Iterator[UInt8[np.ndarray, "H W"]]:
-    last = None
-    for image, alpha, landmarks in frames:
-        last = landmarks if landmarks is not None else last
-        if last is None:
-            yield np.where(alpha > 0.5, TORSO, BACKGROUND).astype(np.uint8)
-        else:
-            yield model.label(image, alpha, last)
+def _majority(window: tuple[int, list[Votes]]) -> UInt8[np.ndarray, "H W"]:
+    """Labels by the votes of a frame and its neighbours; its own break ties."""
+    place, votes = window
+    own = votes[place]
+    lead = own + 2 * np.sum(votes, axis=0, dtype=np.int16)
+    return np.where(own == 0, np.uint8(BACKGROUND), np.where(lead > 0, np.uint8(HEAD), np.uint8(TORSO)))
+
+
+def _single_votes(model: RegionModel, frames: Iterable) -> Iterator[Votes]:
+    """Votes of each frame by itself, with the last landmarks where it has none: 1 for head, -1 for torso.
+
+    Background has no vote: where a head moves away, it leaves neither head nor torso.
+    """
+    ballot = np.array([0, 1, -1], np.int8)
+
+    def with_last() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        last = None
+        for image, alpha, landmarks in frames:
+            last = landmarks if landmarks is not None else last
+            yield image, alpha, last
+
+    def vote(frame: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> np.ndarray:
+        image, alpha, landmarks = frame
+        if landmarks is None:
+            return np.where(alpha > 0.5, ballot[TORSO], ballot[BACKGROUND])
+        return ballot.take(model.label(image, alpha, landmarks))
+
+    return map_ordered(vote, with_last())
 
 
 def _attached(head: UInt8[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

@@ -14,11 +14,14 @@ import cv2
 import numpy as np
 
 from avatar.preprocess._rigid_views import cut_out, key_of, warp_to
+from avatar.preprocess._threads import map_ordered
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
     from avatar.preprocess._rigid_views import Key, View
+
+    Hits = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 SPACING = 4
 # Share of a window that has to be seen, grey values into LK's eight bits, and what keeps tensors invertible.
@@ -118,29 +121,30 @@ def track_points(
         blurs: Standard deviations in pixels of the means that are taken out of the pictures.
         settings: How points are tracked.
     """
-    found: list[list[tuple[Points, list[tuple[int, tuple[np.ndarray, ...]]]]]] = [[] for _ in blurs]
+    found: list[list[tuple[Points, list[tuple[int, Hits]]]]] = [[] for _ in blurs]
     for index in keys:
         key = key_of(views[index], index, faces=faces, rigid=rigid, focal=focal)
         if key is None:
             continue
         points = [_points(key, views[index], blur=blur, settings=settings) for blur in blurs]
-        hits: list[list[tuple[int, tuple[np.ndarray, ...]]]] = [[] for _ in blurs]
-        for frame, view in enumerate(views):
-            if frame == index or _degrees(views[index].rotation, view.rotation) > settings.reach:
-                continue
-            warp, seen = warp_to(key, view, faces=faces)
-            warped = _sampled(view.grey, warp, method=cv2.INTER_CUBIC)
-            warped = np.where(key.faces >= 0, warped, cut_out(views[index].grey, key))
-            for some, own in zip(hits, points, strict=True):
-                some.append((frame, _find(own, warped, warp, seen, settings=settings)))
-        for mine, own, some in zip(found, points, hits, strict=True):
+        turns = [_degrees(views[index].rotation, view.rotation) for view in views]
+        near = [frame for frame, turn in enumerate(turns) if frame != index and turn <= settings.reach]
+
+        def find(frame: int, key: Key = key, points: list[Points] = points) -> list[Hits]:
+            warp, seen = warp_to(key, views[frame], faces=faces)
+            warped = _sampled(views[frame].grey, warp, method=cv2.INTER_CUBIC)
+            warped = np.where(key.faces >= 0, warped, cut_out(views[key.index].grey, key))
+            return [_find(own, warped, warp, seen, settings=settings) for own in points]
+
+        hits = list(map_ordered(find, near))
+        for way, (mine, own) in enumerate(zip(found, points, strict=True)):
             own_places = own.starts + np.array(key.corner) + 0.5
             exact = np.arange(len(own.starts)), own_places, np.zeros((len(own.starts), 2, 2))
-            mine.append((own, [(index, exact), *some]))
+            mine.append((own, [(index, exact), *((frame, ways[way]) for frame, ways in zip(near, hits, strict=True))]))
     return [_joined(part) for part in found]
 
 
-def _joined(found: list[tuple[Points, list[tuple[int, tuple[np.ndarray, ...]]]]]) -> RigidTracks:
+def _joined(found: list[tuple[Points, list[tuple[int, Hits]]]]) -> RigidTracks:
     """The tracks of all key pictures as one set."""
     first = np.cumsum([0, *(len(points.starts) for points, _ in found)])
     hits = [
@@ -186,9 +190,7 @@ def _points(key: Key, view: View, *, blur: float, settings: TrackSettings) -> Po
     )
 
 
-def _find(
-    points: Points, warped: np.ndarray, warp: np.ndarray, seen: np.ndarray, *, settings: TrackSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _find(points: Points, warped: np.ndarray, warp: np.ndarray, seen: np.ndarray, *, settings: TrackSettings) -> Hits:
     """Points found in a warped picture: their numbers, where they are in the picture itself, and covariances."""
     side = settings.window
     column, row = points.starts.astype(int).T

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.preprocess._bundle import Bundle, Geometry, adjust, normal_equations, with_priors
 from avatar.preprocess._rigid_views import View, largest_motion, rigid_faces, view_of
+from avatar.preprocess._threads import map_ordered
 from avatar.preprocess.rigid_tracks import RigidTracks, TrackSettings, track_points
 from avatar.preprocess.tracking_overlay import posed
 
@@ -131,11 +132,13 @@ def self_calibrate(
     vertices = posed(head, motion[rows[frames]]).astype(np.float64)
     rotations = turns.as_matrix()[frames]
     faces = head.faces.numpy()
-    views, zoom = [], 1.0
-    for frame, points, rotation in zip(rows[frames], vertices, rotations, strict=True):
-        image, parts = pictures(int(frame))
-        zoom = min(1.0, settings.largest_width / image.shape[1])
-        views.append(_view(image, parts, points, faces=faces, focal=focal, rotation=rotation, zoom=zoom))
+    zoom = min(1.0, settings.largest_width / pictures(int(rows[frames[0]]))[1].shape[1])
+
+    def look(index: int) -> View:
+        image, parts = pictures(int(rows[frames[index]]))
+        return _view(image, parts, vertices[index], faces=faces, focal=focal, rotation=rotations[index], zoom=zoom)
+
+    views = list(map_ordered(look, range(len(frames))))
     tracked = track_points(
         views,
         sorted(int(key) for key in keys),
@@ -146,14 +149,11 @@ def self_calibrate(
         settings=settings.tracks,
     )
     size = views[0].grey.shape
-    ways, counts = [], []
-    for tracks in tracked:
-        bundle, start, rest = _bundle(tracks, head, vertices, rotations, focal=zoom * focal, size=size)
-        counts.append(len(rest))
-        if len(rest) >= LEAST_POINTS:
-            ways.append(jackknifed_focal(bundle, start, rest))
-    if len(ways) < len(settings.blurs):
+    bundles = [_bundle(tracks, head, vertices, rotations, focal=zoom * focal, size=size) for tracks in tracked]
+    counts = [len(rest) for *_, rest in bundles]
+    if min(counts) < LEAST_POINTS:
         return replace(nothing, points=counts[0], skipped=f"only {min(counts)} points could be tracked")
+    ways = map_ordered(lambda bundle: jackknifed_focal(*bundle), bundles)
     ways = tuple(replace(way, focal=way.focal / zoom) for way in ways)
     return combined(nothing, ways, points=counts[0], settings=settings)
 

@@ -7,7 +7,6 @@ frame has the neck's rotation, the translation, jaw, gaze, lids and expression, 
 from __future__ import annotations
 
 import time as clock
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from avatar.preprocess._initial import anchor_of, initial_frames, initial_shared
 from avatar.preprocess._landmark_model import PointModel
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._solve import Problem, Silhouettes, solve
+from avatar.preprocess._threads import one_thread
 from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared, to_motion
 from avatar.preprocess._windows import batches, evenly, solve_windows, subset, windows
 from avatar.preprocess.landmark_habits import load_landmark_habits
@@ -29,7 +29,7 @@ from avatar.preprocess.tracking_config import TrackingConfig
 from avatar.preprocess.tracking_report import tracking_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from jaxtyping import Float
     from torch import Tensor
@@ -286,17 +286,6 @@ def _camera_figures(
         "offsets_rms_mm": 1e3 * float(shared.offsets.square().sum(0).mean().sqrt()),
         "betas_rms": float(shared.betas.square().mean().sqrt()),
     }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keeps torch on one thread for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Steps:

@@ -13,9 +13,11 @@ from avatar.errors import InputError
 from avatar.fields.listening import with_sound
 from avatar.motion import PER_FRAME, Motion
 from avatar.speech.drive import motion_from_audio
+from avatar.speech.feature_kinds import at_hand
 from avatar.speech.general import speaker_of
 from avatar.speech.life import LifeModel, natural_motion
 from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.stand_in import able_speaker
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
     from avatar.io.sound import StoredSound
     from avatar.speech.life import LifeMotion, Pose
+    from avatar.speech.speaker import Speaker
 
 SPEECH_RATE = 16_000
 # Times are typed with few digits; half a millisecond past the last frame is still the last frame.
@@ -81,18 +84,24 @@ def spoken_motion(
     pose: Pose = "natural",
     closures: Float[np.ndarray, " P"] | None = None,
     prosody: float = 1.0,
+    speaker: Speaker | None = None,
 ) -> Motion:
     """The subject who says a recording: mono samples at `SPEECH_RATE`, and when the lips are known to be closed.
 
-    ``prosody`` says how strongly brows, head and lids follow the voice.
+    ``prosody`` says how strongly brows, head and lids follow the voice, ``speaker`` who speaks for the avatar: its own
+    model, or whoever stands in for it, when left out.
 
     Raises:
         InputError: The recording is shorter than 20 ms.
     """
-    speaker, life = speaker_of(stored), LifeModel.from_tensors(stored.life)
+    speaker, life = speaker or able_speaker(stored).speaker, LifeModel.from_tensors(stored.life)
     motion = motion_from_audio(
         speaker, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures, prosody=prosody
     )
+    heard = stored.gaussians.sound
+    if heard is None or at_hand(heard.feature_model) != heard.feature_model:
+        # Looks that follow the sound stand still where it cannot be heard; the lips have said so.
+        return motion
     return with_sound(motion, stored.gaussians, samples, activity=speech_activity(loudness(samples)))
 
 

@@ -22,9 +22,9 @@ from avatar.motion import PER_FRAME
 from avatar.render.playback import background_image, render_motion
 from avatar.render.trajectories import ORBIT_SECONDS, orbit, resized
 from avatar.speech.drive import motion_from_audio
-from avatar.speech.general import speaker_of
 from avatar.speech.life import LifeModel
 from avatar.speech.silence import loudness, speech_activity
+from avatar.speech.stand_in import able_speaker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,10 +95,12 @@ def talking(stored: StoredAvatar, take: Take) -> Film | None:
     if sound is None or len(sound) < LEAST_SOUND * SPEECH_RATE:
         return None
     samples = _liveliest(sound)
-    speech, life = speaker_of(stored), LifeModel.from_tensors(stored.life)
+    able, life = able_speaker(stored), LifeModel.from_tensors(stored.life)
+    for note in able.notes:
+        log.info("The report's talking avatar: %s", note)
     rate = _rate(stored)
     try:
-        motion = motion_from_audio(speech, life, samples=samples, fps=float(rate), seed=1)
+        motion = motion_from_audio(able.speaker, life, samples=samples, fps=float(rate), seed=1)
         motion = with_sound(motion, stored.gaussians, samples, activity=speech_activity(loudness(samples)))
     except PartError as error:
         log.warning("The report does not show the avatar talking: %s", error)

@@ -32,6 +32,7 @@ from avatar.render.dubbing import Dubbed, dub_picture
 from avatar.render.head_alone import head_alone
 from avatar.render.playback import render_pose
 from avatar.render.shots import poses_of
+from avatar.speech.stand_in import able_speaker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,11 +96,14 @@ def run(options: Dub) -> None:
     """Dubs the clip and says what was written."""
     stored = load_avatar(options.avatar)
     probe(options.video)
-    spoken, _ = spoken_motion(stored, Speech(options.audio), fps=LIP_RATE, seed=0, pose="still")
+    able = able_speaker(stored)
+    spoken, _ = spoken_motion(stored, Speech(options.audio), fps=LIP_RATE, seed=0, pose="still", able=able)
     with tracked_footage(options.video, stored, options.avatar) as footage:
         rows = shown_rows(footage, frame_count(len(spoken) / float(LIP_RATE), footage.fps))
         motion = dubbed_motion(stored, footage, spoken, rows)
         written = write_dub(stored, footage, motion, rows, options)
+    if able.notes:
+        written |= {"notes": list(able.notes)}
     say(f"[bold]{escape(str(options.output))}[/bold] is ready.")
     show(written, as_json=options.json)
 

@@ -13,7 +13,7 @@ from avatar.io.avatar import load_avatar
 from avatar.render.export.formats import FORMATS, find_format
 from avatar.render.export.writing import check_output, export_avatar
 from avatar.render.motions import file_motion, own_motion, single_moment
-from avatar.speech.general import GENERAL_NOTE, speaks_generally
+from avatar.speech.stand_in import able_speaker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,8 @@ def run(options: Export) -> None:
     if motion is not None and at is None and not kind.plays:
         still = "one moment, here the motion's first; choose with --time"
         notes.append(f"{name} holds {still if kind.poses else 'the rest pose and no motion'}.")
-    if options.audio is not None and speaks_generally(stored):
-        notes.append(GENERAL_NOTE)
+    if options.audio is not None:
+        notes += able_speaker(stored).notes
     written = export_avatar(stored, output, kind, moment=moment, motion=animated, **more)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:

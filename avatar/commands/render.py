@@ -34,7 +34,7 @@ from avatar.render.layers import (
 from avatar.render.motions import SPEECH_RATE
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.render.stereo import Stereo
-from avatar.speech.general import GENERAL_NOTE, speaks_generally
+from avatar.speech.stand_in import able_speaker
 from avatar.view_cone import said_angles
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from avatar.motion import Motion
     from avatar.options import Render
     from avatar.render.shots import Picture
+    from avatar.speech.stand_in import AbleSpeaker
     from avatar.view_cone import ViewCone
 
 SOUND_RATE = 48_000
@@ -71,9 +72,11 @@ def run(options: Render) -> None:
             assert options.motion
             motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
         else:
+            able = able_speaker(stored)
             motion, sound = spoken_motion(
-                stored, speech, fps=fps, seed=options.seed, pose=options.pose, prosody=options.prosody
+                stored, speech, fps=fps, seed=options.seed, pose=options.pose, prosody=options.prosody, able=able
             )
+            facts = {"notes": list(able.notes)} if able.notes else {}
         motion = edited_for(stored, motion, options, shot)
         written = render_shot(
             stored,
@@ -169,19 +172,30 @@ def spoken_motion(
     seed: int,
     pose: Literal["natural", "still"],
     prosody: float = 1.0,
+    able: AbleSpeaker | None = None,
 ) -> tuple[Motion, Sound]:
     """The motion of an avatar that speaks an audio file, of any length, and the sound to go with it.
+
+    ``able`` is who speaks for it, found when left out; what is to be known of them is said.
 
     Raises:
         InputError: The file has no sound.
     """
     speech = speech if isinstance(speech, Speech) else Speech(speech)
-    if speaks_generally(stored):
-        say(GENERAL_NOTE)
+    able = able or able_speaker(stored)
+    for note in able.notes:
+        say(note)
     with speech.samples(rate=SPEECH_RATE) as samples:
         closures = speech.closures(len(samples) / SPEECH_RATE)
         motion = motions.spoken_motion(
-            stored, samples, fps=float(fps), seed=seed, pose=pose, closures=closures, prosody=prosody
+            stored,
+            samples,
+            fps=float(fps),
+            seed=seed,
+            pose=pose,
+            closures=closures,
+            prosody=prosody,
+            speaker=able.speaker,
         )
     return motion, (SoundFile(speech.path, SOUND_RATE), SOUND_RATE)
 

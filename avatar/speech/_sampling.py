@@ -32,17 +32,21 @@ def taps(
 
 
 def blocked_folds(
-    time: Float[np.ndarray, " T"], *, count: int, gap: float = 0.4
+    time: Float[np.ndarray, " T"], *, count: int, gap: float = 0.4, among: Bool[np.ndarray, " T"] | None = None
 ) -> Iterator[tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]]:
     """Splits moments into contiguous blocks and yields (train, test) masks.
 
     ``gap`` seconds beside each test block belong to neither, so that no test moment has a neighbour in training.
+    With ``among`` the blocks divide these moments' span alone, and none is without them.
     """
-    edges = np.linspace(time[0], np.nextafter(time[-1], np.inf), count + 1)
+    kept = np.ones(len(time), bool) if among is None else among
+    if not kept.any():
+        return
+    edges = np.linspace(time[kept][0], np.nextafter(time[kept][-1], np.inf), count + 1)
     for start, stop in pairwise(edges):
         test = (time >= start) & (time < stop)
         train = (time < start - gap) | (time >= stop + gap)
-        if test.any() and train.any():
+        if (test & kept).any() and (train & kept).any():
             yield train, test
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avatar.speech.rest import CLOSED_SHARE, PARTED, closed_mouth, first_closed
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.heads import Head
     from avatar.motion import Motion
     from avatar.speech.mouth import MouthMap
 
 # Share of the take's mouth variance that the components keep, and how many they are at most.
 KEPT_VARIANCE, MAXIMUM_COMPONENTS = 0.995, 16
 RANGE_PERCENTILES = (0.5, 99.5)
-# Of a take's openings, how many are at most that of the mouth at rest.
-REST_PERCENTILE = 3.5
+# Steps in which a take's mouth is tried for rest, and how far below its range, metres, lies a rest outside it.
+STEPS, LEAST_BEYOND = 200, 5e-4
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class MouthSpace:
         synergy: (K,) how the components change together when the take opens by one normalised unit.
         jaw_range: (2, 3) the take's own bounds of the jaw, radians.
         target_range: (2, K + 1) bounds of the normalised targets.
-        rest: (K + 1,) the take's closed mouth.
+        rest: (K + 1,) the closed mouth.
+        shut: (E + 3,) how a metre of closing moves the mouth where rest is more closed than the take ever was.
     """
 
     mean: Float[np.ndarray, " D"]
@@ -50,6 +54,7 @@ class MouthSpace:
     jaw_range: Float[np.ndarray, "2 3"]
     target_range: Float[np.ndarray, "2 J"]
     rest: Float[np.ndarray, " J"]
+    shut: Float[np.ndarray, " D"] = field(default_factory=lambda: np.zeros(1))
 
     def encode(self, mouth: Float[np.ndarray, "T D"], opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
         """(T, K + 1) normalised targets of expression and jaw side by side and the opening in metres."""
@@ -57,10 +62,12 @@ class MouthSpace:
         return np.column_stack([(opening - self.opening[0]) / self.opening[1], components])
 
     def decode(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T D"]:
-        """(T, E + 3) expression and jaw of targets, within the take's own range.
+        """(T, E + 3) expression and jaw of targets, within the take's own range and down to rest.
 
         Where opening and components disagree the opening is believed, and the components follow by the synergy.
         """
+        lowest = self.target_range[0, 0]
+        beyond = (lowest - targets[:, :1]).clip(0, max(lowest - self.rest[0], 0)) * self.opening[1]
         targets = np.clip(targets, *self.target_range)
         components = targets[:, 1:]
         components = components + (targets[:, :1] - components @ self.gap[:, None]) * self.synergy
@@ -68,7 +75,11 @@ class MouthSpace:
         components = np.clip(components, *self.target_range[:, 1:])
         mouth = self.mean + (components * self.size) @ self.outward
         mouth[:, -3:] = np.clip(mouth[:, -3:], *self.jaw_range)
-        return mouth
+        return mouth + beyond * self.shut
+
+    def within(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T J"]:
+        """Targets whose opening is no smaller than the take's: rest and known closures alone go beyond it."""
+        return np.column_stack([np.maximum(targets[:, :1], self.target_range[0, 0]), targets[:, 1:]])
 
     def metres(self, normalised_opening: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
         """Openings in metres of normalised ones."""
@@ -113,9 +124,7 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
     reach = float(gap @ synergy)
     synergy = synergy / reach if reach > 1e-6 else np.zeros_like(synergy)
     targets = np.column_stack([normal, components])
-    closed = normal <= np.percentile(normal, 10)
-    rest = targets[closed].mean(axis=0)
-    rest[0] = np.percentile(normal, REST_PERCENTILE)
+    closed = normal <= np.percentile(normal, CLOSED_SHARE)
     return MouthSpace(
         mean=mean,
         inward=inward,
@@ -126,5 +135,35 @@ def fit_mouth_space(values: Float[np.ndarray, "T D"], opening: Float[np.ndarray,
         synergy=synergy,
         jaw_range=np.percentile(values[:, -3:], RANGE_PERCENTILES, axis=0),
         target_range=np.percentile(targets, RANGE_PERCENTILES, axis=0),
-        rest=rest,
+        rest=targets[closed].mean(axis=0),
     )
+
+
+def closed_at_rest(space: MouthSpace, mouth: MouthMap, *, subject: Head, upper: Float[np.ndarray, " E"]) -> MouthSpace:
+    """The space with a mouth that is closed at rest, as lips are judged (`avatar.speech.rest`).
+
+    Who closes the mouth that far keeps their own; one that is nearly closed is drawn together, and in place of one that
+    was open all the time the head's own closed mouth rests.
+
+    Args:
+        space: Of a take.
+        mouth: Its mouth.
+        subject: The head with the take's identity in it.
+        upper: (E,) the take's mean expression outside speech.
+    """
+    low = space.target_range[0, 0]
+    parted = float(space.metres(space.target_range[0, :1])[0]) > mouth.gap_base + PARTED
+    if not parted:
+        rows = np.tile(space.rest, (STEPS + 1, 1))
+        rows[:, 0] = np.linspace(space.rest[0], min(low, space.rest[0]), STEPS + 1)
+        chosen = first_closed(subject, space.decode(rows), upper=upper)
+        if chosen is not None:
+            return replace(space, rest=rows[chosen])
+    base = np.zeros_like(space.mean) if parted else space.decode(space.rest[None])[0]
+    closed = closed_mouth(base, subject=subject, upper=upper)
+    gap = float(mouth.opening(closed[None, :-3], closed[None, -3:])[0])
+    nearest, rest = space.rest.copy(), space.rest.copy()
+    nearest[0] = low
+    rest[0] = min((gap - space.opening[0]) / space.opening[1], low - LEAST_BEYOND / space.opening[1])
+    beyond = (low - rest[0]) * space.opening[1]
+    return replace(space, rest=rest, shut=(closed - space.decode(nearest[None])[0]) / beyond)

@@ -91,7 +91,7 @@ def evaluate_speech(
 
     raw, mean, nearest = (np.full_like(targets, np.nan) for _ in range(3))
     fold = np.full(len(time), -1)
-    for index, (train, test) in enumerate(blocked_folds(time, count=FOLDS)):
+    for index, (train, test) in enumerate(blocked_folds(time, count=FOLDS, among=mask)):
         rows = train & mask
         model = fit_regressor(
             features.values,

@@ -10,11 +10,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import InputError
+from avatar.heads.subject import subject_head
 from avatar.motion import ROTATIONS
 from avatar.speech._calibration import fit_calibration
 from avatar.speech._regressor import Regressor, fit_regressor
 from avatar.speech._sampling import blocked_folds
-from avatar.speech._space import fit_mouth_space, mouth_of
+from avatar.speech._space import closed_at_rest, fit_mouth_space, mouth_of
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior
@@ -105,7 +106,10 @@ def fit_speech_model(
 
     mouth = mouth_map(head, betas=motion.betas, jaw=motion.jaw_pose[mask].mean(axis=0))
     values, opening = mouth_of(motion, mouth)
+    upper = motion.expression[mask].astype(np.float64).mean(axis=0)
+    upper = upper - mouth.speech_part @ upper
     space = fit_mouth_space(values[mask], opening[mask], mouth)
+    space = closed_at_rest(space, mouth, subject=subject_head(head, motion), upper=upper)
     targets = space.encode(values, opening)
 
     prior = load_prior(features.model)
@@ -134,10 +138,9 @@ def fit_speech_model(
         )
 
     held_out = np.full_like(targets, np.nan)
-    for train, test in blocked_folds(time, count=config.folds):
-        if (train & mask).any():
-            fold = fit(train & mask, config.seeds[:1])
-            held_out[test] = fold(features.values, features.rate, time=time[test], prior=shapes)
+    for train, test in blocked_folds(time, count=config.folds, among=mask):
+        fold = fit(train & mask, config.seeds[:1])
+        held_out[test] = fold(features.values, features.rate, time=time[test], prior=shapes)
     judged = mask & np.isfinite(held_out).all(axis=1)
     calibration = fit_calibration(held_out[judged], targets[judged], restore=config.restore)
     regressor = fit(mask, config.seeds)
@@ -145,7 +148,6 @@ def fit_speech_model(
         progress(1.0)
     log.info("speech model fitted on %.1f s, %d components", seconds, len(space.outward))
 
-    upper = motion.expression[mask].astype(np.float64).mean(axis=0)
     means = [Rotation.from_rotvec(getattr(motion, name)[mask]).mean().as_rotvec() for name in ROTATIONS]
     model = SpeechModel(
         regressor=regressor,
@@ -153,7 +155,7 @@ def fit_speech_model(
         space=space,
         pose=np.stack([*means, motion.transl[mask].mean(axis=0)]),
         eyelids=np.median(motion.eyelids[mask], axis=0).astype(np.float64),
-        upper=upper - mouth.speech_part @ upper,
+        upper=upper,
         betas=np.asarray(motion.betas, np.float64),
         head_id=motion.head_id,
         head_hash=motion.head_hash,

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatError
 from avatar.heads.arkit import ARKIT_NAMES, arkit_to_motion_parts
+from avatar.heads.subject import subject_head
 from avatar.motion import ROTATIONS
 from avatar.speech._regressor import FeatureStatistics
 from avatar.speech._space import RANGE_PERCENTILES, mouth_of
@@ -18,6 +19,7 @@ from avatar.speech.life import LifeModel
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior
+from avatar.speech.rest import CLOSED_SHARE, PARTED, closed_mouth
 from avatar.speech.speaker import Speaker
 from avatar.speech.visemes import viseme_weights
 
@@ -35,10 +37,6 @@ KIND = "general"
 # The mouth of a take takes part in its widest opening down to this share of the general one: who hardly opened it in a
 # silent clip did not speak there.
 LEAST_GAIN = 0.6
-# A take whose mouth never came nearer to closed than this, metres beyond the head's neutral, does not show it at rest.
-PARTED = 0.002
-# Share of a take's moments with the smallest opening that show the mouth at rest.
-RESTING_SHARE = 7
 # The prior, like every regression, seldom says a vowel wider than the half-open ones: these are its usual limit.
 CLOSED, WIDE = viseme_weights("closed"), viseme_weights("half_open")
 GENERAL_NOTE = "This avatar has no speech model of its own, so the general one speaks."
@@ -178,8 +176,11 @@ def general_speech(
         life: How the subject holds the head; without one, a head at rest.
         feature_model: What the prior shall read; the best there is when None.
     """
+    import torch
+
     prior = load_prior(feature_model)
     assert prior is not None
+    subject = head.with_identity(torch.as_tensor(betas, dtype=torch.float32, device=head.v_template.device))
     own = mouth_map(head, betas=betas)
     parts = arkit_to_motion_parts(np.eye(len(ARKIT_NAMES)), head)
     matrix = np.column_stack([parts.expression @ own.speech_part.T, parts.jaw_pose]).astype(np.float64)
@@ -189,7 +190,7 @@ def general_speech(
     return GeneralSpeech(
         matrix=matrix,
         parting=parting,
-        mouth=np.zeros(matrix.shape[1]),
+        mouth=closed_mouth(np.zeros(matrix.shape[1]), subject=subject, upper=life.brow_mean),
         gain=np.ones(1),
         widest=np.array([float(parting[ARKIT_NAMES.index("jawOpen")])]),
         pose=pose,
@@ -224,21 +225,24 @@ def general_speech_of(
     model = general_speech(head, betas=motion.betas, life=life, feature_model=feature_model)
     own = mouth_map(head, betas=motion.betas, jaw=kept.jaw_pose.mean(axis=0))
     values, opening = mouth_of(kept, own)
-    rest, mouth = own.gap_base, model.mouth
-    closed = opening <= np.percentile(opening, RESTING_SHARE)
+    rest, mouth = own.gap_base, np.zeros_like(model.mouth)
+    closed = opening <= np.percentile(opening, CLOSED_SHARE)
     if opening[closed].mean() <= own.gap_base + PARTED:
         rest, mouth = float(opening[closed].mean()), values[closed].mean(axis=0)
-    usual = float(WIDE @ model.parting)
-    seen = float(np.percentile(opening, RANGE_PERCENTILES[1])) - rest
-    gain = float(np.clip(seen / max(usual, 1e-9), LEAST_GAIN, 1.0))
+    model = ranged(model, float(np.percentile(opening, RANGE_PERCENTILES[1])) - rest)
     means = [Rotation.from_rotvec(getattr(kept, name)).mean().as_rotvec() for name in ROTATIONS]
     return replace(
         model,
-        mouth=mouth,
-        gain=np.array([gain]),
-        widest=np.array([max(seen, LEAST_GAIN * usual)]),
+        mouth=closed_mouth(mouth, subject=subject_head(head, motion), upper=life.brow_mean),
         pose=np.stack([*means, kept.transl.mean(axis=0)]).astype(np.float64),
     )
+
+
+def ranged(model: GeneralSpeech, seen: float) -> GeneralSpeech:
+    """The model that opens the mouth no further than a person was seen to, metres beyond rest, within reason."""
+    usual = float(WIDE @ model.parting)
+    gain = float(np.clip(seen / max(usual, 1e-9), LEAST_GAIN, 1.0))
+    return replace(model, gain=np.array([gain]), widest=np.array([max(seen, LEAST_GAIN * usual)]))
 
 
 def speaks_generally(stored: StoredAvatar) -> bool:

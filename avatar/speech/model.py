@@ -76,12 +76,13 @@ class SpeechModel(Speaker):
         statistics = FeatureStatistics.of(opening, prior=self.regressor.statistics)
         rate, prior = self.feature_rate, load_prior(self.feature_model)
         if prior is None:
-            return self.calibration(self.regressor(values, rate, time=time, statistics=statistics))
+            return self.space.within(self.calibration(self.regressor(values, rate, time=time, statistics=statistics)))
         read = prior(values, statistics=FeatureStatistics.of(opening, prior=prior.statistics))
         shapes = read.weights / prior.scale
         targets = self.calibration(self.regressor(values, rate, time=time, statistics=statistics, prior=shapes))
-        # Squared: a half-sure closure is wrong more often than it is missed.
-        return self.closed(targets, np.interp(time, np.arange(len(read.closed)) / rate, read.closed) ** 2)
+        # Squared: there are ten vowels to a bilabial, so a half-sure closure costs more than it gives.
+        share = np.interp(time, np.arange(len(read.closed)) / rate, read.closed) ** 2
+        return self.closed(self.space.within(targets), share)
 
     def closed(self, rows: Float[np.ndarray, "T J"], share: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J"]:
         """Targets whose opening is drawn to rest by ``share``, 0 to 1."""
@@ -145,7 +146,7 @@ class SpeechModel(Speaker):
         try:
             arrays = {name: tensor.double().numpy() for name, tensor in tensors.items() if not name.startswith("net")}
             built = {
-                name: kind(**{f.name: arrays[f"{name}.{f.name}"] for f in fields(kind)})
+                name: kind(**{f.name: arrays[f"{name}.{f.name}"] for f in fields(kind) if f"{name}.{f.name}" in arrays})
                 for name, kind in GROUPS.items()
             }
             width, outputs = len(built["statistics"].mean), len(built["space"].rest)

@@ -53,6 +53,8 @@ class MouthMap:
         gap_jaw: (3,) metres per radian of jaw.
         metric: (E + 3, E + 3) mean square displacement of the lower face as a quadratic form of expression and jaw.
         speech_part: (E, E) projector onto the expression that speech moves; the identity less it is the upper face.
+        lips_base: (3, 3) from lower to upper inner lip at three places, at zero expression and zero jaw, metres.
+        lips: (3, 3, E + 3) its change per unit of expression and radian of jaw.
     """
 
     gap_base: float
@@ -60,6 +62,8 @@ class MouthMap:
     gap_jaw: Float[np.ndarray, " 3"]
     metric: Float[np.ndarray, "D D"]
     speech_part: Float[np.ndarray, "E E"]
+    lips_base: Float[np.ndarray, "3 3"]
+    lips: Float[np.ndarray, "3 3 D"]
 
     def opening(self, expression: Float[np.ndarray, "T E"], jaw: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, " T"]:
         """(T,) vertical gap of the inner lips in the head's frame, metres; negative where the lips would overlap."""
@@ -103,12 +107,16 @@ def mouth_map(
     gap = float((points[0, upper, 1] - points[0, lower, 1]).mean())
     low = list(LOWER_FACE)
     moved = np.concatenate([directions[low], jacobian[low]], axis=2).reshape(-1, count + 3)
+    between = np.concatenate([directions, jacobian], axis=2)
+    between = between[upper] - between[lower]
     return MouthMap(
         gap_base=gap - float(gap_jaw @ centre),
         gap_expression=(directions[upper, 1] - directions[lower, 1]).mean(axis=0),
         gap_jaw=gap_jaw,
         metric=moved.T @ moved / len(low),
         speech_part=_speech_part(head, directions),
+        lips_base=points[0, upper] - points[0, lower] - between[..., -3:] @ centre,
+        lips=between,
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +51,8 @@ class SpeechPrior:
         actions: The ARKit names it predicts.
         scale: What one unit of its outputs is of a coefficient.
         net: The net.
+        certainty: (2, Q) what the net says of closed lips, and how often it is so. Its outputs are bounded, so that the
+            surest it ever is, 0.8, is nearly always right, and half as much seldom.
     """
 
     feature_model: str
@@ -58,6 +60,7 @@ class SpeechPrior:
     actions: tuple[str, ...]
     scale: float
     net: SpeechNet
+    certainty: Float[np.ndarray, "2 Q"] = field(default_factory=lambda: np.array([[0.0, 1.0], [0.0, 1.0]]))
 
     @property
     def feature_rate(self) -> float:
@@ -79,7 +82,7 @@ class SpeechPrior:
         weights = np.zeros((len(values), len(ARKIT_NAMES)))
         weights[:, [ARKIT_NAMES.index(name) for name in self.actions]] = output[:, : len(self.actions)] * self.scale
         closed = 1 / (1 + np.exp(-output[:, len(self.actions) + SOUNDS.index("closed")]))
-        return PriorReading(weights.clip(0, 1), closed)
+        return PriorReading(weights.clip(0, 1), np.interp(closed, *self.certainty))
 
     def shapes(self, values: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N 52"]:
         """The mouth's coefficients that a whole recording asks for, in units of their spread."""
@@ -95,6 +98,7 @@ class SpeechPrior:
             actions=np.array(self.actions),
             scale=np.array(self.scale, np.float32),
             feature_model=np.array(self.feature_model),
+            certainty=self.certainty.astype(np.float32),
             **tensors,  # pyright: ignore[reportArgumentType]
         )
 
@@ -109,7 +113,14 @@ class SpeechPrior:
         state = {name[4:]: torch.from_numpy(value).float() for name, value in arrays.items() if name.startswith("net.")}
         net.load_state_dict(state)
         net.eval().requires_grad_(False)
-        return cls(str(arrays["feature_model"]), statistics, actions, float(arrays["scale"]), net)
+        return cls(
+            str(arrays["feature_model"]),
+            statistics,
+            actions,
+            float(arrays["scale"]),
+            net,
+            arrays["certainty"].astype(np.float64),
+        )
 
 
 @lru_cache(maxsize=len(ASSETS))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import tyro
+from scipy.optimize import isotonic_regression
 from torch.nn import functional as F
 
 from avatar.heads import load_head
@@ -37,6 +39,8 @@ NOISE = 0.5
 STILL = 0.01
 # Weights of the mouth's shape, of its change from row to row, of the sounds, and of the gap between the lips.
 SHAPE, CHANGE, SOUND, GAP = 10.0, 5.0, 3.0, 10.0
+# Levels of the net's word on closed lips whose truth is counted.
+GROUPS = 24
 
 
 def main(out: tyro.conf.Positional[Path], /, *, features: str = "whisper", seed: int = 0) -> None:
@@ -51,7 +55,10 @@ def main(out: tyro.conf.Positional[Path], /, *, features: str = "whisper", seed:
     sentences = list(spoken_sentences(seed=seed, kind=feature_kind(features)))
     rows = sum(len(sentence.features) for sentence in sentences)
     logger.info("%d sentences, %.0f s", len(sentences), rows / 50)
-    learn_prior(sentences, seed=seed, kind=feature_kind(features)).save(out)
+    prior = learn_prior(sentences, seed=seed, kind=feature_kind(features))
+    # Other voices' noise, rooms, levels and speeds than it has learned from.
+    anew = list(spoken_sentences(seed=seed + 1, kind=feature_kind(features)))
+    replace(prior, certainty=certainty_of(prior, anew)).save(out)
 
 
 def learn_prior(
@@ -96,6 +103,30 @@ def learn_prior(
                 logger.info("step %d of %d: %.3f", step, steps, float(loss.detach()))
     actions = tuple(ARKIT_NAMES[column] for column in moved)
     return SpeechPrior(kind, everything, actions, scale, net.eval().requires_grad_(False))
+
+
+def certainty_of(prior: SpeechPrior, sentences: Sequence[SpokenSentence]) -> Float[np.ndarray, "2 Q"]:
+    """What a net says of closed lips, and how often the lips of these sentences are closed then.
+
+    By isotonic regression (Zadrozny and Elkan 2002, doi:10.1145/775047.775151).
+    """
+    plain = replace(prior, certainty=np.array([[0.0, 1.0], [0.0, 1.0]]))
+    heard, closed = [], []
+    for voice in {sentence.voice for sentence in sentences}:
+        spoken = [sentence for sentence in sentences if sentence.voice == voice]
+        statistics = FeatureStatistics.of(
+            np.concatenate([sentence.features for sentence in spoken]), prior=prior.statistics
+        )
+        heard += [plain(sentence.features, statistics=statistics).closed for sentence in spoken]
+        closed += [sentence.sounds[:, SOUNDS.index("closed")] > 0 for sentence in spoken]
+    said, truth = np.concatenate(heard), np.concatenate(closed)
+    order = np.argsort(said)
+    # Of equal numbers of closed moments each, since most of all are far from closed.
+    counts = np.linspace(0, truth.sum(), GROUPS + 1)[1:-1]
+    groups = np.array_split(order, np.searchsorted(np.cumsum(truth[order]), counts))
+    levels = np.array([said[group].mean() for group in groups])
+    share = isotonic_regression([truth[group].mean() for group in groups], weights=[len(g) for g in groups]).x
+    return np.stack([np.concatenate([[0.0], levels, [1.0]]), np.concatenate([[0.0], share, share[-1:]])])
 
 
 def lip_parting() -> Float[np.ndarray, " 52"]:

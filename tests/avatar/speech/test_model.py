@@ -109,6 +109,15 @@ def test_stretches_do_not_show(speech, fake_features, monkeypatch) -> None:
     assert pieces.jaw_pose == pytest.approx(whole.jaw_pose, abs=1e-4)
 
 
+def test_one_stretch_of_a_take_is_enough(subject, head) -> None:
+    used = np.zeros(len(subject.motion), bool)
+    used[250:375] = True
+    config = SpeechConfig(steps=2, seeds=(0,), folds=2)
+    model = fit_speech_model(subject.features, subject.motion, offset=0.2, head=head, used=used, config=config)
+    assert np.isfinite(model.calibration.knots).all()
+    assert np.ptp(_opening(model.predict(subject.features, fps=25.0), mouth_map(head))) > 1e-3
+
+
 def test_same_input_same_motion(speech, subject, head) -> None:
     again = fit_speech_model(subject.features, subject.motion, offset=0.2, head=head, config=FAST)
     first, second = (m.predict(subject.features, fps=25.0) for m in (speech, again))

@@ -45,7 +45,8 @@ class TrainConfig(Sampling):
         sound_dropout: Share of the steps that see no sound, so that the avatar also moves without.
         rare_share: How many frames of a round are rare ones that come again, over how many come once.
         focus_weight: Weight of the image loss within windows around mouth and eyes, on top of that of the picture.
-        focus_contrast: Weight of the difference of local contrast in these windows, within that loss.
+        focus_contrast: Weight of the difference of local contrast in these windows, within that loss; where deep
+            features are compared they take its place.
         feature_weight: Weight of the distance of deep features in a small patch of the face; 0 for none. Where their
             network is not at hand, training goes on without.
         feature_start: Share of the steps after which it counts; before that the picture is still rough.
@@ -78,7 +79,7 @@ class TrainConfig(Sampling):
     rare_share: float = 0.0
     focus_weight: float = 0.1
     focus_contrast: float = 2.0
-    feature_weight: float = 0.02
+    feature_weight: float = 0.03
     feature_start: float = 0.5
     relocations: int = 0
     relocated_share: float = 0.05
@@ -97,7 +98,7 @@ class TrainConfig(Sampling):
 
 PRESETS = {
     # What fits into 3 MB.
-    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200),
+    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200, feature_weight=0.0),
     "standard": TrainConfig(),
     "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500),
 }

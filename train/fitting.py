@@ -204,6 +204,7 @@ class Objective:
         )
         target = frame.over(background, self.plate)
         image = exposure(frame, picture, background) if exposure else picture.image
+        apart = None if self.deep_look is None or step is None else self.deep_look(step, frame.index, image, target)
         photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
         if self.focus is not None:
             closely = self.focus(
@@ -211,20 +212,19 @@ class Objective:
                 image,
                 target,
                 dssim_weight=self.config.dssim_weight,
-                contrast_weight=self.config.focus_contrast,
+                # What deep features say of structure, contrast need not.
+                contrast_weight=self.config.focus_contrast if apart is None else 0.0,
                 threads=self.threads,
             )
             photometric = photometric + self.config.focus_weight * closely
-        named = {"image (L1 and D-SSIM)": photometric}
-        if self.deep_look is not None and step is not None:
-            apart = self.deep_look(step, frame.index, image, target)
-            if apart is not None:
-                named["deep features"] = self.config.feature_weight * apart
         mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
         penalties = {
             f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()
         }
-        return named | {"alpha": self.config.alpha_weight * mask} | penalties
+        named = {"image (L1 and D-SSIM)": photometric, "alpha": self.config.alpha_weight * mask}
+        if apart is not None:
+            named["deep features"] = self.config.feature_weight * apart
+        return named | penalties
 
 
 def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:

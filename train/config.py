@@ -45,8 +45,7 @@ class TrainConfig(Sampling):
         sound_dropout: Share of the steps that see no sound, so that the avatar also moves without.
         rare_share: How many frames of a round are rare ones that come again, over how many come once.
         focus_weight: Weight of the image loss within windows around mouth and eyes, on top of that of the picture.
-        focus_contrast: Weight of the difference of local contrast in these windows, within that loss; where deep
-            features are compared they take its place.
+        focus_contrast: Weight of the difference of local contrast in these windows, within that loss.
         feature_weight: Weight of the distance of deep features in a small patch of the face; 0 for none. Where their
             network is not at hand, training goes on without.
         feature_start: Share of the steps after which it counts; before that the picture is still rough.
@@ -79,7 +78,7 @@ class TrainConfig(Sampling):
     rare_share: float = 0.0
     focus_weight: float = 0.1
     focus_contrast: float = 2.0
-    feature_weight: float = 0.03
+    feature_weight: float = 0.02
     feature_start: float = 0.5
     relocations: int = 0
     relocated_share: float = 0.05

@@ -204,7 +204,6 @@ class Objective:
         )
         target = frame.over(background, self.plate)
         image = exposure(frame, picture, background) if exposure else picture.image
-        apart = None if self.deep_look is None or step is None else self.deep_look(step, frame.index, image, target)
         photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
         if self.focus is not None:
             closely = self.focus(
@@ -212,8 +211,7 @@ class Objective:
                 image,
                 target,
                 dssim_weight=self.config.dssim_weight,
-                # What deep features say of structure, contrast need not.
-                contrast_weight=self.config.focus_contrast if apart is None else 0.0,
+                contrast_weight=self.config.focus_contrast,
                 threads=self.threads,
             )
             photometric = photometric + self.config.focus_weight * closely
@@ -222,8 +220,10 @@ class Objective:
             f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()
         }
         named = {"image (L1 and D-SSIM)": photometric, "alpha": self.config.alpha_weight * mask}
-        if apart is not None:
-            named["deep features"] = self.config.feature_weight * apart
+        if self.deep_look is not None and step is not None:
+            apart = self.deep_look(step, frame.index, image, target)
+            if apart is not None:
+                named["deep features"] = self.config.feature_weight * apart
         return named | penalties
 
 

@@ -29,7 +29,9 @@ from avatar.render import _native, _speed
 from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
-QUICK = TrainConfig(gaussians=400, torso_gaussians=80, components=3, steps=6, residual_start=3, checkpoint_every=4)
+QUICK = TrainConfig(
+    gaussians=400, torso_gaussians=80, components=3, steps=6, residual_start=3, checkpoint_every=4, feature_weight=0.0
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path | int) -> Any:

@@ -46,6 +46,9 @@ class TrainConfig(Sampling):
         rare_share: How many frames of a round are rare ones that come again, over how many come once.
         focus_weight: Weight of the image loss within windows around mouth and eyes, on top of that of the picture.
         focus_contrast: Weight of the difference of local contrast in these windows, within that loss.
+        feature_weight: Weight of the distance of deep features in a small patch of the face; 0 for none. Where their
+            network is not at hand, training goes on without.
+        feature_start: Share of the steps after which it counts; before that the picture is still rough.
         relocations: How many times the Gaussians that show least are moved to where the error is; see
             `avatar.train.relocation`.
         relocated_share: How many of the head's Gaussians are moved each time at most, as a share.
@@ -75,6 +78,8 @@ class TrainConfig(Sampling):
     rare_share: float = 0.0
     focus_weight: float = 0.1
     focus_contrast: float = 2.0
+    feature_weight: float = 0.02
+    feature_start: float = 0.5
     relocations: int = 0
     relocated_share: float = 0.05
     checkpoint_every: int = 500
@@ -92,9 +97,10 @@ class TrainConfig(Sampling):
 
 PRESETS = {
     # What fits into 3 MB.
-    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200),
+    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200, feature_weight=0.0),
     "standard": TrainConfig(),
-    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500),
+    # In more steps deep features learn what the held-out frames do not show (docs/fidelity.md).
+    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, feature_weight=0.0),
 }
 
 

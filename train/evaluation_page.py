@@ -60,6 +60,7 @@ METRICS = (
     ("landmark_iod", "landmarks / eyes", ".2%"),
     ("expression_distance", "expression", ".4f"),
     ("identity_distance", "identity", ".3f"),
+    ("identity_from_truth", "identity, of this frame", ".3f"),
     ("blinks_per_minute", "blinks a minute", ".0f"),
 )
 SPEECH_ROWS = {

@@ -18,6 +18,7 @@ from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
 from avatar.train.dataset import read_ahead
+from avatar.train.deep_look import DeepLook
 from avatar.train.focus import Focus
 from avatar.train.health import require_sound
 from avatar.train.listening import listen, muted
@@ -100,7 +101,7 @@ def fit_avatar(
             residual = gaussians.residual(pose.condition).detach() if learning else torch.zeros(len(gaussians), 10)
             residual.requires_grad_(learning)
             developed = exposure if step >= config.exposure_start else None
-            terms = partial(objective.terms, gaussians, pose, frame, background, residual, developed)
+            terms = partial(objective.terms, gaussians, pose, frame, background, residual, developed, step)
             loss = total(terms())
             loss.backward()
             require_sound(step, frame.index, loss, leaves | {"residual": residual}, terms)
@@ -141,6 +142,7 @@ class Objective:
         config: The settings.
         threads: Threads of the rasteriser.
         focus: Where mouth and eyes are; None where they are looked at no closer.
+        deep_look: What compares deep features; None where nothing does.
     """
 
     viewmat: Float[Tensor, "4 4"]
@@ -150,6 +152,7 @@ class Objective:
     config: TrainConfig
     threads: int | None
     focus: Focus | None = None
+    deep_look: DeepLook | None = None
 
     @classmethod
     def of(cls, take: Take, gaussians: GaussianHead, config: TrainConfig, threads: int | None) -> Objective:
@@ -158,7 +161,8 @@ class Objective:
         viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
         plate = torch.from_numpy(take.background()).float() / 255
         focus = Focus.of(take) if config.focus_weight else None
-        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus)
+        deep_look = DeepLook.of(take, config)
+        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus, deep_look)
 
     def __call__(
         self,
@@ -179,8 +183,12 @@ class Objective:
         background: Float[Tensor, " 3"],
         residual: Float[Tensor, "N 10"] | None = None,
         exposure: Exposure | None = None,
+        step: int | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weighted summands of the objective by name; the picture is exposed like the frame, if that is known."""
+        """The weighted summands of the objective by name; the picture is exposed like the frame, if that is known.
+
+        Without a `step` no patch is drawn for deep features, which are left out then.
+        """
         residual = gaussians.residual(pose.condition) if residual is None else residual
         height, width = frame.alpha.shape
         picture = rasterize_rigged(
@@ -211,7 +219,12 @@ class Objective:
         penalties = {
             f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()
         }
-        return {"image (L1 and D-SSIM)": photometric, "alpha": self.config.alpha_weight * mask} | penalties
+        named = {"image (L1 and D-SSIM)": photometric, "alpha": self.config.alpha_weight * mask}
+        if self.deep_look is not None and step is not None:
+            apart = self.deep_look(step, frame.index, image, target)
+            if apart is not None:
+                named["deep features"] = self.config.feature_weight * apart
+        return named | penalties
 
 
 def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:

@@ -39,21 +39,31 @@ class PerceptualDistance:
     @torch.inference_mode()
     def features(self, image: Float[np.ndarray, "H W 3"]) -> list[Tensor]:
         """Unit-length features of a picture in [0, 1] at five layers, for `between`."""
-        planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32))[None]
-        scaled = (2 * planes - 1 - self._shift) / self._scale
-        return [layer / (layer.square().sum(1, keepdim=True).sqrt() + 1e-10) for layer in self._layers(scaled)]
+        return self._embedded(torch.from_numpy(np.ascontiguousarray(image, np.float32)))
 
     @torch.inference_mode()
     def between(self, one: list[Tensor], other: list[Tensor]) -> float:
         """The distance of two pictures' features."""
-        return sum(
-            float(F.conv2d((a - b).square(), weight).mean())
-            for a, b, weight in zip(one, other, self._weights, strict=True)
-        )
+        return float(self._apart(one, other))
+
+    def difference(self, image: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> Float[Tensor, ""]:
+        """The distance of two pictures in [0, 1] as a loss, whose gradient flows to `image` alone."""
+        with torch.no_grad():
+            wanted = self._embedded(target)
+        return self._apart(self._embedded(image), wanted)
 
     def __call__(self, image: Float[np.ndarray, "H W 3"], other: Float[np.ndarray, "H W 3"]) -> float:
         """The distance of two pictures in [0, 1] of one size, at least `LEAST_SIDE` pixels on either side."""
         return self.between(self.features(image), self.features(other))
+
+    def _embedded(self, image: Float[Tensor, "H W 3"]) -> list[Tensor]:
+        scaled = (2 * image.permute(2, 0, 1)[None] - 1 - self._shift) / self._scale
+        # The root of what is all zero has no gradient, so the small number is added before it is drawn.
+        return [layer / (layer.square().sum(1, keepdim=True) + 1e-10).sqrt() for layer in self._layers(scaled)]
+
+    def _apart(self, one: list[Tensor], other: list[Tensor]) -> Float[Tensor, ""]:
+        pairs = zip(one, other, self._weights, strict=True)
+        return torch.stack([F.conv2d((a - b).square(), weight).mean() for a, b, weight in pairs]).sum()
 
 
 def load_st_lpips() -> PerceptualDistance:

@@ -143,7 +143,9 @@ class EdgeJudge:
 
 
 class IdentityJudge:
-    """Distance of sampled moments from the person in the training frames.
+    """Distance of sampled moments from the person in the training frames, and from the recording's own face.
+
+    The first is smaller for a smooth face than for the recording itself, which differs from its own mean.
 
     Args:
         describe: The descriptor, of `avatar.train.identity.load_identity`.
@@ -161,9 +163,10 @@ class IdentityJudge:
         """Describes every row where the recording shows the face."""
         if not moment.sampled or not np.isfinite(moment.landmarks).all():
             return
-        for row, picture in moment.pictures.items():
-            distance = np.linalg.norm(self._describe(picture, moment.landmarks) - self._person)
-            tally.add(row, "face", identity_distance=float(distance))
+        found = {row: self._describe(picture, moment.landmarks) for row, picture in moment.pictures.items()}
+        for row, descriptor in found.items():
+            from_person, from_truth = (np.linalg.norm(descriptor - other) for other in (self._person, found[TRUTH]))
+            tally.add(row, "face", identity_distance=float(from_person), identity_from_truth=float(from_truth))
 
     def finish(self, tally: Tally) -> None:
         """Nothing is left to add."""

@@ -51,7 +51,8 @@ def train(
     head = load_head(take.info.head_id)
     has_room = (memory or MemoryCap.of(None)).has_room
     if config.draft_share and can_align(take) and not job.done(ALIGNMENT):
-        draft = replace(config, steps=max(round(config.draft_share * config.steps), 1))
+        # A draft is thrown away: what makes it nice to look at is left out.
+        draft = replace(config, steps=max(round(config.draft_share * config.steps), 1), feature_weight=0.0)
         gaussians = fitted(output / DRAFT, "draft", take, head, job, draft, consent=consent, has_room=has_room)
         with (
             restartable(take, ALIGNMENT),

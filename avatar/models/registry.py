@@ -148,7 +148,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             ),
             Part(
                 "stlpips_alex",
-                "perceptual distance of the evaluation (ST-LPIPS, AlexNet)",
+                "perceptual distance of training and evaluation (ST-LPIPS, AlexNet)",
                 "stlpips_alex.pth",
                 "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
                 9_899_296,

@@ -38,7 +38,15 @@ from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
 FEW_VIEWS = ((0, 0), (0.35, 0), (-0.35, 0), (0, 0.2), (0, -0.2))
-QUICK = TrainConfig(gaussians=400, torso_gaussians=80, components=3, steps=30, residual_start=10, checkpoint_every=20)
+QUICK = TrainConfig(
+    gaussians=400,
+    torso_gaussians=80,
+    components=3,
+    steps=30,
+    residual_start=10,
+    checkpoint_every=20,
+    feature_weight=0.0,
+)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,9 @@ def test_landmarks_that_do_not_lie_are_still_met(tiny_take: Take, open_head: Hea
     take = Take.open(shutil.copytree(tiny_take.path, tmp_path / "take"))
     exact = TrackingConfig(detector_habits=False)
     track(take, open_head, config=exact)
-    settings = TrainConfig(gaussians=2500, torso_gaussians=300, components=4, closed=False, steps=120)
+    settings = TrainConfig(
+        gaussians=2500, torso_gaussians=300, components=4, closed=False, steps=120, feature_weight=0.0
+    )
     avatar = fit_avatar(take, open_head, settings, threads=1)
     report = align_take(take, avatar, tracking=exact)
     # Half a per cent of the distance of the eye corners is a tenth of a pixel here.

@@ -17,9 +17,11 @@ from avatar.train import speech_quality
 from avatar.train.dataset import HEAD
 from avatar.train.evaluation import head_region
 from avatar.train.identity import load_identity
+from avatar.train.picture_judges import IdentityJudge
 from avatar.train.picture_regions import EYES, LIPS, edge_band, error_parts, hull, inter_ocular, picture_regions
 from avatar.train.rows import RowFigures, evaluate_rows, stretches
 from avatar.train.speech_quality import judge_speech
+from avatar.train.tally import TRUTH, VIDEO, Moment, Tally
 
 
 class Displaced:
@@ -200,3 +202,18 @@ def test_one_person_is_nearer_than_two(shared, perception_parts) -> None:
                 break
     same, other = np.linalg.norm(found[0] - found[1]), np.linalg.norm(found[0] - found[2])
     assert same < 0.4 and other > same + 0.2
+
+
+def test_a_smooth_face_is_nearer_the_mean_person_and_further_from_the_frame() -> None:
+    """By descriptors that are single colours: the person's is 10, the frame shows 40, the avatar 20."""
+
+    def describe(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        return picture[0, 0].astype(np.float64)
+
+    pictures = {row: np.full((8, 8, 3), value, np.uint8) for row, value in ((TRUTH, 40), (VIDEO, 20))}
+    seen = Moment(0, np.zeros((478, 3)), {}, {}, pictures, {}, np.zeros((8, 8), bool), np.ones((8, 8)), True)
+    tally = Tally()
+    IdentityJudge(describe, np.full(3, 10.0)).see(seen, tally)
+    found = {row: figures["face"] for row, figures in tally.rows().items()}
+    assert found[TRUTH] == pytest.approx({"identity_distance": 30 * 3**0.5, "identity_from_truth": 0})
+    assert found[VIDEO] == pytest.approx({"identity_distance": 10 * 3**0.5, "identity_from_truth": 20 * 3**0.5})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from avatar.io.parts import HEAD
 from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess._threads import map_ordered
 from avatar.preprocess.capture_figures import PictureFigures
@@ -70,7 +71,7 @@ def _look(
 ) -> tuple[float, ...]:
     """Edge width (pixels), mean luma, bright luma, clipped share, black share, covered share of the border."""
     # A head that leaves at the bottom is a neck; at the other borders something is missing.
-    border = max(float((edge == 1).mean()) for edge in (labels[0], labels[:, 0], labels[:, -1]))
+    border = max(float((edge == HEAD).mean()) for edge in (labels[0], labels[:, 0], labels[:, -1]))
     oval = np.round(points[list(regions.OVAL), :2]).astype(np.int32)
     corner = np.maximum(oval.min(axis=0), 0)
     image = image[corner[1] : oval[:, 1].max() + 1, corner[0] : oval[:, 0].max() + 1]

@@ -16,6 +16,7 @@ from avatar.errors import InputError
 from avatar.io._files import replacing
 from avatar.io.audio import read_audio
 from avatar.io.imported import ImportedClip, read_picture
+from avatar.io.parts import BACKGROUND
 from avatar.io.take import Perception, Take, TakeInfo
 from avatar.io.vhap import in_camera
 from avatar.preprocess.camera_check import check_cameras
@@ -187,7 +188,7 @@ def _write(
         for index, (_, alpha, _) in enumerate(pictures()):
             labels = _square(clip.parts(index).astype(np.float32), crop, crop.side)
             labels = cv2.resize(labels, (side, side), interpolation=cv2.INTER_NEAREST)
-            take.write_parts(index, np.where(alpha > 0, labels, 0).astype(np.uint8))
+            take.write_parts(index, np.where(alpha > 0, labels, BACKGROUND).astype(np.uint8))
         return
     seen = np.flatnonzero(used)
     chosen = seen[np.unique(np.linspace(0, len(seen) - 1, _SAMPLES).astype(int))]

@@ -15,7 +15,7 @@ import torch
 from scipy.spatial import KDTree
 
 from avatar.fields.gaussian_head import REGIONS
-from avatar.train.dataset import HEAD
+from avatar.io.parts import HEAD
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

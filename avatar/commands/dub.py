@@ -23,6 +23,7 @@ from avatar.editing import FaceMap, take_channels
 from avatar.heads import load_head
 from avatar.heads.retarget import motion_on, on_footage
 from avatar.io.avatar import load_avatar
+from avatar.io.parts import HEAD
 from avatar.io.sound import SoundFile
 from avatar.io.take import Take
 from avatar.io.video import VideoWriter, frame_count, probe, read_frames
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from avatar.options import Dub
 
 TRACKED_SIDE = 512
-# The label of head and neck in a take's parts.
-HEAD = 1
 SOUND_RATE = 48_000
 # Lips are predicted at this rate, then taken at the clip's own moments.
 LIP_RATE = Fraction(50)

@@ -16,8 +16,9 @@ from rich.markup import escape
 
 from avatar.cameras import Camera
 from avatar.commands._console import progress_bar, say, show
-from avatar.commands._driver import track_clip, used_shot
+from avatar.commands._driver import used_shot
 from avatar.commands._speech import Speech
+from avatar.commands._take import track_clip
 from avatar.commands.render import spoken_motion
 from avatar.editing import FaceMap, take_channels
 from avatar.heads import load_head

@@ -22,11 +22,12 @@ from avatar.io.vhap import in_camera
 from avatar.preprocess.camera_check import check_cameras
 from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, require_enough
-from avatar.preprocess.ingest import STAGE, sightings_of
+from avatar.preprocess.ingest import STAGE
 from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, default_observer
 from avatar.preprocess.selection import select_shots
 from avatar.preprocess.shots import Shot
+from avatar.preprocess.sightings import sightings_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float

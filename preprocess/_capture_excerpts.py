@@ -12,6 +12,7 @@ import numpy as np
 
 from avatar.io.video import VideoWriter, read_frames
 from avatar.reporting import gallery, video
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from avatar.io.take import Take
@@ -25,7 +26,7 @@ EXCERPT_SECONDS, EXCERPT_SIDE, EXCERPT_CRF = 10.0, 320, 30
 def thumbnails(take: Take) -> str:
     """Used frames spread over the clip, each with its time."""
     used = np.flatnonzero(take.used)
-    chosen = used[np.unique(np.linspace(0, len(used) - 1, THUMBNAILS).astype(int))] if len(used) else used
+    chosen = evenly_spread(used, THUMBNAILS)
     time = take.times
     return gallery((_small(take.image(int(index)), THUMBNAIL_SIDE), _clock(float(time[index]))) for index in chosen)
 

@@ -12,6 +12,7 @@ from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess._threads import map_ordered
 from avatar.preprocess.capture_figures import PictureFigures
 from avatar.preprocess.framing import face_heights
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ def measure_pictures(take: Take, progress: Callable[[int, int], None] | None = N
         progress: Called with (frames done, all frames).
     """
     seen, landmarks = np.flatnonzero(take.used), take.perception()["landmarks"]
-    chosen = seen[np.unique(np.linspace(0, len(seen) - 1, min(MOST, len(seen))).astype(int))] if len(seen) else seen
+    chosen = evenly_spread(seen, MOST)
 
     def look(index: int) -> tuple[float, ...]:
         return _look(take.image(index), take.parts(index), landmarks[index])

@@ -28,6 +28,7 @@ from avatar.preprocess.observer import LooseSample, Observer, default_observer
 from avatar.preprocess.selection import select_shots
 from avatar.preprocess.shots import Shot
 from avatar.preprocess.sightings import sightings_of
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -101,8 +102,7 @@ def import_clip(
         )
     )
     take.write_frames(clip.time - clip.time[0], used)
-    spread = take.split()["train"]
-    chosen = spread[np.linspace(0, len(spread) - 1, min(_PLATE_SAMPLES, len(spread))).astype(int)]
+    chosen = evenly_spread(take.split()["train"], _PLATE_SAMPLES)
     take.write_background(observer.plate((take.image(int(i)), take.mask(int(i))) for i in chosen))
     sound = read_audio(clip.sound) if clip.sound is not None else None
     if sound is not None:
@@ -192,7 +192,7 @@ def _write(
             take.write_parts(index, np.where(alpha > 0, labels, BACKGROUND).astype(np.uint8))
         return
     seen = np.flatnonzero(used)
-    chosen = seen[np.unique(np.linspace(0, len(seen) - 1, _SAMPLES).astype(int))]
+    chosen = evenly_spread(seen, _SAMPLES)
     samples = (picture(int(index)) for index in chosen)
     model = observer.fit_regions((image, alpha, points) for image, alpha, points in samples if points is not None)
     for index, labels in enumerate(observer.label_parts(model, pictures())):

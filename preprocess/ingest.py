@@ -28,6 +28,7 @@ from avatar.preprocess.framing import Crop, bridge_gaps, choose_crop, face_heigh
 from avatar.preprocess.landmarks import region_of
 from avatar.preprocess.observer import LooseSample, Observer, Sample, default_observer
 from avatar.preprocess.sightings import Sightings, follow_main_face
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -107,8 +108,7 @@ def ingest(
     take.write_perception(seen)
     take.write_frames(sightings.times, sightings.seen)
     # Not even the background is learned from held-out frames.
-    spread = take.split()["train"]
-    chosen = spread[np.linspace(0, len(spread) - 1, min(_PLATE_SAMPLES, len(spread))).astype(int)]
+    chosen = evenly_spread(take.split()["train"], _PLATE_SAMPLES)
     take.write_background(observer.plate((take.image(int(i)), take.mask(int(i))) for i in chosen))
     drawn = time.perf_counter()
 

@@ -16,6 +16,7 @@ from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import Observer
 from avatar.preprocess.selection import Selection, select_shots
 from avatar.preprocess.shots import CutFinder
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Int, UInt8
@@ -111,5 +112,5 @@ def _samples_of(
     if len(kept) >= min(_FEWEST_SAMPLES, len(row_of)):
         return kept
     frames = np.array(list(row_of))
-    wanted = set(frames[np.linspace(0, len(frames) - 1, _COLOUR_SAMPLES).astype(int)].tolist())
+    wanted = set(evenly_spread(frames, _COLOUR_SAMPLES).tolist())
     return {row_of[frame.index]: frame.image for frame in read_frames(video, max_side=_SEARCH_SIDE, wanted=wanted)}

@@ -11,6 +11,37 @@ import tyro
 Positional = tyro.conf.Positional
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
+# What several commands take, with the text of its help; the rest is documented where it stands.
+AvatarPath = Annotated[Positional[Path], tyro.conf.arg(help="The avatar's folder or .avatar file.")]
+Size = Annotated[int, tyro.conf.arg(help="Largest side of the square crop, pixels.")]
+AllShots = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(help="Use all shots of a clip with cuts, not the longest one alone."),
+]
+HeadName = Annotated[str, tyro.conf.arg(help="The head model: `open`, or one that `avatar heads list` names.")]
+SpeechFeatures = Annotated[
+    str | None,
+    tyro.conf.arg(
+        help="What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no network), "
+        "`hama`, or `transformers:MODEL`."
+    ),
+]
+Preset = Annotated[Literal["fast", "standard", "quality"], tyro.conf.arg(help="Speed against fidelity.")]
+Settings = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(help="Settings of training beside the preset's, each NAME=VALUE (docs/fidelity.md)."),
+]
+Consent = Annotated[str | None, tyro.conf.arg(help="Who is shown, and that they agree; kept in the avatar.")]
+MaxMemory = Annotated[
+    str | None,
+    tyro.conf.arg(
+        help="Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training keeps "
+        "decoded frames in up to half of the free memory."
+    ),
+]
+Force = Annotated[bool, tyro.conf.arg(help="Go on with a recording that the capture report advises against.")]
+OpenReport = Annotated[bool, tyro.conf.arg(help="Open the report in the browser at the end.")]
+
 
 @dataclass(frozen=True)
 class Create:
@@ -19,33 +50,21 @@ class Create:
     Attributes:
         video: The clip: any container, size, rotation and frame rate.
         output: Folder for the avatar, its take and its report.
-        preset: Speed against fidelity.
-        set: Settings of training beside the preset's, each NAME=VALUE (docs/fidelity.md).
-        size: Largest side of the square crop, pixels.
-        all_shots: Use all shots of a clip with cuts, not the longest one alone.
-        head: The head model: `open`, or one that `avatar heads list` names.
-        speech_features: What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no
-            network), `hama`, or `transformers:MODEL`.
-        consent: Who is shown, and that they agree; kept in the avatar.
-        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
-            keeps decoded frames in up to half of the free memory.
-        force: Go on with a recording that the capture report advises against.
-        open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
     video: Positional[Path]
     output: Output = Path("me")
-    preset: Literal["fast", "standard", "quality"] = "standard"
-    set: tuple[str, ...] = ()
-    size: int = 512
-    all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
-    head: str = "open"
-    speech_features: str | None = None
-    consent: str | None = None
-    max_memory: str | None = None
-    force: bool = False
-    open: bool = False
+    preset: Preset = "standard"
+    set: Settings = ()
+    size: Size = 512
+    all_shots: AllShots = False
+    head: HeadName = "open"
+    speech_features: SpeechFeatures = None
+    consent: Consent = None
+    max_memory: MaxMemory = None
+    force: Force = False
+    open: OpenReport = False
     json: bool = False
 
 
@@ -56,25 +75,17 @@ class Preprocess:
     Attributes:
         video: The clip.
         output: Folder for the take.
-        size: Largest side of the square crop, pixels.
-        all_shots: Use all shots of a clip with cuts, not the longest one alone.
-        head: The head model: `open`, or one that `avatar heads list` names.
-        speech_features: What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no
-            network), `hama`, or `transformers:MODEL`.
-        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
-            keeps decoded frames in up to half of the free memory.
-        force: Go on with a recording that the capture report advises against.
         json: Print the stages' figures as JSON.
     """
 
     video: Positional[Path]
     output: Output = Path("take")
-    size: int = 512
-    all_shots: tyro.conf.FlagCreatePairsOff[bool] = False
-    head: str = "open"
-    speech_features: str | None = None
-    max_memory: str | None = None
-    force: bool = False
+    size: Size = 512
+    all_shots: AllShots = False
+    head: HeadName = "open"
+    speech_features: SpeechFeatures = None
+    max_memory: MaxMemory = None
+    force: Force = False
     json: bool = False
 
 
@@ -90,9 +101,6 @@ class Takes:
         format: Layout to export to.
         camera: Which camera of a folder with several.
         fps: Pictures a second of a folder that does not say.
-        size: Largest side of the square crop, pixels.
-        head: The head model: `open`, or one that `avatar heads list` names.
-        force: Go on with a recording that the capture report advises against.
         json: Print what was done as JSON.
     """
 
@@ -102,9 +110,9 @@ class Takes:
     format: Literal["vhap"] = "vhap"
     camera: int | None = None
     fps: float = 25.0
-    size: int = 512
-    head: str = "open"
-    force: bool = False
+    size: Size = 512
+    head: HeadName = "open"
+    force: Force = False
     json: bool = False
 
 
@@ -115,24 +123,17 @@ class Train:
     Attributes:
         take: The take's folder.
         output: Folder for the avatar and its report.
-        preset: Speed against fidelity.
-        set: Settings of training beside the preset's, each NAME=VALUE (docs/fidelity.md).
-        consent: Who is shown, and that they agree; kept in the avatar.
-        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
-            keeps decoded frames in up to half of the free memory.
-        force: Go on with a recording that the capture report advises against.
-        open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
     take: Positional[Path]
     output: Output = Path("me")
-    preset: Literal["fast", "standard", "quality"] = "standard"
-    set: tuple[str, ...] = ()
-    consent: str | None = None
-    max_memory: str | None = None
-    force: bool = False
-    open: bool = False
+    preset: Preset = "standard"
+    set: Settings = ()
+    consent: Consent = None
+    max_memory: MaxMemory = None
+    force: Force = False
+    open: OpenReport = False
     json: bool = False
 
 
@@ -141,7 +142,6 @@ class Render:
     """Render an avatar: by speech, a motion file or a video of somebody, from any camera, for one eye or two.
 
     Attributes:
-        avatar: The avatar's folder or .avatar file.
         audio: Speech that drives it; any audio or video file.
         text: What it says; beside --audio, what that says, for the transcript.
         text_file: The same in a file of plain text.
@@ -181,7 +181,7 @@ class Render:
         json: Print what was written as JSON.
     """
 
-    avatar: Positional[Path]
+    avatar: AvatarPath
     audio: Path | None = None
     text: str | None = None
     text_file: Path | None = None
@@ -222,14 +222,13 @@ class Dub:
     """Let the subject of a clip say something else: the avatar's head over the clip's own, in its place and light.
 
     Attributes:
-        avatar: The avatar's folder or .avatar file.
         video: A clip of the avatar's subject.
         audio: What is said instead; any audio or video file.
         output: The video.
         json: Print what was written as JSON, with how well the head fits in.
     """
 
-    avatar: Positional[Path]
+    avatar: AvatarPath
     video: Path
     audio: Path
     output: Output = Path("dub.mp4")
@@ -293,7 +292,6 @@ class Export:
     avatar itself in one file, which every command takes in place of the folder: avatar.
 
     Attributes:
-        avatar: The avatar's folder or .avatar file.
         format: One of the names above; where it is left out, the first that the name of --output fits, and else ply.
         output: The file, or the folder for `rig` and `web`; where it is left out, the avatar's name with the format's:
             me.ply, me-mesh.glb, me-web.
@@ -306,7 +304,7 @@ class Export:
         json: Print what was written as JSON.
     """
 
-    avatar: Positional[Path]
+    avatar: AvatarPath
     format: str | None = None
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     motion: Path | None = None
@@ -321,7 +319,6 @@ class View:
     """Look at an avatar in the browser: play, turn, move its face, film it.
 
     Attributes:
-        avatar: The avatar's folder or .avatar file.
         take: A take to play, with the recording beside the avatar; the one inside the avatar's folder is played where
             it is left out.
         audio: Speech to play; any audio or video file.
@@ -337,7 +334,7 @@ class View:
         open: Open the browser.
     """
 
-    avatar: Positional[Path]
+    avatar: AvatarPath
     take: Positional[Path | None] = None
     audio: Path | None = None
     motion: Path | None = None
@@ -385,15 +382,12 @@ class Demo:
 
     Attributes:
         output: Folder for the avatar, talk.mp4, orbit.mp4 and the report.
-        max_memory: Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training
-            keeps decoded frames in up to half of the free memory.
-        open: Open the report in the browser at the end.
         json: Print the report as JSON.
     """
 
     output: Output = Path("demo")
-    max_memory: str | None = None
-    open: bool = False
+    max_memory: MaxMemory = None
+    open: OpenReport = False
     json: bool = False
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import html
-import tempfile
-from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
-from avatar.io.video import VideoWriter, read_frames
+from avatar.preprocess._capture_excerpts import OVERLAY, excerpt, thumbnails
 from avatar.preprocess.capture_figures import GO, NO_GO, STOP, CaptureReport, Finding
 from avatar.preprocess.capture_verdict import brightness_change
 from avatar.reporting import (
     Series,
     bars,
-    gallery,
     histogram2d,
     page,
     paragraph,
@@ -25,17 +20,12 @@ from avatar.reporting import (
     section,
     table,
     timeline,
-    video,
 )
 
 if TYPE_CHECKING:
     from avatar.io.take import Take
-    from avatar.preprocess.capture_verdict import CaptureLimits
+    from avatar.preprocess.capture_limits import CaptureLimits
 
-OVERLAY = "tracking.mp4"
-THUMBNAILS, THUMBNAIL_SIDE = 8, 200
-# What of the tracked video is inside the page: enough to judge it, small enough to be mailed.
-EXCERPT_SECONDS, EXCERPT_SIDE, EXCERPT_CRF = 10.0, 320, 30
 VERDICTS = {
     GO: ("good", "Go", "Nothing speaks against making an avatar of this recording."),
     "go with warnings": (
@@ -54,7 +44,7 @@ def capture_page(take: Take, report: CaptureReport, limits: CaptureLimits) -> st
         f"<h1>Capture report</h1><p class=note>{html.escape(report.source_name)}</p>",
         _verdict(report),
         *(_finding(finding) for finding in report.findings),
-        section("The recording", _summary(report), _thumbnails(take)),
+        section("The recording", _summary(report), thumbnails(take)),
         _tracking(take, report, limits),
         _views(report),
         _face(report),
@@ -138,22 +128,6 @@ def _sync_line(report: CaptureReport) -> str:
     return f"{apart} (confidence {sync.confidence:.2f}); training corrects this"
 
 
-def _thumbnails(take: Take) -> str:
-    used = np.flatnonzero(take.used)
-    chosen = used[np.unique(np.linspace(0, len(used) - 1, THUMBNAILS).astype(int))] if len(used) else used
-    time = take.times
-    return gallery((_small(take.image(int(index)), THUMBNAIL_SIDE), _clock(float(time[index]))) for index in chosen)
-
-
-def _small(image: np.ndarray, side: int) -> np.ndarray:
-    factor = min(1.0, side / max(image.shape[:2]))
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
-
-
 def _tracking(take: Take, report: CaptureReport, limits: CaptureLimits) -> str:
     tracking = report.tracking
     if tracking is None:
@@ -182,30 +156,8 @@ def _tracking(take: Take, report: CaptureReport, limits: CaptureLimits) -> str:
         ),
     ]
     if (take.path / OVERLAY).is_file():
-        blocks.insert(0, _excerpt(take, error))
+        blocks.insert(0, excerpt(take, error))
     return section("Tracking", *blocks)
-
-
-def _excerpt(take: Take, error: np.ndarray) -> str:
-    """A small copy of the tracked video around its worst frame, and a link to the whole of it."""
-    time = take.times
-    worst = float(time[int(np.nanargmax(error))]) if np.isfinite(error).any() else 0.0
-    start = float(np.clip(worst - EXCERPT_SECONDS / 2, 0, max(float(time[-1]) - EXCERPT_SECONDS, 0)))
-    rate = Fraction(*take.info.fps)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "excerpt.mp4"
-        # The overlay has a frame for every row of the take, at the average rate.
-        first, last = np.searchsorted(time, [start, start + EXCERPT_SECONDS])
-        with VideoWriter(path, fps=rate, width=EXCERPT_SIDE, height=EXCERPT_SIDE, crf=EXCERPT_CRF) as writer:
-            for index, frame in enumerate(read_frames(take.path / OVERLAY)):
-                if index >= last:
-                    break
-                if index >= first:
-                    writer.write(cv2.resize(frame.image, (EXCERPT_SIDE, EXCERPT_SIDE), interpolation=cv2.INTER_AREA))
-        data = path.read_bytes()
-    caption = f"The tracked head over the picture, {_clock(start)} to {_clock(start + EXCERPT_SECONDS)}"
-    whole = f'<p class=note>The whole clip, in the folder of this page: <a href="{OVERLAY}">{OVERLAY}</a></p>'
-    return video(data, caption) + whole
 
 
 def _views(report: CaptureReport) -> str:

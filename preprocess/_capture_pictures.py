@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from avatar.io.parts import HEAD
 from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess._threads import map_ordered
 from avatar.preprocess.capture_figures import PictureFigures
 from avatar.preprocess.framing import face_heights
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +41,7 @@ def measure_pictures(take: Take, progress: Callable[[int, int], None] | None = N
         progress: Called with (frames done, all frames).
     """
     seen, landmarks = np.flatnonzero(take.used), take.perception()["landmarks"]
-    chosen = seen[np.unique(np.linspace(0, len(seen) - 1, min(MOST, len(seen))).astype(int))] if len(seen) else seen
+    chosen = evenly_spread(seen, MOST)
 
     def look(index: int) -> tuple[float, ...]:
         return _look(take.image(index), take.parts(index), landmarks[index])
@@ -70,7 +72,7 @@ def _look(
 ) -> tuple[float, ...]:
     """Edge width (pixels), mean luma, bright luma, clipped share, black share, covered share of the border."""
     # A head that leaves at the bottom is a neck; at the other borders something is missing.
-    border = max(float((edge == 1).mean()) for edge in (labels[0], labels[:, 0], labels[:, -1]))
+    border = max(float((edge == HEAD).mean()) for edge in (labels[0], labels[:, 0], labels[:, -1]))
     oval = np.round(points[list(regions.OVAL), :2]).astype(np.int32)
     corner = np.maximum(oval.min(axis=0), 0)
     image = image[corner[1] : oval[:, 1].max() + 1, corner[0] : oval[:, 0].max() + 1]

@@ -11,34 +11,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from roma import rotmat_to_rotvec, special_gramschmidt
-from scipy.linalg import solveh_banded
 
-from avatar.heads.lbs import rotation_matrices
 from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess import _priors as terms
+from avatar.preprocess._banded import DAMPING, bounded_step, smoothed
+from avatar.preprocess._frame_state import (
+    DEPTH,
+    FIXED,
+    GAZE,
+    HEAD,
+    JAW,
+    LIDS,
+    NECK,
+    PLACE,
+    POSE,
+    moving_columns,
+    pack,
+    unpack,
+)
 from avatar.preprocess._threads import map_tensors
-from avatar.preprocess._unknowns import PerFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
     from torch import Tensor
 
     from avatar.preprocess._solve import Problem
-    from avatar.preprocess._unknowns import Shared
+    from avatar.preprocess._unknowns import PerFrame, Shared
     from avatar.preprocess.tracking_config import TrackingConfig
 
-# Columns of a frame's unknowns: neck, x, y, log scale, jaw, gaze, lids, then the actions.
-NECK, PLACE, DEPTH, JAW, GAZE, LIDS = (slice(0, 3), slice(3, 5), slice(5, 6), slice(6, 9), slice(9, 11), slice(11, 13))
-POSE = 11
-FIXED = 13
-HEAD = slice(0, DEPTH.stop)
 CHUNK = 64
-ROUNDS = 6
-# Of each unknown's own curvature; more where the objective would not fall else.
-DAMPING, MOST_DAMPING = 1e-4, 1.0
+# The damping grows up to this where the objective would not fall else.
+MOST_DAMPING = 1.0
 SHORTEST = 2.0**-6
 NUDGE = 2e-3  # rad; single precision leaves an error of about 1e-4 of the derivative.
 
@@ -85,12 +90,12 @@ def refine(
     history, moving, damping = [value], moving_columns(problem, state.shape[1]), DAMPING
     for iteration in range(config.window_steps):
         model = _quadratic(problem, shared, state, config=config)
-        gradient = model.gradient + _smoothed(stiffness, state) * scale
+        gradient = model.gradient + smoothed(stiffness, state) * scale
         floor = np.full(state.shape, -np.inf)
         if problem.camera.arkit:
             floor[:, FIXED:] = -state[:, FIXED:]
         step = np.zeros_like(state)
-        step[:, moving] = _step(
+        step[:, moving] = bounded_step(
             model.blocks, gradient[:, moving], stiffness, scale=scale[moving], floor=floor[:, moving], damping=damping
         )
         length, moved, found = 1.0, state, value
@@ -113,37 +118,6 @@ def refine(
         if gain < config.tolerance * value:
             break
     return unpack(problem, shared, torch.from_numpy(state.astype(np.float32))), history
-
-
-def moving_columns(problem: Problem, count: int) -> slice:
-    """Columns of a state of `count` unknowns that are solved for; the others stay."""
-    return HEAD if problem.head_only else slice(0, count)
-
-
-def pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarray, "T n"]:
-    """Unknowns in coordinates whose accelerations are penalised, so that smoothness is exactly quadratic."""
-    with torch.no_grad():
-        rotations = problem.camera.rotations(shared, frames)
-        place = frames.place[:, :2] - problem.camera.turned_anchor(rotations)[:, :2]
-        columns = [rotmat_to_rotvec(special_gramschmidt(frames.neck)), place, frames.place[:, 2:]]
-        columns += [frames.jaw, frames.gaze, frames.lids, problem.camera.weights(frames)]
-        return torch.cat(columns, dim=1).double().numpy()
-
-
-def unpack(problem: Problem, shared: Shared, state: Float[Tensor, "T n"]) -> PerFrame:
-    """The inverse of `pack`."""
-    neck = rotation_matrices(state[:, NECK])
-    frames = PerFrame(
-        neck=neck[:, :, :2],
-        place=state[:, 3:6],
-        jaw=state[:, JAW],
-        gaze=state[:, GAZE],
-        lids=state[:, LIDS],
-        actions=state[:, FIXED:],
-    )
-    anchor = problem.camera.turned_anchor(problem.camera.rotations(shared, frames))
-    place = torch.cat([state[:, PLACE] + anchor[:, :2], state[:, DEPTH]], dim=1)
-    return PerFrame(frames.neck, place, frames.jaw, frames.gaze, frames.lids, frames.actions)
 
 
 def _stiffness(
@@ -176,16 +150,6 @@ def _stiffness(
     return bands, scale
 
 
-def _smoothed(stiffness: Float[np.ndarray, "3 T"], state: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T n"]:
-    """The smoothness's Hessian over time applied to every column."""
-    product = stiffness[0][:, None] * state
-    for away in (1, 2):
-        band = stiffness[away][:-away, None]
-        product[:-away] += band * state[away:]
-        product[away:] += band * state[:-away]
-    return product
-
-
 def _value(
     problem: Problem,
     shared: Shared,
@@ -209,7 +173,7 @@ def _value(
     if problem.photometric is not None:
         total += problem.photometric.value(state)
     prior = _priors(problem, state, config=config)[0]
-    return total + prior + 0.5 * float((state * _smoothed(stiffness, state) * scale).sum())
+    return total + prior + 0.5 * float((state * smoothed(stiffness, state) * scale).sum())
 
 
 def _chunks(count: int) -> list[slice]:
@@ -313,58 +277,3 @@ def _deforming(problem: Problem, shared: Shared, frames: PerFrame) -> Float[Tens
     order = [actions, actions + 1, *range(actions)]
     basis = model.deform[order].view(len(order), 3, -1)
     return torch.einsum("tijp,djp->tdip", blend, basis)
-
-
-def _step(
-    blocks: Float[np.ndarray, "T n n"],
-    gradient: Float[np.ndarray, "T n"],
-    stiffness: Float[np.ndarray, "3 T"],
-    *,
-    scale: Float[np.ndarray, " n"],
-    floor: Float[np.ndarray, "T n"],
-    damping: float,
-) -> Float[np.ndarray, "T n"]:
-    """The Newton step that goes nowhere below `floor`: what would, is put there and the rest solved again."""
-    bound = (floor >= -1e-9) & (gradient > 0)
-    step = np.zeros_like(gradient)
-    for _ in range(ROUNDS):
-        fixed = np.where(bound, floor, 0.0)
-        pull = gradient + (blocks @ fixed[..., None])[..., 0] + _smoothed(stiffness, fixed) * scale
-        step = np.where(bound, fixed, _solve_free(blocks, pull, stiffness, scale=scale, free=~bound, damping=damping))
-        below = step < floor - 1e-9
-        if not below.any():
-            break
-        bound |= below
-    return np.maximum(step, floor)
-
-
-def _solve_free(
-    blocks: Float[np.ndarray, "T n n"],
-    gradient: Float[np.ndarray, "T n"],
-    stiffness: Float[np.ndarray, "3 T"],
-    *,
-    scale: Float[np.ndarray, " n"],
-    free: Bool[np.ndarray, "T n"],
-    damping: float,
-) -> Float[np.ndarray, "T n"]:
-    """Newton step of the free unknowns alone, damped after Levenberg and Marquardt; zero for the others."""
-    moments, count = gradient.shape
-    mask = free.astype(np.float64)
-    within = blocks * mask[:, :, None] * mask[:, None, :]
-    diagonal = np.arange(count)
-    within[:, diagonal, diagonal] += (stiffness[0][:, None] * scale) * mask
-    own = within[:, diagonal, diagonal]
-    # What nothing holds has no curvature of its own to be damped by.
-    within[:, diagonal, diagonal] += damping * own + (damping - DAMPING) * np.median(own)
-    # A frame without landmarks has priors and neighbours, but a column may have neither.
-    within[:, diagonal, diagonal] += (1 - mask) + 1e-9 / moments
-    width = 2 * count
-    bands = np.zeros((width + 1, moments, count))
-    for away in range(count):
-        # Lower form: row `away` holds the entry `away` places below the diagonal of each column.
-        bands[away, :, : count - away] = np.diagonal(within, offset=away, axis1=1, axis2=2)
-    for away in (1, 2):
-        bands[away * count, :-away] += stiffness[away][:-away, None] * scale * mask[:-away] * mask[away:]
-    lower = bands.reshape(width + 1, -1)
-    solution = solveh_banded(lower, -(gradient * mask).ravel(), lower=True, overwrite_ab=True, check_finite=False)
-    return solution.reshape(moments, count)

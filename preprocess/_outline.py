@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from avatar.fields.survey import project
-from avatar.preprocess.regions import HEAD, TORSO
+from avatar.io.parts import HEAD, TORSO
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8

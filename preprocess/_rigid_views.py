@@ -12,7 +12,7 @@ from avatar.cameras import Camera
 from avatar.fields.sampling import IRISES, landmark_points
 from avatar.fields.survey import project, triangle_normals
 from avatar.heads.adapters.zbuffer import CameraScene
-from avatar.preprocess.regions import HEAD
+from avatar.io.parts import HEAD
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8

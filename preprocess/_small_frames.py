@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from avatar.cameras import Camera
+from avatar.io.parts import HEAD
 from avatar.preprocess._frame_file import FrameFile
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from avatar.io.take import Take
 
-HEAD = 1
 # Blur of the region's edge in pixels, so that a silhouette pulls on the head from both sides.
 EDGE = 1.0
 

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatError
 from avatar.heads import load_head
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -56,7 +57,7 @@ def check_cameras(
         FormatError: The head is not where the pictures show it; names the convention that fits better, where one does.
     """
     seen = np.flatnonzero(np.isfinite(landmarks[:, POINTS, 0]).all(axis=1))
-    rows = seen[np.unique(np.linspace(0, len(seen) - 1, SAMPLES).astype(int))] if len(seen) else seen
+    rows = evenly_spread(seen, SAMPLES)
     world, target = _points(motion, rows), landmarks[rows][:, POINTS, :2].astype(np.float64)
     height = np.median(np.linalg.norm(landmarks[rows, 10, :2] - landmarks[rows, 152, :2], axis=1)) if len(rows) else 1.0
     errors = {

@@ -20,7 +20,8 @@ from avatar.preprocess._capture_page import capture_page
 from avatar.preprocess._capture_pictures import measure_pictures
 from avatar.preprocess._capture_sound import sound_figures, sync_figures
 from avatar.preprocess.capture_figures import NO_GO, SCHEMA, STOP, CaptureReport, TrackingFigures
-from avatar.preprocess.capture_verdict import CaptureLimits, judge, verdict_of
+from avatar.preprocess.capture_limits import CaptureLimits
+from avatar.preprocess.capture_verdict import judge, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

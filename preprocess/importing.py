@@ -16,16 +16,19 @@ from avatar.errors import InputError
 from avatar.io._files import replacing
 from avatar.io.audio import read_audio
 from avatar.io.imported import ImportedClip, read_picture
+from avatar.io.parts import BACKGROUND
 from avatar.io.take import Perception, Take, TakeInfo
 from avatar.io.vhap import in_camera
 from avatar.preprocess.camera_check import check_cameras
 from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, require_enough
-from avatar.preprocess.ingest import STAGE, sightings_of
+from avatar.preprocess.ingest import STAGE
 from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, default_observer
 from avatar.preprocess.selection import select_shots
 from avatar.preprocess.shots import Shot
+from avatar.preprocess.sightings import sightings_of
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -99,8 +102,7 @@ def import_clip(
         )
     )
     take.write_frames(clip.time - clip.time[0], used)
-    spread = take.split()["train"]
-    chosen = spread[np.linspace(0, len(spread) - 1, min(_PLATE_SAMPLES, len(spread))).astype(int)]
+    chosen = evenly_spread(take.split()["train"], _PLATE_SAMPLES)
     take.write_background(observer.plate((take.image(int(i)), take.mask(int(i))) for i in chosen))
     sound = read_audio(clip.sound) if clip.sound is not None else None
     if sound is not None:
@@ -187,10 +189,10 @@ def _write(
         for index, (_, alpha, _) in enumerate(pictures()):
             labels = _square(clip.parts(index).astype(np.float32), crop, crop.side)
             labels = cv2.resize(labels, (side, side), interpolation=cv2.INTER_NEAREST)
-            take.write_parts(index, np.where(alpha > 0, labels, 0).astype(np.uint8))
+            take.write_parts(index, np.where(alpha > 0, labels, BACKGROUND).astype(np.uint8))
         return
     seen = np.flatnonzero(used)
-    chosen = seen[np.unique(np.linspace(0, len(seen) - 1, _SAMPLES).astype(int))]
+    chosen = evenly_spread(seen, _SAMPLES)
     samples = (picture(int(index)) for index in chosen)
     model = observer.fit_regions((image, alpha, points) for image, alpha, points in samples if points is not None)
     for index, labels in enumerate(observer.label_parts(model, pictures())):

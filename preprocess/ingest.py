@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,56 +21,27 @@ import numpy as np
 from avatar.errors import InputError
 from avatar.io.audio import read_audio
 from avatar.io.take import SPEECH_RATE, Perception, Take, TakeInfo
-from avatar.io.video import Box, VideoInfo, probe, read_frames
+from avatar.io.video import Box, probe, read_frames
 from avatar.models.cache import sha256_of
 from avatar.preprocess._threads import ahead, map_ordered
-from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, choose_crop, face_heights, inside_crop, require_enough
 from avatar.preprocess.landmarks import region_of
-from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, Sample, default_observer
-from avatar.preprocess.selection import Selection, select_shots
-from avatar.preprocess.shots import CutFinder
+from avatar.preprocess.sightings import Sightings, follow_main_face
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Int, UInt8
+    from jaxtyping import Float
 
 logger = logging.getLogger(__name__)
 
 STAGE = "ingest"
 
-# The face is followed in pictures of at most this size: finer ones cost time and show the landmarker nothing more.
-_SEARCH_SIDE = 1280
 # Below this face height in pixels the landmarker's own input (256 pixels for the face and its surroundings) is finer.
 _FINE_FACE = 200.0
-_CONFIDENT = 0.5
-_COLOUR_SAMPLES, _FEWEST_SAMPLES = 32, 12
 _PLATE_SAMPLES = 48
 # Frames a second that a take may claim; what lies outside is a broken clock.
 _SLOWEST, _FASTEST = Fraction(1), Fraction(240)
-
-
-@dataclass(frozen=True)
-class Sightings:
-    """The main face in the T rows of a take, in pixels of the upright source; NaN where it was not seen.
-
-    `frames` are their numbers in the source, `covered` says where something is before the face, and `samples` are
-    pictures by row, `shrink` times as large as the source's.
-    """
-
-    frames: Int[np.ndarray, " T"]
-    times: Float[np.ndarray, " T"]
-    landmarks: Float32[np.ndarray, "T 478 3"]
-    blendshapes: Float32[np.ndarray, "T 52"]
-    confidence: Float32[np.ndarray, " T"]
-    covered: Bool[np.ndarray, " T"]
-    samples: dict[int, UInt8[np.ndarray, "h w 3"]]
-    shrink: float
-
-    @property
-    def seen(self) -> Bool[np.ndarray, " T"]:
-        """Where the face was seen clearly."""
-        return self.confidence >= _CONFIDENT
 
 
 def ingest(
@@ -110,7 +81,7 @@ def ingest(
     observer = default_observer() if observer is None else observer
     report = progress or (lambda done, total: None)
 
-    sightings, selection, source = _follow_face(video, info, observer, report, all_shots=all_shots)
+    sightings, selection, source = follow_main_face(video, info, observer, report, all_shots=all_shots)
     require_enough(video.name, sightings.seen, sightings.times, shots=len(selection.rows))
     crop = choose_crop(sightings.landmarks[sightings.seen], info.width, info.height)
     sightings = replace(sightings, confidence=sightings.confidence * inside_crop(sightings.landmarks, crop))
@@ -137,8 +108,7 @@ def ingest(
     take.write_perception(seen)
     take.write_frames(sightings.times, sightings.seen)
     # Not even the background is learned from held-out frames.
-    spread = take.split()["train"]
-    chosen = spread[np.linspace(0, len(spread) - 1, min(_PLATE_SAMPLES, len(spread))).astype(int)]
+    chosen = evenly_spread(take.split()["train"], _PLATE_SAMPLES)
     take.write_background(observer.plate((take.image(int(i)), take.mask(int(i))) for i in chosen))
     drawn = time.perf_counter()
 
@@ -215,72 +185,6 @@ def _existing(path: Path, video: Path, digest: str, size: int, all_shots: bool) 
             fix="choose another output folder",
         )
     return None
-
-
-def _follow_face(
-    video: Path, info: VideoInfo, observer: Observer, progress: Callable[[int, int], None], *, all_shots: bool
-) -> tuple[Sightings, Selection, Float[np.ndarray, " F"]]:
-    """The main face in the chosen shots, the choice, and the seconds of all F frames of the recording."""
-    times: list[float] = []
-    samples: dict[int, np.ndarray] = {}
-    stride = 1
-    shrink = min(1.0, _SEARCH_SIDE / max(info.width, info.height))
-    follower, cuts = FaceFollower(observer.landmarker), CutFinder()
-    size = (info.width, info.height)
-    for index, frame in enumerate(ahead(read_frames(video, max_side=_SEARCH_SIDE))):
-        size = frame.image.shape[1::-1]
-        times.append(frame.time)
-        seen = follower.look(frame.image, frame.time, afresh=cuts.look(frame.image))
-        if seen and index % stride == 0:
-            samples[index] = frame.image
-            if len(samples) > _COLOUR_SAMPLES:
-                # Every other one goes, so that those kept stay spread over however long the clip is.
-                stride *= 2
-                samples = {i: image for i, image in samples.items() if i % stride == 0}
-        progress(index + 1, 2 * max(info.frames, index + 1))
-    source = np.array(times)
-    castings = [cast_shot(shot, follower.tracklets, source, size=size) for shot in cuts.shots()]
-    selection = select_shots(video.name, castings, source, all_shots=all_shots, shrink=shrink)
-    sightings = sightings_of(selection, source, shrink=shrink)
-    samples = _samples_of(video, sightings, samples)
-    return replace(sightings, samples=samples), selection, source
-
-
-def sightings_of(selection: Selection, source: Float[np.ndarray, " F"], *, shrink: float) -> Sightings:
-    """The persons of a selection, without pictures; `source` has the seconds of all F frames of the recording."""
-    landmarks = np.full((len(source), 478, 3), np.nan, np.float32)
-    blendshapes, confidence = np.full((len(source), 52), np.nan, np.float32), np.zeros(len(source), np.float32)
-    covered = np.zeros(len(source), bool)
-    for shot, person in zip(selection.shots, selection.persons, strict=True):
-        for tracklet in person.tracklets:
-            rows = slice(tracklet.start, tracklet.stop)
-            landmarks[rows] = np.stack(tracklet.landmarks) / np.float32(shrink)
-            blendshapes[rows], confidence[rows] = np.stack(tracklet.blendshapes), tracklet.confidence
-        covered[slice(*shot)] = person.covered(source)[slice(*shot)]
-    frames = selection.frames
-    return Sightings(
-        frames=frames,
-        times=selection.times(source),
-        landmarks=landmarks[frames],
-        blendshapes=blendshapes[frames],
-        confidence=np.where(covered, np.float32(0), confidence)[frames],
-        covered=covered[frames],
-        samples={},
-        shrink=shrink,
-    )
-
-
-def _samples_of(
-    video: Path, sightings: Sightings, samples: dict[int, UInt8[np.ndarray, "h w 3"]]
-) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
-    """Pictures of rows with the face, spread over the take; read again where too few of `samples` lie in it."""
-    row_of = {int(frame): row for row, frame in enumerate(sightings.frames) if sightings.seen[row]}
-    kept = {row_of[index]: image for index, image in samples.items() if index in row_of}
-    if len(kept) >= min(_FEWEST_SAMPLES, len(row_of)):
-        return kept
-    frames = np.array(list(row_of))
-    wanted = set(frames[np.linspace(0, len(frames) - 1, _COLOUR_SAMPLES).astype(int)].tolist())
-    return {row_of[frame.index]: frame.image for frame in read_frames(video, max_side=_SEARCH_SIDE, wanted=wanted)}
 
 
 def _to_crop(sightings: Sightings, crop: Crop, side: int) -> Perception:

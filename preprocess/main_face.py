@@ -17,6 +17,7 @@ from avatar.preprocess.framing import face_heights
 from avatar.preprocess.landmarks import region_of
 from avatar.preprocess.occlusion import covered_frames
 from avatar.preprocess.shots import Shot
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -181,7 +182,7 @@ def _prominence(tracklet: Tracklet, size: tuple[int, int]) -> float:
 def _shape(tracklets: Sequence[Tracklet]) -> Float[np.ndarray, "P 3"]:
     """Mean shape of a face over its tracklets (generalised Procrustes analysis: Gower, Psychometrika 1975)."""
     points = np.concatenate([np.stack(tracklet.landmarks) for tracklet in tracklets])
-    rows = np.unique(np.linspace(0, len(points) - 1, min(_SHAPE_SAMPLES, len(points))).astype(int))
+    rows = evenly_spread(np.arange(len(points)), _SHAPE_SAMPLES)
     shapes = points[rows][:, _STILL].astype(np.float64)
     shapes -= shapes.mean(axis=1, keepdims=True)
     shapes /= np.sqrt((shapes**2).sum(axis=(1, 2), keepdims=True) / shapes.shape[1]).clip(1e-9)

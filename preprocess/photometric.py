@@ -25,9 +25,9 @@ import torch
 from avatar.memory import in_parts
 from avatar.preprocess._appearance import Appearance
 from avatar.preprocess._frame_file import working_folder
+from avatar.preprocess._frame_state import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, moving_columns, pack, unpack
 from avatar.preprocess._landmark_offsets import relearnt_offsets
 from avatar.preprocess._likeness import Moments
-from avatar.preprocess._newton import DEPTH, FIXED, GAZE, JAW, LIDS, NECK, PLACE, moving_columns, pack, unpack
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._solve import Photometric, Problem

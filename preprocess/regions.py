@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from avatar.errors import InputError
+from avatar.io.parts import BACKGROUND, HEAD, TORSO
 from avatar.preprocess import _face_graph as graph
 from avatar.preprocess._threads import map_ordered
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     Votes = Int8[np.ndarray, "H W"]
 
-BACKGROUND, HEAD, TORSO = 0, 1, 2
 # Histogram bins of Lab: lightness coarse, since shade changes it on one material, hue fine.
 _BINS = (16, 32, 32)
 _SHIFTS = (4, 3, 3)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from avatar.io.parts import TORSO
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
 
 STAGE = "shoulders"
-TORSO = 2
 WORKING_SIDE = 160
 SMALLEST_SHARE = 0.02
 BLUR = 1.0

@@ -8,8 +8,8 @@ import numpy as np
 
 from avatar.fields.sampling import densities
 from avatar.fields.survey import posed_vertices, project, survey, take_camera
+from avatar.io.parts import HEAD, TORSO
 from avatar.preprocess._outline import mesh_mask
-from avatar.preprocess.regions import HEAD, TORSO
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

@@ -1,4 +1,4 @@
-"""The C++ library: which build to load, the signatures of its functions, and memory that is used again.
+"""The C++ library: which build to load, and memory that is used again.
 
 The wheel carries one library per instruction set, built from `csrc/`; the best one the processor can run is opened by
 ctypes. Contexts and output memory are recycled, because freshly mapped pages cost as much as a small render.
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from avatar.errors import BackendError, SlowBackendWarning
+from avatar.render._signatures import DOUBLE, FLOAT, SIGNATURES, rigged_structure
 
 ISAS = ("avx512", "avx2", "neon", "baseline")
 # The build that every processor of this kind runs; it knows which of the others this one runs.
@@ -37,65 +38,6 @@ HOW_TO_INSTALL = (
     "install a C++ compiler (`apt install g++`, or `xcode-select --install` on macOS), then headsplat again: "
     "`pip install -e .` in a checkout, `pip install --force-reinstall --no-cache-dir --no-deps headsplat` elsewhere"
 )
-
-_POINTER, _INT, _FLOAT, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_double
-
-
-def _rigged_structure(real: type) -> type[ctypes.Structure]:
-    """`RiggedGaussians` of csrc/rig.h in the number type of a build."""
-    pointers = (
-        *("vertices", "corners", "barycentric", "rest_sizes", "offsets", "log_scales", "quats", "opacity_logits"),
-        *("color_logits", "residual", "units"),
-    )
-    fields = [("count", _INT), ("vertex_count", _INT), *((name, _POINTER) for name in pointers)]
-    return type(
-        "RiggedGaussians", (ctypes.Structure,), {"_fields_": [*fields, ("stretch_min", real), ("stretch_max", real)]}
-    )
-
-
-class RiggedGradients(ctypes.Structure):
-    """`RiggedGradients` of csrc/rig.h."""
-
-    _fields_ = (
-        ("offsets", _POINTER),
-        ("log_scales", _POINTER),
-        ("quats", _POINTER),
-        ("opacity_logits", _POINTER),
-        ("color_logits", _POINTER),
-        ("residual", _POINTER),
-        ("corners", _POINTER),
-        ("accumulate", ctypes.c_bool),
-    )
-
-
-_SIGNATURES = {
-    "headsplat_isa": ([], ctypes.c_char_p),
-    "headsplat_best_isa": ([], ctypes.c_char_p),
-    "headsplat_state_new": ([], _POINTER),
-    "headsplat_state_free": ([_POINTER], None),
-    "headsplat_render": (
-        [_POINTER, _INT, _INT, *[_POINTER] * 7, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
-        _INT,
-    ),
-    "headsplat_render_backward": ([_POINTER, _INT, _INT, *[_POINTER] * 15, _INT], _INT),
-    "headsplat_render_rigged": (
-        [*[_POINTER] * 4, _INT, _INT, *[_DOUBLE] * 3, *[_POINTER] * 3, _INT],
-        _INT,
-    ),
-    "headsplat_render_rigged_backward": ([*[_POINTER] * 9, _INT], _INT),
-    "headsplat_loss_new": ([], _POINTER),
-    "headsplat_loss_free": ([_POINTER], None),
-    "headsplat_l1_dssim": (
-        [*[_POINTER] * 3, _INT, _INT, _FLOAT, _POINTER, ctypes.POINTER(ctypes.c_double), _INT],
-        _INT,
-    ),
-    "headsplat_adam": ([*[_POINTER] * 4, ctypes.c_int64, *[_FLOAT] * 7, _INT], None),
-    "headsplat_compose": ([*[_POINTER] * 3, _INT, _POINTER, ctypes.c_int64, _INT], None),
-    "headsplat_adam_outer": (
-        [*[_POINTER] * 3, _INT, *[_POINTER] * 2, ctypes.c_int64, *[_FLOAT] * 7, _INT],
-        None,
-    ),
-}
 
 
 class Library:
@@ -117,7 +59,7 @@ class Library:
                 found=str(error),
                 fix=HOW_TO_INSTALL,
             ) from error
-        for name, (arguments, result) in _SIGNATURES.items():
+        for name, (arguments, result) in SIGNATURES.items():
             function = getattr(self._dll, name)
             function.argtypes, function.restype = arguments, result
         self.isa: str = self._dll.headsplat_isa().decode()
@@ -126,7 +68,7 @@ class Library:
         self.render_backward: Callable[..., int] = self._dll.headsplat_render_backward
         self.render_rigged: Callable[..., int] = self._dll.headsplat_render_rigged
         self.render_rigged_backward: Callable[..., int] = self._dll.headsplat_render_rigged_backward
-        self.rigged_structure = _rigged_structure(_DOUBLE if self.isa == FLOAT64 else _FLOAT)
+        self.rigged_structure = rigged_structure(DOUBLE if self.isa == FLOAT64 else FLOAT)
         self.l1_dssim: Callable[..., int] = self._dll.headsplat_l1_dssim
         self.adam: Callable[..., None] = self._dll.headsplat_adam
         self.adam_outer: Callable[..., None] = self._dll.headsplat_adam_outer

@@ -10,6 +10,7 @@ from torch import Tensor
 from avatar.errors import InputError
 from avatar.render import _native
 from avatar.render._cpu import raise_status
+from avatar.render._signatures import RiggedGradients
 
 # The parameters of the Gaussians, shared by all moments, in the order of the operators' arguments and gradients.
 _LOCAL = ("offsets", "log_scales", "quats", "opacity_logits", "color_logits")
@@ -131,7 +132,7 @@ def render_backward(
     v_vertices, v_residual, *v_local, v_viewmats = outputs
     for i, state in enumerate(states):
         pointers = {name: _pointer(t) for name, t in zip(_LOCAL, v_local, strict=True)}
-        gradients = _native.RiggedGradients(**pointers, residual=_pointer(v_residual, i), accumulate=i > 0)
+        gradients = RiggedGradients(**pointers, residual=_pointer(v_residual, i), accumulate=i > 0)
         status = library.render_rigged_backward(
             state,
             ctypes.byref(_gaussians(library, moving, shared, stretch_range, i)),

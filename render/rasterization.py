@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -242,11 +243,16 @@ def _check(tensors: dict[str, Tensor], backend: str) -> tuple[int, ...]:
                 fix="move all tensors to one device",
             )
     leading = {name: tensor.shape[: tensor.ndim - len(_TRAILING[name])] for name, tensor in tensors.items()}
+    return batch_shape(leading, "rasterize")
+
+
+def batch_shape(leading: Mapping[str, tuple[int, ...]], function: str) -> tuple[int, ...]:
+    """What the leading shapes of a function's tensors broadcast to; raises InputError where they do not."""
     try:
         return tuple(torch.broadcast_shapes(*leading.values()))
     except RuntimeError:
         raise InputError(
-            "the leading dimensions of rasterize's tensors do not broadcast",
+            f"the leading dimensions of {function}'s tensors do not broadcast",
             expected="one batch shape",
             found=", ".join(f"{name} {tuple(shape)}" for name, shape in leading.items() if shape),
         ) from None

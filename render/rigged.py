@@ -13,7 +13,7 @@ from avatar.errors import InputError
 from avatar.fields.rig import STRETCH_RANGE, RiggedGaussians, place_gaussians
 from avatar.render import _rigged
 from avatar.render._outputs import Rendering
-from avatar.render.rasterization import Backend, check_settings, choose_backend, rasterize
+from avatar.render.rasterization import Backend, batch_shape, check_settings, choose_backend, rasterize
 
 _LOCAL = {
     "corners": (3,),
@@ -166,14 +166,7 @@ def _check(
             _refuse(name, expected=str(dtype), found=str(tensor.dtype))
         if tensor.device != vertices.device:
             _refuse(name, expected=f"device {vertices.device}, where vertices is", found=f"device {tensor.device}")
-    try:
-        return tuple(torch.broadcast_shapes(*leading.values()))
-    except RuntimeError:
-        raise InputError(
-            "the leading dimensions of rasterize_rigged's tensors do not broadcast",
-            expected="one batch shape",
-            found=", ".join(f"{name} {shape}" for name, shape in leading.items() if shape),
-        ) from None
+    return batch_shape(leading, "rasterize_rigged")
 
 
 def _refuse(name: str, *, expected: str, found: str) -> None:

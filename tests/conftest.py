@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rebinding import bound_like
 
 from avatar.cameras import Camera
 from avatar.errors import PartError
@@ -151,16 +152,7 @@ def _labelled(gaussians: GaussianHead) -> GaussianHead:
     """The same Gaussians, red where they are the head and green where they are the shirt."""
     rest = torch.cat([gaussians.head(betas=gaussians.betas[None])[0], gaussians.torso_vertices])
     shirt = rest[gaussians.head.faces[gaussians.triangles]].mean(1)[:, 1] < COLLAR
-    result = GaussianHead(
-        gaussians.head,
-        gaussians.betas,
-        gaussians.torso_vertices,
-        gaussians.torso_faces,
-        gaussians.condition,
-        triangles=gaussians.triangles,
-        barycentric=gaussians.barycentric,
-        regions=gaussians.regions,
-    )
+    result = bound_like(gaussians)
     result.load_state_dict(gaussians.state_dict())
     result.requires_grad_(False).color_logits.copy_(torch.stack([~shirt, shirt, shirt & ~shirt], 1) * 40.0 - 20)
     return result

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from avatar.io.take import Take
 
-HEAD, TORSO = 1, 2
-
 
 @dataclass(frozen=True)
 class Outline:

@@ -10,9 +10,9 @@ import numpy as np
 from avatar.errors import InputError
 from avatar.fields.survey import take_camera
 from avatar.io._files import write_png, writing
+from avatar.io.parts import HEAD
 from avatar.render.playback import render_over
 from avatar.train.baseline import NearestFrames, warped
-from avatar.train.dataset import HEAD
 from avatar.train.metrics import mean_metrics, region_metrics
 
 if TYPE_CHECKING:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from avatar.spread import evenly_spread
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
@@ -116,7 +118,7 @@ def exposure_variation(take: Take, indices: Int[np.ndarray, " n"]) -> float:
     indices = indices[np.isfinite(seen[indices]).all((1, 2))]
     if not len(indices):
         return 0.0
-    indices = indices[np.unique(np.linspace(0, len(indices) - 1, SAMPLED).astype(int))]
+    indices = evenly_spread(indices, SAMPLED)
     levels = np.stack([_skin(take.image(int(i)), seen[i]) for i in indices])
     levels = np.median(levels - np.median(levels, axis=0), axis=1)
     motion = take.motion()[indices]

@@ -15,7 +15,8 @@ import torch
 from scipy.spatial import KDTree
 
 from avatar.fields.gaussian_head import REGIONS
-from avatar.train.dataset import HEAD
+from avatar.io.parts import HEAD
+from avatar.spread import evenly_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -33,7 +34,7 @@ OF_SKIN_AND_HAIR = tuple(REGIONS.index(name) for name in ("skin", "scalp", "unse
 
 def own_colors(take: Take, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "P 3"]:
     """Colours of pixels well within the head, sRGB in [0, 1], from some of the frames; none if it is never shown."""
-    chosen = indices[np.unique(np.linspace(0, len(indices) - 1, FRAMES).astype(int))]
+    chosen = evenly_spread(indices, FRAMES)
     generator, found = np.random.default_rng(0), []
     for index in chosen:
         person = (np.asarray(take.mask(int(index))) > 0.5).astype(np.uint8)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from avatar.io.parts import HEAD, TORSO
 from avatar.speech.mouth import EYE_CORNERS, LOWER_FACE
-from avatar.train.dataset import HEAD, TORSO
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8

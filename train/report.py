@@ -31,6 +31,7 @@ from avatar.reporting import (
     verdict,
     video,
 )
+from avatar.spread import evenly_spread
 from avatar.train.evaluation import FrameFigures, held_out_frames
 from avatar.train.judgement import clock, grade, judgements, overall
 from avatar.train.showcase import calm_moment
@@ -93,7 +94,7 @@ class Shown:
 def comparison_sheet(take: Take, gaussians: GaussianHead) -> UInt8[np.ndarray, "H W 3"]:
     """Rows of held-out truth, render and amplified error (inside the head's mask), one column a frame."""
     held_out = take.split()["test"]
-    chosen = held_out[np.unique(np.linspace(0, len(held_out) - 1, COLUMNS).astype(int))]
+    chosen = evenly_spread(held_out, COLUMNS)
     columns = []
     for frame in held_out_frames(take, gaussians, indices=chosen):
         error = np.abs(frame.truth.astype(int) - frame.render).mean(-1, keepdims=True) * ERROR_GAIN

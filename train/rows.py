@@ -11,6 +11,7 @@ from avatar.errors import PartError
 from avatar.fields.survey import take_camera
 from avatar.render.compose import compose
 from avatar.render.playback import render_pose
+from avatar.spread import evenly_spread
 from avatar.train.baseline import NearestFrames, warped
 from avatar.train.evaluation import head_region, no_head_shown, require_held_out
 from avatar.train.identity import load_identity
@@ -214,5 +215,5 @@ def _person(
     """Mean descriptor of training frames."""
     landmarks, train = take.perception()["landmarks"], take.split()["train"]
     rows: Int[np.ndarray, " n"] = train[np.isfinite(landmarks[train]).all((1, 2))]
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, PERSON_FRAMES).astype(int))]
+    chosen = evenly_spread(rows, PERSON_FRAMES)
     return np.mean([describe(take.image(int(i)), landmarks[i]) for i in chosen], axis=0)

@@ -15,6 +15,7 @@ from avatar.render.playback import PosedAvatar
 from avatar.render.rasterization import rasterize
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import around, resized
+from avatar.spread import evenly_spread
 from avatar.view_cone import ViewCone
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ THICKNESS = 0.01
 def clearest_views(take: Take, gaussians: GaussianHead) -> Float[np.ndarray, " F"]:
     """The largest cosine at which a training frame shows each triangle of head and torso; 0 for what none shows."""
     train = take.split()["train"]
-    chosen = train[np.unique(np.linspace(0, len(train) - 1, FRAMES).astype(int))]
+    chosen = evenly_spread(train, FRAMES)
     faces = torch.cat([gaussians.head.faces, gaussians.torso_faces]).cpu().numpy()
     camera, best = take_camera(take), np.zeros(len(faces))
     for pose in gaussians.poses(take.motion()[chosen]):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.markup import escape
 
-from avatar.commands._console import progress_bar, say
+from avatar.commands._console import say
+from avatar.commands._take import track_clip
 from avatar.editing import FaceMap, neutral_of, transfer
 from avatar.heads import load_head
 from avatar.heads.retarget import motion_on, with_identity
@@ -80,25 +81,6 @@ def track_driver(video: Path, head: Head) -> Driver:
     with tempfile.TemporaryDirectory(prefix="avatar-driver-") as folder:
         take = track_clip(video, Path(folder) / "take", head, size=DRIVER_SIDE)
         return _driver_of(take, head, _sound_of(video, take))
-
-
-def track_clip(video: Path, folder: Path, head: Head, *, size: int) -> Take:
-    """A clip's take in a folder, tracked without what learns the looks.
-
-    Raises:
-        InputError: The clip cannot be read, or shows too little of a face or two equal ones.
-    """
-    from avatar.preprocess.ingest import ingest
-    from avatar.preprocess.shoulders import track_shoulders
-    from avatar.preprocess.tracking import track
-
-    with progress_bar("look at the clip") as progress:
-        take = ingest(video, folder, size=size, progress=progress)
-    with progress_bar("track the head") as progress:
-        track(take, head, progress=progress)
-    with progress_bar("track the shoulders") as progress:
-        track_shoulders(take, progress=progress)
-    return Take.open(take.path)
 
 
 def _driver_of(take: Take, head: Head, sound: SoundFile | None) -> Driver:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,23 +10,21 @@ import msgspec
 from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say, show
-from avatar.commands._job import PREPROCESSING, Job
+from avatar.commands._job import Job
 from avatar.commands._page import PAGE, draw_report, next_commands, open_page
 from avatar.commands._preview import show_preview
+from avatar.commands._take import TakeOptions, prepare_take
 from avatar.commands._training import train
-from avatar.commands.capture import judge_take, require_go_of
+from avatar.commands.capture import require_go_of
 from avatar.config import read_json, write_json
 from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.io.aligned import ALIGNMENT
 from avatar.io.avatar import MANIFEST, AvatarInfo, load_avatar
-from avatar.io.restart import forget_start, restartable
 from avatar.io.take import Take
 from avatar.io.video import probe
 from avatar.memory import MemoryCap
 from avatar.models.cache import sha256_of
-from avatar.speech.feature_kinds import feature_kind
-from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,36 +34,6 @@ if TYPE_CHECKING:
 
 REPORT = "report.json"
 SMALLEST = 64
-
-
-@dataclass(frozen=True)
-class TakeOptions:
-    """How a recording becomes a take.
-
-    Attributes:
-        size: Largest side of the square crop, pixels.
-        all_shots: Use all shots of a clip with cuts, not the longest one alone.
-        head: Name or path of the head model.
-        force: Go on whatever the capture report says.
-        speech_features: Id of the features that speech is learned from; the best that can be had when None.
-    """
-
-    size: int = 512
-    all_shots: bool = False
-    head: str = "open"
-    force: bool = False
-    speech_features: str | None = None
-
-    @classmethod
-    def of(cls, options: Create | Preprocess) -> TakeOptions:
-        """Those of a command line."""
-        kind = None if options.speech_features is None else feature_kind(options.speech_features)
-        return cls(options.size, options.all_shots, options.head, options.force, kind)
-
-    def settings(self) -> dict[str, Any]:
-        """What a take depends on, beside its clip."""
-        facts = {"size": self.size, "all_shots": self.all_shots, "head": load_head(self.head).hash}
-        return facts | {"speech_features": self.speech_features}
 
 
 def run(options: Create) -> None:
@@ -174,66 +142,6 @@ def create(
     with memory.watched():
         take = prepare_take(video, output / "take", output, job, how=how)
         return make_avatar(take, output, job, config, consent=consent, memory=memory)
-
-
-def prepare_take(video: Path, folder: Path, output: Path, job: Job, *, how: TakeOptions) -> Take:
-    """Everything up to a tracked take with its speech features and its capture report; what is done is skipped.
-
-    Raises:
-        InputError: The clip cannot be used, or is judged a no-go after ingest or after tracking and not forced.
-    """
-    from avatar.preprocess.ingest import ingest
-
-    if not (folder / "take.json").is_file():
-        job.forget(*PREPROCESSING)
-    if not job.done("ingest"):
-        with job.stage(output, "ingest"), progress_bar("look at the clip") as progress:
-            ingest(video, folder, size=how.size, all_shots=how.all_shots, progress=progress)
-    take = Take.open(folder)
-    for note in take.info.stages["ingest"].detail.get("notes", ()):
-        say(note)
-    return finish_take(take, output, job, how=how)
-
-
-def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take:
-    """Everything from an ingested take to a tracked and judged one; what is done is skipped.
-
-    Raises:
-        InputError: The take is judged a no-go after ingest or after tracking and not forced.
-    """
-    from avatar.preprocess.identity_detail import detail_take
-    from avatar.preprocess.photometric import refine_take
-    from avatar.preprocess.shoulders import track_shoulders
-    from avatar.preprocess.tracking import track
-    from avatar.preprocess.tracking_overlay import tracking_overlay
-
-    head = load_head(how.head)
-    judge_take(take, output, job, "capture", force=how.force)
-    if not job.done("tracking"):
-        forget_start(take, "refinement")
-        with job.stage(output, "tracking"), progress_bar("track the head") as progress:
-            track(take, head, progress=progress)
-    if not job.done("shoulders"):
-        with job.stage(output, "shoulders"), progress_bar("track the shoulders") as progress:
-            track_shoulders(take, progress=progress)
-    if not job.done("detail"):
-        with job.stage(output, "detail"), progress_bar("shape the head") as progress:
-            detail_take(take, head, progress=progress)
-    if not job.done("refinement"):
-        with (
-            restartable(take, "refinement"),
-            job.stage(output, "refinement"),
-            progress_bar("refine the tracking") as progress,
-        ):
-            refine_take(take, head, progress=progress)
-    if not job.done("overlay"):
-        with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
-            tracking_overlay(take, take.path / "tracking.mp4", head=head, progress=progress)
-    if not job.done("features"):
-        with job.stage(output, "features"):
-            take_features(take, how.speech_features)
-    judge_take(take, output, job, "verdict", force=how.force)
-    return take
 
 
 def make_avatar(

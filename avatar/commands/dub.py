@@ -16,13 +16,15 @@ from rich.markup import escape
 
 from avatar.cameras import Camera
 from avatar.commands._console import progress_bar, say, show
-from avatar.commands._driver import track_clip, used_shot
+from avatar.commands._driver import used_shot
 from avatar.commands._speech import Speech
+from avatar.commands._take import track_clip
 from avatar.commands.render import spoken_motion
 from avatar.editing import FaceMap, take_channels
 from avatar.heads import load_head
 from avatar.heads.retarget import motion_on, on_footage
 from avatar.io.avatar import load_avatar
+from avatar.io.parts import HEAD
 from avatar.io.sound import SoundFile
 from avatar.io.take import Take
 from avatar.io.video import VideoWriter, frame_count, probe, read_frames
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from avatar.options import Dub
 
 TRACKED_SIDE = 512
-# The label of head and neck in a take's parts.
-HEAD = 1
 SOUND_RATE = 48_000
 # Lips are predicted at this rate, then taken at the clip's own moments.
 LIP_RATE = Fraction(50)

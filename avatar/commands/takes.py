@@ -10,7 +10,8 @@ import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._job import Job
-from avatar.commands.create import TakeOptions, finish_take, open_job, prepare_take
+from avatar.commands._take import TakeOptions, finish_take, prepare_take
+from avatar.commands.create import open_job
 from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.heads.arkit import arkit_to_motion_parts

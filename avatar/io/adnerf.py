@@ -16,6 +16,7 @@ import numpy as np
 from avatar.config import read_json
 from avatar.errors import FormatError
 from avatar.io.imported import ImportedClip, read_picture
+from avatar.io.parts import HEAD, TORSO
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -81,7 +82,7 @@ def labels_of(colors: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
     """A take's labels of a parsing picture in RGB: blue head, green neck, red torso; white and black are nothing."""
     red, green, blue = (colors[..., channel] >= STRONG for channel in range(3))
     head, torso = (blue | green) & ~red, red & ~blue & ~green
-    return (head + 2 * torso).astype(np.uint8)
+    return (HEAD * head + TORSO * torso).astype(np.uint8)
 
 
 def _picture(folder: Path, number: int) -> Path:

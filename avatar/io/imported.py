@@ -28,7 +28,7 @@ class ImportedClip:
         time: (T,) seconds.
         fps: Pictures a second.
         mask: Reads the soft alpha in [0, 1] of a picture by its number; None where the tool made none.
-        parts: Reads the labels of a picture (0 background, 1 head, 2 torso); None where the tool made none.
+        parts: Reads the labels of a picture, those of `avatar.io.parts`; None where the tool made none.
         sound: A sound file, or None.
         focal: Focal length in pixels; 0 where it is not known.
         center: Principal point in pixels; None for the middle of the picture.

@@ -171,7 +171,7 @@ class Take:
         return read_png(self.path / "masks" / f"{index:05d}.png").astype(np.float32) / 255
 
     def parts(self, index: int) -> UInt8[np.ndarray, "H W"]:
-        """Labels of frame `index`: 0 background, 1 head with hair and neck, 2 torso and clothes."""
+        """Labels of frame `index`: BACKGROUND, HEAD or TORSO of `avatar.io.parts`."""
         return read_png(self.path / "parts" / f"{index:05d}.png")
 
     def background(self) -> UInt8[np.ndarray, "H W 3"]:

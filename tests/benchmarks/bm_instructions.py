@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avatar.render import _native
+from avatar.render._signatures import SIGNATURES
 from avatar.render._speed import TYPICAL_COUNT, TYPICAL_SIZE, HeadScene, head_scene
 
 HERE = Path(__file__).parent / "instructions"
@@ -93,7 +94,7 @@ def write_signatures(path: Path) -> None:
     """The types of the library's functions in C++, from the table by which Python calls them."""
     lines = [
         f"using {name}_t = {_TYPES[result]}({', '.join(_TYPES[argument] for argument in arguments)});"
-        for name, (arguments, result) in _native._SIGNATURES.items()
+        for name, (arguments, result) in SIGNATURES.items()
         if all(kind in _TYPES for kind in (*arguments, result))
     ]
     path.write_text("\n".join(["#pragma once", "#include <cstdint>", *lines]) + "\n")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from avatar.errors import FormatError, InputError
+from avatar.io.parts import HEAD, TORSO
 from avatar.preprocess._threads import map_ordered
 from avatar.preprocess.landmarks import FaceLandmarker, merge_detections, region_of
 from avatar.preprocess.matting import PersonSegmenter, refine_mask
-from avatar.preprocess.regions import HEAD, TORSO, RegionModel, label_parts
+from avatar.preprocess.regions import RegionModel, label_parts
 
 CLIPS = ("oval_office_2010.mp4", "diwali_2016.mp4")
 

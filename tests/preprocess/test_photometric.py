@@ -13,7 +13,7 @@ from avatar.fields.sampling import Sampling
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.motion import Motion
-from avatar.preprocess._newton import pack, unpack
+from avatar.preprocess._frame_state import pack, unpack
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._solve import Photometric

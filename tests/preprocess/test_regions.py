@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from avatar.errors import InputError
+from avatar.io.parts import BACKGROUND, HEAD, TORSO
 from avatar.preprocess import _face_graph as graph
 from avatar.preprocess.plate import background_plate, fill_holes
-from avatar.preprocess.regions import BACKGROUND, HEAD, TORSO, RegionModel, face_frame, label_parts
+from avatar.preprocess.regions import RegionModel, face_frame, label_parts
 
 SIZE = 300
 PEOPLE = {

@@ -10,11 +10,11 @@ import pytest
 from avatar.errors import InputError, PartError
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.heads import Head
+from avatar.io.parts import HEAD
 from avatar.io.take import Take
 from avatar.speech.features import SpeechFeatures
 from avatar.train import rows as rows_module
 from avatar.train import speech_quality
-from avatar.train.dataset import HEAD
 from avatar.train.evaluation import head_region
 from avatar.train.identity import load_identity
 from avatar.train.picture_judges import IdentityJudge

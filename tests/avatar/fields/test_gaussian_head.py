@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rebinding import bound_like
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import InputError
@@ -205,17 +206,7 @@ def test_a_driver_does_not_bring_its_own_offsets(gaussians: GaussianHead, open_h
 def test_the_subjects_offsets_carry_the_gaussians(gaussians: GaussianHead, open_head: Head) -> None:
     shift = torch.zeros_like(open_head.v_template)
     shift[:, 0] = 0.01
-    moved = GaussianHead(
-        open_head,
-        gaussians.betas,
-        gaussians.torso_vertices,
-        gaussians.torso_faces,
-        gaussians.condition,
-        triangles=gaussians.triangles,
-        barycentric=gaussians.barycentric,
-        regions=gaussians.regions,
-        vertex_offsets=shift,
-    ).requires_grad_(False)
+    moved = bound_like(gaussians, vertex_offsets=shift).requires_grad_(False)
     pose = gaussians.poses(still(open_head))[0]
     away = moved.vertices(pose) - gaussians.vertices(pose)
     wanted = torch.cat([shift, torch.zeros_like(gaussians.torso_vertices)])

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rebinding import bound_like
 from safetensors.torch import load_file, save_file
 
 from avatar.errors import FormatError, InputError
@@ -220,17 +221,7 @@ def test_the_subjects_offsets_come_back_and_are_checked(
     tmp_path: Path, write_avatar, tiny_gaussians: GaussianHead
 ) -> None:
     told = torch.randn(tiny_gaussians.head.v_template.shape, generator=torch.Generator().manual_seed(0)) * 0.01
-    shaped = GaussianHead(
-        tiny_gaussians.head,
-        tiny_gaussians.betas,
-        tiny_gaussians.torso_vertices,
-        tiny_gaussians.torso_faces,
-        tiny_gaussians.condition,
-        triangles=tiny_gaussians.triangles,
-        barycentric=tiny_gaussians.barycentric,
-        regions=tiny_gaussians.regions,
-        vertex_offsets=told,
-    )
+    shaped = bound_like(tiny_gaussians, vertex_offsets=told)
     folder = write_avatar(tmp_path / "shaped", shaped)
     torch.testing.assert_close(load_avatar(folder).gaussians.vertex_offsets, told, rtol=1e-3, atol=1e-6)
     change_tensors(folder, lambda t: t.update({"gaussians.vertex_offsets": torch.zeros(5, 3)}))

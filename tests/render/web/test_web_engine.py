@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rebinding import bound_like
 from web_package import WebPackage, camera_entry, camera_of, premultiplied, psnr
 
 from avatar.fields.condition import MotionCondition, motion_features
@@ -101,16 +102,8 @@ def test_heads_whose_expressions_are_not_arkit_s(
     head.arkit_names = head.arkit_names[:actions]
     extra = generator.normal(scale=0.5, size=(len(tiny_motion), 4)).astype(np.float32)
     motion = replace(tiny_motion, expression=np.concatenate([tiny_motion.expression, extra], 1))
-    gaussians = GaussianHead(
-        head,
-        tiny_gaussians.betas,
-        tiny_gaussians.torso_vertices,
-        tiny_gaussians.torso_faces,
-        MotionCondition.fit(motion_features(motion, head), 5),
-        triangles=tiny_gaussians.triangles,
-        barycentric=tiny_gaussians.barycentric,
-        regions=tiny_gaussians.regions,
-    ).requires_grad_(False)
+    condition = MotionCondition.fit(motion_features(motion, head), 5)
+    gaussians = bound_like(tiny_gaussians, head=head, condition=condition).requires_grad_(False)
     for name in ("log_scales", "opacity_logits", "color_logits"):
         getattr(gaussians, name).copy_(getattr(tiny_gaussians, name))
     gaussians.residuals.copy_(torch.as_tensor(generator.normal(scale=0.1, size=gaussians.residuals.shape)))

@@ -110,7 +110,7 @@ def track_observations(
     pictures: Pictures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrackingResult:
-    """Fits a head model to what was seen. Deterministic, on one thread: more would only get in each other's way.
+    """Fits a head model to what was seen. Deterministic: threads share the frames, and torch has one in each.
 
     Args:
         observations: Landmarks and blendshapes.

@@ -264,19 +264,22 @@ class View:
             nudges[columns] = nudge
         moving = moving_columns(self.problem, state.shape[1])
         steps = nudges.diag()[moving]
+        total = np.zeros((state.shape[1],) * 2)
+        for index in self.appearance.learnt[keys].tolist():
+            row = torch.from_numpy(state[index].astype(np.float32))
+            seen = self._looks(torch.cat([row[None], row + steps]), index)
+            slopes = (seen[1:] - seen[0]).flatten(1).div_(nudges[moving, None])
+            total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+        return total / len(keys)
+
+    def _looks(self, states: Float[Tensor, "B n"], index: int) -> Float[Tensor, "B h w 3"]:
+        """Residuals of one frame in several states, without gradients."""
 
         @torch.no_grad()
-        def of_picture(index: int) -> np.ndarray:
-            row = torch.from_numpy(state[index].astype(np.float32))
-            nudged = torch.cat([row[None], row + steps])
-            look = lambda part: self._residuals(part, np.full(len(part), index))  # noqa: E731
-            seen = torch.cat(list(in_parts(look, nudged, size=BATCH)))
-            slopes = (seen[1:] - seen[0]).flatten(1) / nudges[moving, None]
-            return 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+        def look(part: Tensor) -> list[Tensor]:
+            return list(in_parts(lambda rows: self._residuals(rows, np.full(len(rows), index)), part, size=BATCH))
 
-        total = np.zeros((state.shape[1],) * 2)
-        total[moving, moving] = sum(map_tensors(of_picture, self.appearance.learnt[keys].tolist()))
-        return total / len(keys)
+        return torch.cat([seen for part in map_tensors(look, states.split(BATCH)) for seen in part])
 
     def linearised(
         self,

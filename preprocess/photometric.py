@@ -53,8 +53,8 @@ STAGE = "refinement"
 # How far each unknown is moved for a derivative by differences: about what one picture can tell.
 NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2), (LIDS, 3e-2))
 ACTION_NUDGE = 1.5e-2
-# Frames that a thread draws at once.
-BATCH = 8
+# Pixels that a thread draws at once: what autograd keeps of them is most of the memory.
+DRAWN_PIXELS = 2**19
 
 
 def refine_take(
@@ -272,14 +272,16 @@ class View:
             total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
         return total / len(keys)
 
-    def _looks(self, states: Float[Tensor, "B n"], index: int) -> Float[Tensor, "B h w 3"]:
-        """Residuals of one frame in several states, without gradients."""
+    def _looks(self, states: Float[Tensor, "B n"], index: int) -> Float[Tensor, "B p 3"]:
+        """Residuals of one frame in several states where it is compared, without gradients."""
+        compared = self.appearance.frames.region(index) > 0
 
         @torch.no_grad()
         def look(part: Tensor) -> list[Tensor]:
-            return list(in_parts(lambda rows: self._residuals(rows, np.full(len(rows), index)), part, size=BATCH))
+            drawn = in_parts(lambda rows: self._residuals(rows, np.full(len(rows), index)), part, size=len(part))
+            return [residuals[:, compared] for residuals in drawn]
 
-        return torch.cat([seen for part in map_tensors(look, states.split(BATCH)) for seen in part])
+        return torch.cat([seen for part in map_tensors(look, states.split(self._batch)) for seen in part])
 
     def linearised(
         self,
@@ -303,10 +305,10 @@ class View:
             gradient[indices, moving] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
 
         def differentiate_all(indices: np.ndarray) -> int:
-            list(in_parts(differentiate, indices, size=BATCH))
+            list(in_parts(differentiate, indices, size=len(indices)))
             return len(indices)
 
-        parts = (used[start : start + BATCH] for start in range(0, len(used), BATCH))
+        parts = (used[start : start + self._batch] for start in range(0, len(used), self._batch))
         for done in map_tensors(differentiate_all, parts):
             for _ in range(done):
                 progress()
@@ -316,6 +318,11 @@ class View:
 
     def _residuals(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B h w 3"]:
         return self.appearance.residuals(indices, self.moments(state, indices))
+
+    @property
+    def _batch(self) -> int:
+        """Frames that a thread draws at once."""
+        return max(1, DRAWN_PIXELS // (self.appearance.frames.width * self.appearance.frames.height))
 
     def _size(self, index: int) -> float:
         """Colour values compared in a frame; at least a few, for a frame where no head is to be seen."""

@@ -1,6 +1,7 @@
 """The whole pipeline on three seconds of the embedded clip: a video and its sound in, a talking avatar out."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -10,15 +11,21 @@ import pytest
 
 from avatar import cli
 from avatar.assets import asset
+from avatar.fields.sampling import Sampling
 from avatar.io.audio import read_audio
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.io.video import VideoWriter, probe, read_frames
+from avatar.preprocess import photometric
+from avatar.preprocess.refinement_config import FINE, RefinementConfig
 from avatar.speech.general import speaks_generally
 from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
 QUICK = TrainConfig(gaussians=2500, torso_gaussians=500, components=4, steps=60, residual_start=30, lr_colors=4e-2)
+# Refinement has tests of its own; here one small level stands for it.
+SAMPLING = Sampling(gaussians=800, torso_gaussians=200, components=4, closed=False)
+REFINEMENT = RefinementConfig(levels=(replace(FINE, sampling=SAMPLING, first_steps=60, later_steps=30),), key_frames=2)
 SECONDS = 3
 
 
@@ -41,6 +48,7 @@ def test_a_video_becomes_an_avatar_that_says_something_else(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(train_config.PRESETS, "fast", QUICK)
+    monkeypatch.setattr(photometric, "RefinementConfig", lambda: REFINEMENT)
     output = tmp_path / "me"
     command = ["create", str(clip), "-o", str(output), "--preset", "fast", "--size", "128", "--json"]
     with pytest.raises(SystemExit) as stop:

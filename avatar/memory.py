@@ -22,7 +22,7 @@ UNITS = ("", "K", "M", "G", "T")
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?")
 # What the libraries and models take, what a frame leaves in memory (landmarks, motion and their copies), and what a
 # pixel of the pictures in work does, as measured (docs/measurements.md).
-BASE, PER_FRAME, PER_PIXEL = 850 * 10**6, 35_000, 500
+BASE, PER_FRAME, PER_PIXEL = 1000 * 10**6, 35_000, 500
 # Training needs this beside the frames that it keeps.
 RESERVE = 250 * 10**6
 LARGEST_DEFAULT = 4 * 10**9

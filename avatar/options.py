@@ -22,7 +22,7 @@ HeadName = Annotated[str, tyro.conf.arg(help="The head model: `open`, or one tha
 SpeechFeatures = Annotated[
     str | None,
     tyro.conf.arg(
-        help="What speech is learned from: `whisper` (the default, a network of 9 MB), `log-mel` (needs no network), "
+        help="What speech is learned from: `whisper` (the default, a network of 75 MB), `log-mel` (needs no network), "
         "`hama`, or `transformers:MODEL`."
     ),
 ]

@@ -60,10 +60,8 @@ def map_ordered(
             yield waiting.popleft().result()
 
 
-def map_tensors(
-    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
-) -> Iterator[Result]:
-    """As `map_ordered`, for work with torch, which stays on the one thread that it was called from."""
+def map_tensors(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """As `map_ordered`, for work with torch: each piece of it stays on the one thread that does it."""
 
     def alone(item: Item) -> Result:
         with one_thread():

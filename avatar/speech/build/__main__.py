@@ -112,7 +112,7 @@ def certainty_of(prior: SpeechPrior, sentences: Sequence[SpokenSentence]) -> Flo
     """
     plain = replace(prior, certainty=np.array([[0.0, 1.0], [0.0, 1.0]]))
     heard, closed = [], []
-    for voice in {sentence.voice for sentence in sentences}:
+    for voice in sorted({sentence.voice for sentence in sentences}):
         spoken = [sentence for sentence in sentences if sentence.voice == voice]
         statistics = FeatureStatistics.of(
             np.concatenate([sentence.features for sentence in spoken]), prior=prior.statistics

@@ -105,6 +105,7 @@ def fit_avatar(
             loss = total(terms())
             loss.backward()
             require_sound(step, frame.index, loss, leaves | {"residual": residual}, terms)
+            hold_unseen_torso(gaussians, residual)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
@@ -230,6 +231,17 @@ class Objective:
 def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     """The sum of an objective's terms."""
     return torch.stack(list(terms.values())).sum()
+
+
+def hold_unseen_torso(gaussians: GaussianHead, residual: Float[Tensor, "N 10"]) -> None:
+    """Takes the gradients of place, shape and `residual` from the clothes that no frame shows.
+
+    What little a frame tells of them, at its edge or through what is before them, would fray them for every other view.
+    """
+    guessed = gaussians.unseen_torso
+    for value in (gaussians.offsets, gaussians.log_scales, gaussians.quats, residual):
+        if value.grad is not None:
+            value.grad[guessed] = 0
 
 
 def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:

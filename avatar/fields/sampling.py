@@ -47,8 +47,8 @@ SCALE_RANGE = (3e-4, 4e-3)
 UNSEEN_SCALE_RANGE, UNSEEN_THICKNESS, UNSEEN_DEPTH = (1e-3, 6e-3), 5e-4, 2.5e-3
 INITIAL_OPACITY, UNSEEN_OPACITY = 0.5, 0.95
 TORSO_SCALE_RANGE, UNSEEN_TORSO_RANGE = (1e-3, 8e-3), (1e-3, 2e-2)
-# The outline of the clothes wavers: what nobody filmed lies behind it as it is most of the time. The nape is near.
-UNSEEN_TORSO_DEPTH = 6e-3
+# The outline of the clothes wavers: beside the neck what nobody filmed lies so far beneath it that it never looks out.
+UNSEEN_TORSO_DEPTH = 10e-3
 # In front the pattern of the clothes goes on, behind they are plain.
 UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY = 0.25, 0.08
 COLLAR_DENSITY, UNSEEN_PATTERN_DENSITY = 3.0, 0.6

@@ -221,7 +221,7 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         scales = torch.as_tensor(np.stack([spread, thickness, spread], 1), dtype=torch.float32)
         result.log_scales.copy_(scales.log())
         # The second axis of a triangle's frame is its normal.
-        depth = np.where(unseen, np.where(triangles < len(head.faces), UNSEEN_DEPTH, UNSEEN_TORSO_DEPTH), 0)
+        depth = np.where(unseen, np.where(triangles < len(head.faces), UNSEEN_DEPTH, UNSEEN_TORSO_DEPTH), 0.0)
         depth[: len(on_head)][beneath] = layer.depth
         depth[len(on_head) :] *= torso.beside_neck[triangles[len(on_head) :] - len(head.faces)]
         result.offsets[:, 1] = torch.as_tensor(-depth, dtype=torch.float32)

@@ -37,6 +37,8 @@ UNDER = 1e-3
 MARGIN_BELOW = 0.07
 # The back's colours: the collar's goes around the neck so far down, then comes what the shoulders wear beside it.
 COLLAR_HEIGHT, BESIDE_NECK = 0.02, 0.03
+# From so far beside the collar's opening on, clothes are shoulder, metres.
+SHOULDER = 0.03
 # The inside of the collar has its colour, in its own shade.
 LINING_SHADE = 0.6
 
@@ -90,12 +92,12 @@ class Torso(NamedTuple):
         return self.front & (x > left - COLLAR_HEIGHT) & (x < right + COLLAR_HEIGHT)
 
     @property
-    def beside_neck(self) -> Bool[np.ndarray, " Q"]:
-        """Which triangles lie to the left or the right of the collar's opening."""
+    def beside_neck(self) -> Float[np.ndarray, " Q"]:
+        """How far triangles lie beside the collar's opening: 0 within it, rising to 1 at `SHOULDER` from its end."""
         if self.outline is None:
-            return np.zeros(len(self.faces), bool)
+            return np.zeros(len(self.faces))
         x, (left, right) = self.vertices[self.faces, 0].mean(1), self.outline.opening
-        return (x < left) | (x > right)
+        return (np.maximum(left - x, x - right) / SHOULDER).clip(0, 1)
 
     def bares(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Which points (metres) lie below collar and shoulders, and yet outside the surface or close beneath it."""

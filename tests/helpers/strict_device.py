@@ -2,11 +2,13 @@
 
 `StrictDevice` makes tensors on torch's "meta" device, which needs no driver, hold their values after all: every
 operator runs on the CPU, once it is certain that its tensors lie where CUDA would ask for them. The fixture
-`strict_device` draws on it with the CPU's rasteriser, called as gsplat is.
+`strict_device` draws on it with the CPU's rasteriser, called as gsplat is; a test that asks for `device` runs on it,
+and on a GPU where there is one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -153,3 +155,14 @@ def strict_device(monkeypatch):
     monkeypatch.setattr(_gsplat, "load_rasterization", lambda: gsplat_on_the_cpu)
     with StrictDevice():
         yield DEVICE
+
+
+@pytest.fixture(params=["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """The device that refuses tensors of the CPU, then a GPU."""
+    if request.param == "strict":
+        yield request.getfixturevalue("strict_device")
+    elif not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    else:
+        yield torch.device("cuda", torch.cuda.current_device())

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -77,6 +78,10 @@ def run(operator: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     if wanted is not None and stays:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     result = operator(*tree_map(_values, args), **tree_map(_values, kwargs))
+    if held and torch.Tag.inplace_view in operator.tags:
+        # What changes a tensor's shape in place has to change that of the one around it.
+        with no_dispatch():
+            operator(*args, **kwargs)
     # An operator in place returns the very tensor that it was given.
     given = {id(value.values): value for value in held}
     return tree_map(lambda value: _hold(value, given), result) if stays else result
@@ -115,6 +120,8 @@ class StrictDevice(TorchFunctionMode):
             # Of numbers, torch would make a tensor without values by itself.
             device = kwargs.pop("device")
             return function(*args, **kwargs).to(device)
+        if function is Tensor.new_tensor and isinstance(args[0], Held):
+            return torch.tensor(args[1], **{"dtype": args[0].dtype, **kwargs}).to(DEVICE)
         if function in (Tensor.__getitem__, Tensor.__setitem__):
             # So of the numbers of an index.
             args = (args[0], _index(args[1]), *args[2:])

@@ -116,10 +116,12 @@ def in_parts(work: Callable[[Items], Result], items: Items, *, size: int) -> Ite
                     fix="close other programs, or use a smaller --size",
                 ) from error
             size = -(-min(size, len(items) - start) // 2)
-            empty_device_cache()
+        else:
+            start += size
+            yield result
             continue
-        start += size
-        yield result
+        # What was worked on is let go with the error that holds it.
+        empty_device_cache()
 
 
 def empty_device_cache() -> None:

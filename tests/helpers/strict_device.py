@@ -24,6 +24,7 @@ from avatar.render import _gsplat, rasterization, rasterize, rigged
 
 DEVICE = torch.device("meta")
 MOVES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+JOINS = {torch.ops.aten.cat.default, torch.ops.aten.stack.default}
 READS = {torch.ops.aten.index.Tensor}
 WRITES = {torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default, torch.ops.aten._index_put_impl_.default}
 
@@ -60,7 +61,8 @@ def run(operator: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """One operator, on the values; raises RuntimeError as CUDA would where its tensors are on two devices."""
     tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
     held = [value for value in tensors if isinstance(value, Held)]
-    astray = [value for value in tensors if not isinstance(value, Held) and value.ndim]
+    # A single number on the CPU goes with tensors on the device, but not where tensors are put together.
+    astray = [value for value in tensors if not isinstance(value, Held) and (value.ndim or operator in JOINS)]
     if any(value.device == DEVICE for value in tensors if not isinstance(value, Held)):
         raise RuntimeError(f"{operator}: a tensor was made in a way that this device does not follow")
     if operator in READS | WRITES:

@@ -30,7 +30,7 @@ from avatar.train.rows import evaluate_rows
 from avatar.train.tally import VIDEO
 from avatar.train.view_cone import clearest_views, guessed_share
 
-STEPS = 6
+STEPS = 4
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def settings(tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> Train
     monkeypatch.setattr(relocation, "MEASURED", 3)
     return replace(
         tiny_config,
-        gaussians=800,
-        torso_gaussians=150,
+        gaussians=300,
+        torso_gaussians=60,
         steps=STEPS,
         residual_start=1,
         relocations=1,
         even_exposure=0.0,
-        exposure_start=2,
+        exposure_start=1,
         lr_condition=1e-3,
         trained_components=6,
         hidden=8,
@@ -108,7 +108,7 @@ def test_a_run_goes_on_on_another_device(
     there_first: bool,
 ) -> None:
     def stop(done: int, total: int) -> None:
-        if done == 4:
+        if done == 2:
             raise KeyboardInterrupt
 
     path, steps = tmp_path / "checkpoint.safetensors", []
@@ -119,7 +119,7 @@ def test_a_run_goes_on_on_another_device(
     resumed = fit_avatar(
         tiny_take, then, settings, checkpoint=path, progress=lambda done, _: steps.append(done), threads=1
     )
-    assert steps == [5, 6] and resumed.offsets.device.type == then.device.type
+    assert steps == [3, 4] and resumed.offsets.device.type == then.device.type
     whole = fit_avatar(tiny_take, open_head, settings, threads=1)
     assert_near(whole, resumed) if not there_first else assert_near(resumed, whole)
 

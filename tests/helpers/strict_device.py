@@ -8,7 +8,7 @@ and on a GPU where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from avatar.render import _gsplat, rasterization, rasterize, rigged
 
@@ -59,9 +58,9 @@ class Held(Tensor):
 
 def run(operator: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """One operator, on the values; raises RuntimeError as CUDA would where its tensors are on two devices."""
-    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    tensors = list(_tensors((*args, *kwargs.values())))
     held = [value for value in tensors if isinstance(value, Held)]
-    # A single number on the CPU goes with tensors on the device, but not where tensors are put together.
+    # A single number may come from the CPU, but where tensors are joined.
     astray = [value for value in tensors if not isinstance(value, Held) and (value.ndim or operator in JOINS)]
     if any(value.device == DEVICE for value in tensors if not isinstance(value, Held)):
         raise RuntimeError(f"{operator}: a tensor was made in a way that this device does not follow")
@@ -79,14 +78,29 @@ def run(operator: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     stays = stays if wanted is None else torch.device(wanted) == DEVICE
     if wanted is not None and stays:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    result = operator(*tree_map(_values, args), **tree_map(_values, kwargs))
+    named = {name: _each(_values, value) for name, value in kwargs.items()}
+    result = operator(*_each(_values, args), **named)
     if held and torch.Tag.inplace_view in operator.tags:
         # What changes a tensor's shape in place has to change that of the one around it.
         with no_dispatch():
             operator(*args, **kwargs)
     # An operator in place returns the very tensor that it was given.
     given = {id(value.values): value for value in held}
-    return tree_map(lambda value: _hold(value, given), result) if stays else result
+    return _each(lambda value: _hold(value, given), result) if stays else result
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """What `change` makes of a value, or of those in a list or tuple."""
+    # torch's own trees would take most of a test's time.
+    return type(value)(_each(change, part) for part in value) if isinstance(value, list | tuple) else change(value)
 
 
 def _values(value: Any) -> Any:

@@ -25,12 +25,19 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Run:
-    """Runs a command that prints JSON, where ``there`` with `--device cuda`, which is whatever device is tested."""
+    """Runs a command that prints JSON, where ``there`` with `--device cuda`, which is whatever device is tested.
+
+    It is looked at that it draws there, and only then.
+    """
+    drawn, draw = [], _gsplat.render
+    monkeypatch.setattr(_gsplat, "render", lambda *a, **b: drawn.append(a) or draw(*a, **b))
     monkeypatch.setattr(_device, "resolve_device", lambda name: device if name == "cuda" else torch.device("cpu"))
 
     def call(*arguments: object, there: bool) -> Any:
         capsys.readouterr()
+        drawn.clear()
         cli.main([*map(str, arguments), "--json", "--device", "cuda" if there else "cpu"])
+        assert bool(drawn) == there
         return json.loads(capsys.readouterr().out)
 
     return call

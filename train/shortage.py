@@ -44,10 +44,12 @@ def too_little_memory(error: BaseException, device: torch.device, *, step: int, 
         side: The longer side of the pictures, pixels.
     """
     gpu = device.type != "cpu"
+    # torch goes on about how its memory is managed.
+    told = ". ".join(str(error).split(". ")[:2])
     return MemoryLimitError(
         f"There is not enough memory {'on the GPU ' if gpu else ''}to train: it ran out at step {step + 1}",
         expected=f"room for one picture of {side} pixels with its gradients",
-        found=str(error).splitlines()[0] if str(error) else "none left",
+        found=told or "none left",
         fix=f"close other programs{' that use the GPU' if gpu else ''} and run the same command again, which goes on "
         f"from the last checkpoint; or use --preset fast{', --device cpu' if gpu else ''} or a smaller --size",
     )

@@ -82,7 +82,8 @@ def test_a_step_that_does_not_fit_ends_with_what_to_lower(
 
 
 def test_on_a_gpu_the_error_names_the_way_out_of_it() -> None:
-    error = too_little_memory(torch.OutOfMemoryError(MESSAGE), torch.device("cuda"), step=9, side=512)
+    told = torch.OutOfMemoryError(f"{MESSAGE} GPU 0 has a total capacity of 8.00 GiB of which 1.00 GiB is free.")
+    error = too_little_memory(told, torch.device("cuda"), step=9, side=512)
     assert str(error) == (
         "There is not enough memory on the GPU to train: it ran out at step 10.\n"
         "  Expected: room for one picture of 512 pixels with its gradients.\n"

@@ -27,14 +27,16 @@ from avatar.preprocess.tracking_config import TrackingConfig
 from avatar.preprocess.tracking_overlay import posed
 
 TRACKING = TrackingConfig(detector_habits=False, shared_steps=160, window_steps=6)
-FEW_STEPS = replace(TRACKING, shared_steps=15, window_steps=3, silhouette_frames=4)
+# In two windows.
+FEW_STEPS = replace(TRACKING, shared_steps=15, window_steps=3, silhouette_frames=4, window_frames=20, window_overlap=6)
 LEVEL = RefinementLevel(
     side=48,
     sampling=Sampling(gaussians=600, torso_gaussians=100, components=4, closed=False),
     first_steps=16,
     residual_start=8,
 )
-REFINEMENT = RefinementConfig(levels=(LEVEL,), key_frames=3, threads=1)
+COARSE = replace(LEVEL, side=32, first_steps=8, head_only=True)
+REFINEMENT = RefinementConfig(levels=(COARSE, LEVEL), key_frames=3, threads=1)
 ALIGNMENT = AlignmentConfig(side=48, sweeps=1, refinement=REFINEMENT)
 # Share of what a step moves the head's vertices by, up to which another device may put them elsewhere: rounding grows
 # where a weight leaves its bound or not.

@@ -82,7 +82,7 @@ def unfused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_near(ours: GaussianHead, theirs: GaussianHead) -> None:
-    """Adam divides by the gradient's size, so that a GPU's rounding turns some steps around: it is near on the whole."""
+    """Adam divides by the gradient's size, so that a GPU's rounding turns some steps around: near on the whole."""
     most = 0.3 if theirs.offsets.is_cuda or ours.offsets.is_cuda else 1e-5
     for name in TRAINED:
         one, other = (getattr(gaussians, name).detach().cpu() for gaussians in (ours, theirs))

@@ -253,8 +253,9 @@ def _cost(result: dict[str, Any]) -> list[str]:
     if "play" not in result:
         return []
     play, avatar, cone = result["play"], result["avatar"], result["view_cone"]
+    drawn_on = f"{play['threads']} threads" if play["device"] == "cpu" else "the GPU"
     rows = [
-        ("pictures a second at 512 × 512", f"{play['frames_per_second']:.0f} on {play['threads']} threads"),
+        ("pictures a second at 512 × 512", f"{play['frames_per_second']:.0f} on {drawn_on}"),
         ("milliseconds a picture", f"{play['median_ms']:.1f}, one in a hundred {play['p99_ms']:.1f}"),
         ("memory of this evaluation", f"{play['peak_rss_mb']:.0f} MB"),
         ("avatar on disk", f"{avatar['bytes'] / 1e6:.2f} MB"),

@@ -60,7 +60,7 @@ METRICS = (
     ("landmark_iod", "landmarks / eyes", ".2%"),
     ("expression_distance", "expression", ".4f"),
     ("identity_distance", "identity", ".3f"),
-    ("identity_from_truth", "identity, of this frame", ".3f"),
+    ("identity_from_person", "identity, of the person", ".3f"),
     ("blinks_per_minute", "blinks a minute", ".0f"),
 )
 SPEECH_ROWS = {
@@ -142,7 +142,7 @@ def _rows(result: dict[str, Any], examples: Sequence[Moment]) -> list[str]:
     words = [f"{ROW_NAMES[name].capitalize()}: {text}." for name, text in result["shown"].items()]
     counts = result["frames"]
     sampled = (
-        f"{counts['count']} of {counts['held_out']} held-out frames; MS-SSIM, ST-LPIPS, CPBD and identity on "
+        f"{counts['count']} of {counts['held_out']} held-out frames; MS-SSIM, ST-LPIPS and identity on "
         f"{counts['sampled']} of them, evenly chosen."
     )
     errors = [

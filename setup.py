@@ -18,6 +18,7 @@ PACKAGES = {
     "avatar.heads.build": "avatar/heads/build",
     "avatar.io": "avatar/io",
     "avatar.models": "avatar/models",
+    "avatar.options": "avatar/options",
     "avatar.reporting": "avatar/reporting",
     "avatar.speech": "avatar/speech",
     "avatar.speech.build": "avatar/speech/build",

@@ -116,13 +116,15 @@ def in_parts(work: Callable[[Items], Result], items: Items, *, size: int) -> Ite
                     fix="close other programs, or use a smaller --size",
                 ) from error
             size = -(-min(size, len(items) - start) // 2)
-            _empty_device_cache()
+        else:
+            start += size
+            yield result
             continue
-        start += size
-        yield result
+        # What was worked on is let go with the error that holds it.
+        empty_device_cache()
 
 
-def _empty_device_cache() -> None:
+def empty_device_cache() -> None:
     """Lets torch give back what it holds of the GPU, where it has been loaded."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -42,18 +42,18 @@ def loose_gaussians(gaussians: GaussianHead) -> Bool[Tensor, " N"]:
     All others follow their triangles alone: what residuals could explain of a turn of the head would be lost for its
     correction.
     """
-    head, rest = gaussians.head, gaussians.head.v_template.numpy()
+    head, rest = gaussians.head, gaussians.head.v_template.cpu().numpy()
     marks = landmark_points(head, rest)
-    centers = rest[head.faces.numpy()].mean(1)
+    centers = rest[head.faces.cpu().numpy()].mean(1)
     loose = (np.abs(centers - marks[LIPS].mean(0)) < LIP_BOX).all(1)
     for iris in IRISES:
         loose |= (np.abs(centers[:, :2] - marks[iris, :2]) < EYE_BOX).all(1) & (centers[:, 2] > marks[iris, 2] - 0.03)
     torso = np.ones(len(gaussians.torso_faces), bool)
-    return torch.from_numpy(np.concatenate([loose, torso]))[gaussians.triangles]
+    return torch.from_numpy(np.concatenate([loose, torso])).to(gaussians.triangles.device)[gaussians.triangles]
 
 
 class Appearance(Likeness):
-    """Gaussians on the head, fitted to some frames at small size.
+    """Gaussians on the head, fitted to some frames at small size where the head lies.
 
     Args:
         take: The take, tracked.
@@ -99,7 +99,7 @@ class Appearance(Likeness):
                 self._order = self._generator.permutation(self.learnt)
             coming = self._order[place : place + min(AHEAD, goal - self._done)]
             with torch.no_grad():
-                moments = Moments.of(motion, coming)
+                moments = Moments.of(motion, coming, device=self.device)
                 posed = zip(self.gaussians.batch_carriers(moments), self._condition(moments), strict=True)
             for index, (vertices, condition) in zip(coming.tolist(), posed, strict=True):
                 self._step(index, vertices, condition)
@@ -108,16 +108,17 @@ class Appearance(Likeness):
         self.gaussians.requires_grad_(False)
 
     def _step(self, index: int, vertices: Float[Tensor, "V 3"], condition: Float[Tensor, " K"]) -> None:
-        background = torch.from_numpy(self._generator.random(3, np.float32))
+        background = torch.from_numpy(self._generator.random(3, np.float32)).to(self.device)
         learning = self._done >= self.level.residual_start
-        residual = self._residual(condition[None])[0] if learning else torch.zeros(len(self.gaussians), 10)
+        still = torch.zeros(len(self.gaussians), 10, device=self.device)
+        residual = self._residual(condition[None])[0] if learning else still
         residual = residual.detach().requires_grad_(learning)
         image, alpha = (
             value[0] for value in self._pictures(vertices[None], residual[None], background, threads=self.threads)
         )
-        mask = self.frames.mask(index)
+        mask, shown = (read(index).to(self.device) for read in (self.frames.mask, self.frames.image))
         # The plate's share of a pixel at the silhouette gives way to the plain background.
-        target = self.frames.image(index) + (1 - mask[..., None]) * (background - self.frames.plate)
+        target = shown + (1 - mask[..., None]) * (background - self._plate)
         loss = l1_dssim(image, target.clamp(0, 1)) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
         (loss + self._regularizer(self.gaussians, residual)).backward()
         if residual.grad is not None:

@@ -37,7 +37,7 @@ def pack(problem: Problem, shared: Shared, frames: PerFrame) -> Float[np.ndarray
         place = frames.place[:, :2] - problem.camera.turned_anchor(rotations)[:, :2]
         columns = [rotmat_to_rotvec(special_gramschmidt(frames.neck)), place, frames.place[:, 2:]]
         columns += [frames.jaw, frames.gaze, frames.lids, problem.camera.weights(frames)]
-        return torch.cat(columns, dim=1).double().numpy()
+        return torch.cat(columns, dim=1).double().cpu().numpy()
 
 
 def unpack(problem: Problem, shared: Shared, state: Float[Tensor, "T n"]) -> PerFrame:

@@ -26,12 +26,13 @@ ACTION_GAIN = 0.6
 
 def initial_shared(model: PointModel, *, focal: float) -> Shared:
     """The average person in front of a camera of this focal length (pixels)."""
+    device = model.rest.device
     return Shared(
-        betas=torch.zeros(model.shape.shape[2]),
-        log_focal=torch.tensor(float(np.log(focal))),
+        betas=torch.zeros(model.shape.shape[2], device=device),
+        log_focal=torch.tensor(float(np.log(focal)), device=device),
         offsets=torch.zeros_like(model.rest),
-        root=torch.zeros(3),
-        vergence=torch.tensor(0.03),
+        root=torch.zeros(3, device=device),
+        vergence=torch.tensor(0.03, device=device),
     )
 
 
@@ -56,8 +57,8 @@ def initial_frames(
         trusted: (T,) frames whose landmarks and scores mean something; at least one.
         centre: Principal point in pixels.
     """
-    filled = _interpolated(time, trusted)
-    rotations, scale, middle = weak_perspective(points.numpy().T, pixels[trusted], anchor=anchor_of(points))
+    filled = _interpolated(time, trusted, device=points.device)
+    rotations, scale, middle = weak_perspective(points.cpu().numpy().T, pixels[trusted], anchor=anchor_of(points))
     place = np.concatenate(
         [
             (middle[:, :1] - centre[0]) / scale[:, None],
@@ -85,7 +86,7 @@ def initial_frames(
 
 def anchor_of(points: Float[Tensor, "3 L"]) -> np.ndarray:
     """The point between the outer eye corners at rest, metres: turns about it hardly move the picture."""
-    return points[:, list(regions.OUTER_CORNERS)].mean(1).numpy()
+    return points[:, list(regions.OUTER_CORNERS)].mean(1).cpu().numpy()
 
 
 def weak_perspective(
@@ -122,12 +123,15 @@ def _gaze(score: dict[str, np.ndarray], head: Head) -> np.ndarray:
     return np.stack([pitch, to_left - to_right], axis=1)
 
 
-def _interpolated(time: np.ndarray, trusted: np.ndarray) -> Callable[[np.ndarray], torch.Tensor]:
+def _interpolated(
+    time: np.ndarray, trusted: np.ndarray, *, device: torch.device
+) -> Callable[[np.ndarray], torch.Tensor]:
     """A function that spreads values of the trusted frames over all frames, linearly in time."""
 
     def spread(values: np.ndarray) -> torch.Tensor:
         flat = values.reshape(len(values), -1)
         columns = [np.interp(time, time[trusted], column) for column in flat.T]
-        return torch.from_numpy(np.stack(columns, axis=1).reshape(len(time), *values.shape[1:]).astype(np.float32))
+        spread_out = np.stack(columns, axis=1).reshape(len(time), *values.shape[1:])
+        return torch.as_tensor(spread_out, dtype=torch.float32, device=device)
 
     return spread

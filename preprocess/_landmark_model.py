@@ -119,7 +119,7 @@ class PointModel:
     ) -> Float[Tensor, "T 3 P"]:
         """Linear blend skinning of T poses at once, without translation (Loper et al., SMPL, 2015, eq. 2-5)."""
         count = len(rotations)
-        feature = (rotations[:, 1:] - torch.eye(3).to(rotations)).reshape(count, -1)
+        feature = (rotations[:, 1:] - torch.eye(3, dtype=rotations.dtype, device=rotations.device)).reshape(count, -1)
         rest = (points.reshape(1, -1) + torch.cat([actions, lids, feature], dim=1) @ self.deform).view(count, 3, -1)
         across, up, out, shift = self.blended(joints, rotations).unbind(2)
         x, y, z = rest.split(1, dim=1)

@@ -47,8 +47,8 @@ def relearnt_offsets(
     weight = weight / weight.sum().clamp_min(1e-6)
     scale, ridge = 100 / problem.unit, 2 * config.priors.offsets
     for _ in range(REWEIGHTINGS):
-        pull = torch.zeros(regions.COUNT, 3)
-        hold = ridge * torch.eye(3).repeat(regions.COUNT, 1, 1)
+        pull = torch.zeros(regions.COUNT, 3, device=problem.device)
+        hold = ridge * torch.eye(3, device=problem.device).repeat(regions.COUNT, 1, 1)
         first = 0
         for part in batches(chosen, config=config):
             among = slice(first, first + len(part))

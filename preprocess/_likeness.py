@@ -12,6 +12,8 @@ from avatar.fields.condition import condition_features
 from avatar.render.rigged import rasterize_rigged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -33,14 +35,14 @@ class Moments:
     torso: Float[Tensor, "B 3"]
 
     @classmethod
-    def of(cls, motion: Motion, indices: Int[np.ndarray, " B"]) -> Moments:
-        """Rows of a motion, in any order."""
+    def of(cls, motion: Motion, indices: Int[np.ndarray, " B"], *, device: torch.device) -> Moments:
+        """Rows of a motion, in any order, on a device."""
         values = (motion.expression, motion.pose, motion.eyelids, motion.transl, motion.torso)
-        return cls(*(torch.as_tensor(value[indices], dtype=torch.float32) for value in values))
+        return cls(*(torch.as_tensor(value[indices], dtype=torch.float32, device=device) for value in values))
 
 
 class Likeness:
-    """Gaussians beside the frames of their take.
+    """Gaussians beside the frames of their take, compared where the Gaussians lie.
 
     Args:
         gaussians: The avatar.
@@ -62,10 +64,16 @@ class Likeness:
         threads: int | None = None,
     ) -> None:
         self.gaussians, self.frames, self.learnt, self.threads = gaussians, frames, learnt, threads
-        self._loose = torch.ones(len(gaussians), 1) if residuals is None else residuals
+        self._loose = torch.ones(len(gaussians), 1, device=self.device) if residuals is None else residuals
         camera = frames.camera(take)
-        self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32)
-        self._K = torch.as_tensor(camera.K, dtype=torch.float32)
+        self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32, device=self.device)
+        self._K = torch.as_tensor(camera.K, dtype=torch.float32, device=self.device)
+        self._plate = frames.plate.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the Gaussians lie."""
+        return self.gaussians.offsets.device
 
     def residuals(self, indices: Int[np.ndarray, " B"], moments: Moments) -> Float[Tensor, "B h w 3"]:
         """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable.
@@ -74,9 +82,12 @@ class Likeness:
         """
         residual = self._residual(self._condition(moments))
         image, alpha = self._pictures(self.gaussians.batch_carriers(moments), residual, None, threads=1)
-        frames = torch.stack([self.frames.image(int(index)) for index in indices])
-        regions = torch.stack([self.frames.region(int(index)) for index in indices])
-        return (image + (1 - alpha) * self.frames.plate - frames) * regions.sqrt()[..., None]
+        frames, regions = (self._read(read, indices) for read in (self.frames.image, self.frames.region))
+        return (image + (1 - alpha) * self._plate - frames) * regions.sqrt()[..., None]
+
+    def _read(self, read: Callable[[int], Tensor], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B h w *c"]:
+        """What `read` has of some frames, moved to the Gaussians at once."""
+        return torch.stack([read(int(index)) for index in indices]).to(self.device)
 
     def _condition(self, moments: Moments) -> Float[Tensor, "B K"]:
         features = condition_features(self.gaussians.head, moments.expression, moments.joints, moments.eyelids)

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from avatar.preprocess._unknowns import PerFrame, Shared
     from avatar.preprocess.tracking_config import TrackingConfig
 
-CHUNK = 64
+# Frames whose derivatives are worked out at once, by a thread and by a GPU: about a megabyte a frame.
+CHUNK, GPU_CHUNK = 64, 1024
 # The damping grows up to this where the objective would not fall else.
 MOST_DAMPING = 1.0
 SHORTEST = 2.0**-6
@@ -117,7 +118,12 @@ def refine(
         history.append(value)
         if gain < config.tolerance * value:
             break
-    return unpack(problem, shared, torch.from_numpy(state.astype(np.float32))), history
+    return unpack(problem, shared, _values(problem, state)), history
+
+
+def _values(problem: Problem, state: Float[np.ndarray, "T n"]) -> Float[Tensor, "T n"]:
+    """A state as the tensor that the head model takes."""
+    return torch.from_numpy(state.astype(np.float32)).to(problem.device)
 
 
 def _stiffness(
@@ -160,7 +166,7 @@ def _value(
     scale: Float[np.ndarray, " n"],
 ) -> float:
     """The objective."""
-    values = torch.from_numpy(state.astype(np.float32))
+    values = _values(problem, state)
 
     @torch.no_grad()
     def of_landmarks(rows: slice) -> float:
@@ -169,16 +175,17 @@ def _value(
         loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
         return float((loss * problem.weight[rows]).sum(dtype=torch.float64))
 
-    total = sum(map_tensors(of_landmarks, _chunks(len(state)))) * _share(problem)
+    total = sum(map_tensors(of_landmarks, _chunks(problem), device=problem.device)) * _share(problem)
     if problem.photometric is not None:
         total += problem.photometric.value(state)
     prior = _priors(problem, state, config=config)[0]
     return total + prior + 0.5 * float((state * smoothed(stiffness, state) * scale).sum())
 
 
-def _chunks(count: int) -> list[slice]:
+def _chunks(problem: Problem) -> list[slice]:
     """Rows that are worked on at once."""
-    return [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
+    chunk = CHUNK if problem.device.type == "cpu" else GPU_CHUNK
+    return [slice(start, start + chunk) for start in range(0, len(problem.time), chunk)]
 
 
 def _share(problem: Problem) -> float:
@@ -190,7 +197,7 @@ def _priors(
 ) -> tuple[float, Float[np.ndarray, "T n"], Float[np.ndarray, "T n"]]:
     """Priors on single frames: value, gradient and diagonal of the Hessian."""
     priors, arkit = config.priors, problem.camera.arkit
-    actions = problem.action_weight.double().numpy()
+    actions = problem.action_weight.double().cpu().numpy()
     # Each prior is a weight times a squared distance from what costs nothing.
     weight, away = np.zeros_like(state), state.copy()
     weight[:, NECK] = 2 * priors.rotation
@@ -223,7 +230,7 @@ def _quadratic(
     if problem.photometric is not None:
         gradient += problem.photometric.slope(state)
         blocks += problem.photometric.blocks[:, moving, moving]
-    values = torch.from_numpy(state.astype(np.float32))
+    values = _values(problem, state)
     unit = 100 / problem.unit
 
     def add_landmarks(rows: slice) -> None:
@@ -233,10 +240,10 @@ def _quadratic(
         weight = weight * (problem.weight[rows, None] * _share(problem))
         slopes = slopes * unit
         weighted = (slopes * weight[:, None, None]).flatten(2)
-        blocks[rows] += (weighted @ slopes.flatten(2).transpose(1, 2)).double().numpy()
-        gradient[rows, moving] += (weighted @ error.flatten(1)[..., None])[..., 0].double().numpy()
+        blocks[rows] += (weighted @ slopes.flatten(2).transpose(1, 2)).double().cpu().numpy()
+        gradient[rows, moving] += (weighted @ error.flatten(1)[..., None])[..., 0].double().cpu().numpy()
 
-    for _ in map_tensors(add_landmarks, _chunks(len(state))):
+    for _ in map_tensors(add_landmarks, _chunks(problem), device=problem.device):
         pass
     return Quadratic(gradient, blocks)
 
@@ -254,10 +261,10 @@ def _slopes(
     points = camera.points(model, shared, frames)
     depth = (shared.log_focal + frames.place[:, 2]).exp()
     posing = HEAD.stop if problem.head_only else POSE
-    moves = torch.zeros(len(state), posing, *points.shape[1:])
+    moves = torch.zeros(len(state), posing, *points.shape[1:], device=state.device)
     turns = (*range(*NECK.indices(posing)), *range(*JAW.indices(posing)), *range(*GAZE.indices(posing)))
     for column in turns:
-        nudge = torch.zeros(state.shape[1])
+        nudge = torch.zeros(state.shape[1], device=state.device)
         nudge[column] = NUDGE
         moves[:, column] = (posed(state + nudge) - posed(state - nudge)) / (2 * NUDGE)
     moves[:, PLACE.start, 0] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from avatar.preprocess import _mesh_regions as regions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from avatar.heads import Head
@@ -41,9 +42,9 @@ class Smoothness:
     weight: Float[Tensor, " A"]
 
     @classmethod
-    def of(cls, time: Float[np.ndarray, " T"]) -> Smoothness:
-        """Smoothness for these moments in seconds."""
-        step = torch.from_numpy(np.maximum(np.diff(time), SHORTEST_STEP).astype(np.float32))
+    def of(cls, time: Float[np.ndarray, " T"], *, device: torch.device | None = None) -> Smoothness:
+        """Smoothness for these moments in seconds, of values on a device; the CPU when None."""
+        step = torch.from_numpy(np.maximum(np.diff(time), SHORTEST_STEP).astype(np.float32)).to(device)
         middle = (step[1:] + step[:-1]) / 2
         # A gap must not outweigh the rest of the clip: nothing is known about its inside anyway.
         share = middle.clamp(max=2 * REFERENCE_STEP)
@@ -85,7 +86,8 @@ def motion_smoothness(
 def action_weights(head: Head, *, priors: TrackingPriors) -> Float[Tensor, " A"]:
     """Weight of the prior on each ARKit weight, or on each expression coefficient of a head without ARKit map."""
     names = head.arkit_names if head.arkit_to_psi.numel() else [""] * head.exprdirs.shape[2]
-    return torch.tensor([priors.actions * (priors.mouth_close if name == "mouthClose" else 1) for name in names])
+    weights = [priors.actions * (priors.mouth_close if name == "mouthClose" else 1) for name in names]
+    return torch.tensor(weights, device=head.device)
 
 
 def frame_priors(
@@ -141,8 +143,14 @@ def with_gaps(landmarks: Float[Tensor, "*batch 478"]) -> Float[Tensor, "*batch L
     lower one that stays. Where they are is then a compromise; how far they are apart is not (the eye closure loss of
     Feng et al., "Learning an Animatable Detailed 3D Face Model from In-The-Wild Images", 2021).
     """
-    pairs = torch.from_numpy(np.concatenate([regions.LID_PAIRS, regions.LIP_PAIRS]))
+    pairs = _gap_pairs(landmarks.device)
     return torch.cat([landmarks, landmarks[..., pairs[:, 0]] - landmarks[..., pairs[:, 1]]], -1)
+
+
+@functools.cache
+def _gap_pairs(device: torch.device) -> Int[Tensor, "G 2"]:
+    """The landmarks on either side of each gap, kept where they are looked up in every step."""
+    return torch.from_numpy(np.concatenate([regions.LID_PAIRS, regions.LIP_PAIRS])).to(device)
 
 
 def landmark_weights(head: Head, *, config: TrackingConfig) -> Float[Tensor, " L"]:
@@ -153,7 +161,7 @@ def landmark_weights(head: Head, *, config: TrackingConfig) -> Float[Tensor, " L
     sigma = head.landmarks.sigma.detach().cpu().float()
     weight = weight * (sigma.median() / sigma.clamp_min(1e-6)).clamp(0.5, 1.5)
     lids, lips = torch.ones(len(regions.LID_PAIRS)), torch.ones(len(regions.LIP_PAIRS))
-    return torch.cat([weight, config.weight_lid_gaps * lids, config.weight_lip_gaps * lips])
+    return torch.cat([weight, config.weight_lid_gaps * lids, config.weight_lip_gaps * lips]).to(head.device)
 
 
 def outside_distances(masks: Sequence[Float[np.ndarray, "H W"]]) -> Float[Tensor, "T 1 m m"]:
@@ -183,6 +191,7 @@ def skull_vertices(head: Head, *, count: int = 160) -> list[int]:
 
     Farthest-point sampling among the skin vertices that follow the neck joint.
     """
+    head = head.on("cpu")
     start, stop = head.parts.get("skin", (0, len(head.v_template)))
     rigid = head.weights[start:stop, 1:].sum(1) > 0.9
     ids = (torch.nonzero(rigid)[:, 0] + start).tolist()

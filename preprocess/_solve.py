@@ -108,6 +108,11 @@ class Problem:
     photometric: Photometric | None = None
     head_only: bool = False
 
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors lie, and all that is worked out of them."""
+        return self.target.device
+
 
 def solve(
     problem: Problem,
@@ -146,7 +151,7 @@ def solve(
         return min(1.0, (step + 5) / (WARM_UP + 5)) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    smoothness = terms.Smoothness.of(problem.time)
+    smoothness = terms.Smoothness.of(problem.time, device=problem.device)
     history: list[float] = []
     for step in range(steps):
         loss = objective(problem, shared, frames, config=config, smoothness=smoothness, fit_shared=fit_shared)
@@ -178,7 +183,10 @@ def objective(
     rotations = camera.rotations(shared, frames)
     loss = _reprojection(problem, shared, frames, config=config)
     loss = loss + terms.frame_priors(frames, camera, priors=config.priors, action_weight=problem.action_weight)
-    loss = loss + config.priors.rotation * (rotations[:, 1] - torch.eye(3)).square().sum((1, 2)).mean()
+    loss = (
+        loss
+        + config.priors.rotation * (rotations[:, 1] - torch.eye(3, device=problem.device)).square().sum((1, 2)).mean()
+    )
     loss = loss + terms.motion_smoothness(
         smoothness,
         frames,

@@ -10,7 +10,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,8 +63,18 @@ def map_ordered(
             yield waiting.popleft().result()
 
 
-def map_tensors(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """As `map_ordered`, for work with torch: each piece of it stays on the one thread that does it."""
+def map_tensors(work: Callable[[Item], Result], items: Iterable[Item], *, device: torch.device) -> Iterator[Result]:
+    """As `map_ordered`, for work with torch: each piece of it stays on the one thread that does it.
+
+    A GPU does one thing after the other; its work is given out by the calling thread alone.
+
+    Args:
+        work: What to do with each item.
+        items: As `map_ordered` takes them.
+        device: Where the work's tensors are.
+    """
+    if device.type != "cpu":
+        return map(work, items)
 
     def alone(item: Item) -> Result:
         with one_thread():

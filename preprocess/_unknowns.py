@@ -38,6 +38,15 @@ class Shared:
     root: Float[Tensor, " 3"]
     vergence: Float[Tensor, ""]
 
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray], device: torch.device) -> Shared:
+        """Those that `to_arrays` gave, on a device."""
+        return cls(**{name: torch.from_numpy(value).to(device) for name, value in arrays.items()})
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Their values by name, as a take keeps them."""
+        return {name: value.cpu().numpy() for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class PerFrame:
@@ -156,16 +165,18 @@ def eye_poses(shared: Shared, frames: PerFrame) -> tuple[Float[Tensor, "T 3"], F
 
 def frames_of(motion: Motion, shared: Shared, camera: Pinhole, *, head: Head) -> PerFrame:
     """The inverse of `to_motion`; an expression becomes the nearest one that the head model's actions make."""
-    joints = torch.as_tensor(motion.pose, dtype=torch.float32)
+    joints, transl, expression, eyelids = (
+        torch.as_tensor(values, dtype=torch.float32, device=head.device)
+        for values in (motion.pose, motion.transl, motion.expression, motion.eyelids)
+    )
     rotations = rotation_matrices(joints)
-    moved = torch.as_tensor(motion.transl, dtype=torch.float32) + camera.turned_anchor(rotations)
-    expression = torch.as_tensor(motion.expression, dtype=torch.float32)
+    moved = transl + camera.turned_anchor(rotations)
     return PerFrame(
         neck=rotations[:, 1, :, :2],
         place=torch.cat([moved[:, :2], (-moved[:, 2:]).log() - shared.log_focal], 1),
         jaw=joints[:, 2],
-        gaze=joints[:, 3, :2] + torch.stack([torch.zeros(()), shared.vergence]),
-        lids=torch.as_tensor(motion.eyelids, dtype=torch.float32),
+        gaze=joints[:, 3, :2] + torch.stack([torch.zeros_like(shared.vergence), shared.vergence]),
+        lids=eyelids,
         actions=(expression @ head.psi_to_arkit.T).relu() if camera.arkit else expression,
     )
 

@@ -47,13 +47,13 @@ def solve_windows(
         progress: Gives the progress callback of a pass of so many steps.
     """
     total: dict[str, torch.Tensor] = {f.name: torch.zeros_like(getattr(frames, f.name)) for f in fields(frames)}
-    mass = torch.zeros(len(frames))
+    mass = torch.zeros(len(frames), device=problem.device)
     for start, stop in windows(len(frames), config=config):
         rows = slice(start, stop)
         solved, _ = refine(
             subset(problem, rows), shared, frames[rows], config=config, progress=progress(config.window_steps)
         )
-        fade = _fade(start, stop, len(frames), overlap=config.window_overlap)
+        fade = _fade(start, stop, len(frames), overlap=config.window_overlap).to(problem.device)
         mass[rows] += fade
         for name, value in total.items():
             solution = getattr(solved, name)

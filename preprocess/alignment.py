@@ -64,7 +64,7 @@ def align_take(
 
     Args:
         take: The take, tracked and refined.
-        gaussians: Its avatar.
+        gaussians: Its avatar, on the device to work on.
         config: Settings.
         tracking: The settings the take was tracked with.
         progress: Called with (steps done, all steps).

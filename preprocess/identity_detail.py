@@ -162,7 +162,8 @@ def detail_take(
     Raises:
         InputError: The take has not been tracked, or shows no bare skin.
     """
-    config = config or DetailConfig()
+    # All of it is geometry in numpy.
+    config, head = config or DetailConfig(), head.on("cpu")
     started = clock.perf_counter()
     motion, camera, split = replace(take.motion(), vertex_offsets=None), _small_camera(take), take.split()
     chosen = chosen_frames(motion, split["train"], config.frames)

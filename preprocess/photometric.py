@@ -39,13 +39,14 @@ from avatar.preprocess.tracking import modelled_landmarks, report_of, tracking_p
 from avatar.preprocess.tracking_config import TrackingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from avatar.heads import Head
     from avatar.io.take import Take
+    from avatar.memory import Items, Result
     from avatar.motion import Motion
     from avatar.preprocess._likeness import Likeness
 
@@ -55,6 +56,8 @@ NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2
 ACTION_NUDGE = 1.5e-2
 # Pixels that a thread draws at once: what autograd keeps of them is most of the memory.
 DRAWN_PIXELS = 2**19
+# Bytes that the pictures drawn at once may take of a GPU, and what a pixel and a Gaussian of one take there, roughly.
+GPU_BYTES, GPU_PIXEL, GPU_GAUSSIAN = 2 * 10**9, 100, 1000
 
 
 def refine_take(
@@ -71,7 +74,7 @@ def refine_take(
 
     Args:
         take: The take, tracked, its shoulders too.
-        head: Its head model.
+        head: Its head model, on the device to work on.
         config: Settings; the defaults suit any talking-head clip.
         tracking: The settings it was tracked with.
         progress: Called with (steps done, all steps).
@@ -148,7 +151,7 @@ class TrackedClip:
     def of(cls, take: Take, head: Head, tracking: TrackingConfig) -> TrackedClip:
         """Reads a take; raises InputError where it has not been tracked."""
         observations, motion = Observations.of_take(take), take.motion()
-        shared = Shared(**{name: torch.from_numpy(value) for name, value in take.tracking().items()})
+        shared = Shared.of_arrays(take.tracking(), head.device)
         with one_thread():
             problem = tracking_problem(observations, head, config=tracking)
             frames = frames_of(motion, shared, problem.camera, head=head)
@@ -163,7 +166,7 @@ class TrackedClip:
         """Writes motion and corrections into the take; returns the tracker's figures."""
         landmarks = modelled_landmarks(self.problem, self.shared, self.frames, config=tracking)
         self.take.write_motion(self.motion, focal=self.take.info.focal)
-        self.take.write_tracking({name: value.numpy() for name, value in vars(self.shared).items()})
+        self.take.write_tracking(self.shared.to_arrays())
         return report_of(self.observations, landmarks, config=tracking)
 
 
@@ -222,7 +225,7 @@ class View:
         left, right = eye_poses(self.shared, frames)
         rotations = camera.rotations(self.shared, frames)
         transl = camera.translation(self.shared, frames, rotations=rotations)
-        shoulders = torch.from_numpy(self.before.transl[indices] + self.before.torso[indices])
+        shoulders = torch.from_numpy(self.before.transl[indices] + self.before.torso[indices]).to(state.device)
         actions = state[:, FIXED:]
         return Moments(
             expression=actions @ self.head.arkit_to_psi.T if camera.arkit else actions,
@@ -259,29 +262,28 @@ class View:
         It is zero for what this level leaves as it is.
         """
         state = pack(self.problem, self.shared, frames)
-        nudges = torch.full((state.shape[1],), ACTION_NUDGE)
+        nudges = torch.full((state.shape[1],), ACTION_NUDGE, device=self.problem.device)
         for columns, nudge in NUDGES:
             nudges[columns] = nudge
         moving = moving_columns(self.problem, state.shape[1])
         steps = nudges.diag()[moving]
         total = np.zeros((state.shape[1],) * 2)
         for index in self.appearance.learnt[keys].tolist():
-            row = torch.from_numpy(state[index].astype(np.float32))
+            row = self._values(state[index])
             seen = self._looks(torch.cat([row[None], row + steps]), index)
             slopes = (seen[1:] - seen[0]).flatten(1).div_(nudges[moving, None])
-            total[moving, moving] += 2 * (slopes @ slopes.T).double().numpy() / self._size(index)
+            total[moving, moving] += 2 * (slopes @ slopes.T).double().cpu().numpy() / self._size(index)
         return total / len(keys)
 
     def _looks(self, states: Float[Tensor, "B n"], index: int) -> Float[Tensor, "B p 3"]:
         """Residuals of one frame in several states where it is compared, without gradients."""
-        compared = self.appearance.frames.region(index) > 0
+        compared = (self.appearance.frames.region(index) > 0).to(states.device)
 
         @torch.no_grad()
-        def look(part: Tensor) -> list[Tensor]:
-            drawn = in_parts(lambda rows: self._residuals(rows, np.full(len(rows), index)), part, size=len(part))
-            return [residuals[:, compared] for residuals in drawn]
+        def look(rows: Tensor) -> Tensor:
+            return self._residuals(rows, np.full(len(rows), index))[:, compared]
 
-        return torch.cat([seen for part in map_tensors(look, states.split(self._batch)) for seen in part])
+        return torch.cat(list(self._in_parts(look, states)))
 
     def linearised(
         self,
@@ -297,19 +299,15 @@ class View:
         gradient, trust = np.zeros_like(state), np.zeros(len(state))
         moving = moving_columns(self.problem, state.shape[1])
 
-        def differentiate(indices: np.ndarray) -> None:
-            rows = torch.from_numpy(state[indices].astype(np.float32)).requires_grad_()
+        def differentiate(indices: np.ndarray) -> int:
+            rows = self._values(state[indices]).requires_grad_()
             self._residuals(rows, indices).square().sum().backward()
             assert rows.grad is not None
             sizes = np.array([self._size(int(index)) for index in indices])
-            gradient[indices, moving] = rows.grad.double().numpy()[:, moving] / sizes[:, None]
-
-        def differentiate_all(indices: np.ndarray) -> int:
-            list(in_parts(differentiate, indices, size=len(indices)))
+            gradient[indices, moving] = rows.grad.double().cpu().numpy()[:, moving] / sizes[:, None]
             return len(indices)
 
-        parts = (used[start : start + self._batch] for start in range(0, len(used), self._batch))
-        for done in map_tensors(differentiate_all, parts):
+        for done in self._in_parts(differentiate, used):
             for _ in range(done):
                 progress()
         share = weight / len(used)
@@ -319,10 +317,19 @@ class View:
     def _residuals(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B h w 3"]:
         return self.appearance.residuals(indices, self.moments(state, indices))
 
-    @property
-    def _batch(self) -> int:
-        """Frames that a thread draws at once."""
-        return max(1, DRAWN_PIXELS // (self.appearance.frames.width * self.appearance.frames.height))
+    def _values(self, state: Float[np.ndarray, "*rows n"]) -> Float[Tensor, "*rows n"]:
+        return torch.from_numpy(state.astype(np.float32)).to(self.problem.device)
+
+    def _in_parts(self, work: Callable[[Items], Result], items: Items) -> Iterator[Result]:
+        """What `work` makes of parts of `items` that fit into memory: each in a thread, or one by one on a GPU."""
+        pixels, device = self.appearance.frames.width * self.appearance.frames.height, self.problem.device
+        if device.type != "cpu":
+            picture = GPU_PIXEL * pixels + GPU_GAUSSIAN * len(self.appearance.gaussians)
+            return in_parts(work, items, size=max(1, GPU_BYTES // picture))
+        batch = max(1, DRAWN_PIXELS // pixels)
+        parts = (items[start : start + batch] for start in range(0, len(items), batch))
+        every = map_tensors(lambda part: list(in_parts(work, part, size=len(part))), parts, device=device)
+        return itertools.chain.from_iterable(every)
 
     def _size(self, index: int) -> float:
         """Colour values compared in a frame; at least a few, for a frame where no head is to be seen."""

@@ -121,7 +121,8 @@ def self_calibrate(
         pictures: Gives a frame's picture and part labels by its number.
         settings: How; the defaults suit any talking head.
     """
-    settings = settings or SelfCalibrationSettings()
+    # What follows is geometry in numpy.
+    settings, head = settings or SelfCalibrationSettings(), head.on("cpu")
     turns = Rotation.from_rotvec(motion.global_orient[rows]) * Rotation.from_rotvec(motion.neck_pose[rows])
     chosen, turn = spread_turns(turns, settings.pictures)
     nothing = SelfCalibration(focal, settings.landmark_spread, focal, None, (), 0, turn)

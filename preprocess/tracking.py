@@ -96,7 +96,7 @@ def track(
         progress=progress,
     )
     take.write_motion(result.motion, focal=result.focal)
-    take.write_tracking({name: value.numpy() for name, value in vars(result.shared).items()})
+    take.write_tracking(result.shared.to_arrays())
     take.record(STAGE, **result.report)
     return result.report
 
@@ -110,7 +110,9 @@ def track_observations(
     pictures: Pictures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrackingResult:
-    """Fits a head model to what was seen. Deterministic: threads share the frames, and torch has one in each.
+    """Fits a head model to what was seen, on the device that the head lies on.
+
+    On the CPU it is deterministic: threads share the frames, and torch has one in each.
 
     Args:
         observations: Landmarks and blendshapes.
@@ -139,7 +141,7 @@ def track_observations(
         shared = initial_shared(problem.model, focal=problem.focal)
         frames = _first_guess(observations, head, problem, points=problem.model.rest)
         steps = _Steps(progress, len(frames), config)
-        learnt = _learnt(problem.weight.numpy(), config=config)
+        learnt = _learnt(observations.weight, config=config)
         rows = learnt[evenly(len(learnt), config.shared_frames)]
         masked = replace(
             subset(problem, rows), silhouettes=_silhouettes(problem, head, masks, config=config, rows=rows)
@@ -165,7 +167,7 @@ def track_observations(
             calibration = self_calibrate(motion, head, focal=focal, rows=learnt, pictures=pictures)
         if calibration is not None and not calibration.skipped:
             # Depth is focal length x scale, so that places follow; only what perspective changes is left to solve.
-            shared = replace(shared, log_focal=torch.tensor(calibration.focal).log())
+            shared = replace(shared, log_focal=torch.tensor(calibration.focal, device=head.device).log())
             frames = solve_windows(problem, shared, frames, config=config, progress=lambda _: None)
         landmarks = modelled_landmarks(problem, shared, frames, config=config)
     steps.finish()
@@ -183,7 +185,7 @@ def modelled_landmarks(
     """Pixels where the solution puts the landmarks."""
     with torch.no_grad():
         pixels = [problem.camera.pixels(problem.model, shared, part) for part in batches(frames, config=config)]
-        return torch.cat(pixels).transpose(1, 2).numpy()
+        return torch.cat(pixels).transpose(1, 2).cpu().numpy()
 
 
 def report_of(
@@ -213,7 +215,7 @@ def tracking_problem(observations: Observations, head: Head, *, config: Tracking
     camera = Pinhole(
         width=observations.width,
         height=observations.height,
-        anchor=torch.from_numpy(anchor_of(model.rest)),
+        anchor=torch.from_numpy(anchor_of(model.rest)).to(head.device),
         pivots=model.joints[:2],
         arkit=bool(head.arkit_to_psi.numel()),
     )
@@ -221,8 +223,8 @@ def tracking_problem(observations: Observations, head: Head, *, config: Tracking
         model=model,
         camera=camera,
         time=observations.time,
-        target=terms.with_gaps(torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1)))),
-        weight=torch.from_numpy(weight),
+        target=terms.with_gaps(torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1))).to(head.device)),
+        weight=torch.from_numpy(weight).to(head.device),
         landmark_weight=terms.landmark_weights(head, config=config),
         action_weight=terms.action_weights(head, priors=config.priors),
         unit=float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1))),
@@ -264,10 +266,10 @@ def _silhouettes(
     if masks is None or config.silhouette_frames == 0:
         return None
     places = evenly(len(rows), config.silhouette_frames)
-    skull = torch.tensor(terms.skull_vertices(head))
+    skull = torch.tensor(terms.skull_vertices(head), device=head.device)
     return Silhouettes(
-        rows=torch.from_numpy(places),
-        distances=terms.outside_distances([masks(int(index)) for index in rows[places]]),
+        rows=torch.from_numpy(places).to(head.device),
+        distances=terms.outside_distances([masks(int(index)) for index in rows[places]]).to(head.device),
         model=PointModel.on_vertices(head, skull, components=problem.model.shape.shape[2]),
     )
 

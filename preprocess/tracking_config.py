@@ -66,7 +66,7 @@ class TrackingConfig:
     shared_frames: int = 120
     """Number of evenly chosen frames that give the shared unknowns. Identity and head rotation pull on the same pixels
     and settle slowly, so that many steps over a few frames serve better than few steps over many."""
-    shared_steps: int = 600
+    shared_steps: int = 400
     """Most Adam steps of the pass over those frames."""
     window_steps: int = 10
     """Most Gauss-Newton steps over one window, with the shared unknowns fixed."""

@@ -95,7 +95,7 @@ def draw_overlay(
     factor = scale * focal / -vertices[:, 2]
     pixels = np.stack([vertices[:, 0] * factor + scale * width / 2, scale * height / 2 - vertices[:, 1] * factor], 1)
 
-    faces = head.faces.numpy()
+    faces = head.faces.cpu().numpy()
     corner, right, below = (pixels[faces[:, place]] for place in range(3))
     # Counter-clockwise triangles turn clockwise in a picture whose y points down.
     first, second = right - corner, below - corner
@@ -107,7 +107,8 @@ def draw_overlay(
     canvas = cv2.addWeighted(layer, MESH_OPACITY, canvas, 1 - MESH_OPACITY, 0)
 
     embedding = head.landmarks
-    points = (pixels[faces[embedding.faces.numpy()]] * embedding.barycentric.numpy()[..., None]).sum(axis=1)
+    triangles, shares = embedding.faces.cpu().numpy(), embedding.barycentric.cpu().numpy()
+    points = (pixels[faces[triangles]] * shares[..., None]).sum(axis=1)
     for contour in (regions.LIPS_OUTER, regions.LIPS_INNER, regions.RIGHT_EYE, regions.LEFT_EYE):
         cv2.polylines(canvas, [_fixed(points[list(contour)])], True, CONTOUR, 1, cv2.LINE_AA, FINEST)
     for centre, *ring in (regions.RIGHT_IRIS, regions.LEFT_IRIS):
@@ -120,7 +121,7 @@ def draw_overlay(
 def mesh_edges(head: Head) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "E 2"]]:
     """The skin's edges (E, 2) as vertex pairs, and the one or two triangles (E, 2) beside each."""
     start, stop = head.parts["skin"]
-    faces = head.faces.numpy()
+    faces = head.faces.cpu().numpy()
     skin = np.flatnonzero(((faces >= start) & (faces < stop)).all(axis=1))
     sides = np.sort(np.concatenate([faces[skin][:, [0, 1]], faces[skin][:, [1, 2]], faces[skin][:, [2, 0]]]), axis=1)
     pairs, inverse = np.unique(sides, axis=0, return_inverse=True)
@@ -135,14 +136,10 @@ def mesh_edges(head: Head) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "E 2
 
 def posed(head: Head, motion: Motion) -> Float[np.ndarray, "T V 3"]:
     """Vertices of a head in every moment of a motion, metres."""
+    parts = {name: getattr(motion, name) for name in ("expression", "pose", "eyelids", "transl")}
     with torch.no_grad():
-        vertices = subject_head(head, motion)(
-            expression=torch.from_numpy(motion.expression),
-            pose=torch.from_numpy(motion.pose),
-            eyelids=torch.from_numpy(motion.eyelids),
-            transl=torch.from_numpy(motion.transl),
-        )
-    return vertices.numpy()
+        moved = {name: torch.from_numpy(value).to(head.device) for name, value in parts.items()}
+        return subject_head(head, motion)(**moved).cpu().numpy()
 
 
 def _fixed(pixels: np.ndarray) -> np.ndarray:

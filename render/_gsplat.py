@@ -42,7 +42,7 @@ def load_rasterization() -> Callable[..., tuple[Tensor, Tensor, dict[str, Any]]]
             found=f"torch {torch.__version__}, which sees none"
             if built
             else f"torch {torch.__version__}, which is built without CUDA",
-            fix='pass CPU tensors and leave backend at None, pass backend="torch", or '
+            fix='stay on the CPU (no --device; CPU tensors and no backend="gsplat"), or '
             + ("look at the driver (nvidia-smi)" if built else "install a CUDA build of torch"),
         )
     try:

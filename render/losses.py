@@ -29,6 +29,7 @@ def l1_dssim(
     *,
     dssim_weight: float = 0.2,
     threads: int | None = None,
+    compiled: bool = True,
 ) -> Float[Tensor, ""]:
     """(1 - w) mean |image - target| + w (1 - mean SSIM), the loss of 3D Gaussian splatting (Kerbl et al. 2023).
 
@@ -41,6 +42,7 @@ def l1_dssim(
         target: In [0, 1]; a constant.
         dssim_weight: The weight w, in [0, 1].
         threads: Threads of the fused pass; all processors when None. The result does not depend on it.
+        compiled: On CUDA, compile it for this size, which takes seconds: for sizes that come again and again.
 
     Raises:
         InputError: Shapes or types differ, or an image is empty or does not have three channels.
@@ -61,7 +63,7 @@ def l1_dssim(
     if fused and image.dtype == torch.float32:
         if torch.is_grad_enabled() and target.requires_grad:
             raise InputError("l1_dssim has no gradient for `target`", expected="a constant", fix="detach it")
-        loss, _ = fused_l1_dssim(image, target, dssim_weight, threads or 0, "")
+        loss, _ = fused_l1_dssim(image, target, dssim_weight, threads or 0, "", compiled)
         return loss
     ssim = ssim_map(image, target).mean()
     return (1 - dssim_weight) * (image - target).abs().mean() + dssim_weight * (1 - ssim)
@@ -152,7 +154,9 @@ def compiled_l1_dssim(
 
 
 @torch.library.custom_op("headsplat::l1_dssim", mutates_args=(), device_types="cpu")
-def fused_l1_dssim(image: Tensor, target: Tensor, dssim_weight: float, threads: int, isa: str) -> tuple[Tensor, Tensor]:
+def fused_l1_dssim(
+    image: Tensor, target: Tensor, dssim_weight: float, threads: int, isa: str, compiled: bool = True
+) -> tuple[Tensor, Tensor]:
     """The loss and its gradient with respect to image; threads 0 is all processors, isa "" the best library."""
     library = _native.load_library(isa or None)
     image, target = image.contiguous(), target.contiguous()
@@ -178,14 +182,14 @@ def fused_l1_dssim(image: Tensor, target: Tensor, dssim_weight: float, threads: 
 
 
 @fused_l1_dssim.register_kernel("cuda")
-def _(image, target, dssim_weight, threads, isa):
+def _(image, target, dssim_weight, threads, isa, compiled=True):
     height, width, _ = image.shape
-    loss = compiled_l1_dssim(height, width, dssim_weight, image.device)
+    loss = compiled_l1_dssim(height, width, dssim_weight, image.device) if compiled else l1_dssim_and_gradient
     return loss(image.contiguous(), target.contiguous(), dssim_weight)
 
 
 @fused_l1_dssim.register_fake
-def _(image, target, dssim_weight, threads, isa):
+def _(image, target, dssim_weight, threads, isa, compiled=True):
     return image.new_empty(()), image.new_empty(image.shape)
 
 
@@ -197,7 +201,7 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, v_loss, v_gradient):
     (gradient,) = ctx.saved_tensors
-    return gradient * v_loss, None, None, None, None
+    return gradient * v_loss, None, None, None, None, None
 
 
 fused_l1_dssim.register_autograd(_backward, setup_context=_setup_context)

@@ -162,7 +162,7 @@ def _living(stored: StoredAvatar, life: LifeMotion, *, expression: np.ndarray, j
     head = stored.gaussians.head
     return Motion(
         time=life.time,
-        betas=stored.gaussians.betas.numpy(),
+        betas=stored.gaussians.betas.cpu().numpy(),
         expression=expression.astype(np.float32),
         jaw_pose=jaw,
         **life.rows,

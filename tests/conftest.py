@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the clips beside the checkout, and a tiny take whose truth is known."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,8 +25,17 @@ from avatar.render.playback import render_pose
 from avatar.speech.life import LifeModel
 from avatar.synthetic.clip import ClipSettings, clip_camera, synthetic_motion
 
+pytest_plugins = ("strict_device",)
+
 SIDE, FRAMES, RATE, COLLAR = 80, 30, 4, -0.13
 SETTINGS = ClipSettings(size=SIDE, fps=RATE, movement=1.5, seed=5)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that run tests side by side share the cores."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // worker["workercount"]))
 
 
 @pytest.fixture(scope="session")

@@ -105,9 +105,9 @@ def test_doctor_says_how_to_use_a_gpu(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    assert run(capsys, "doctor")["gpu"] == (
-        "Some GPU, unused: gsplat is missing. To do: `pip install 'headsplat[gpu]'`"
-    )
+    found = run(capsys, "doctor")
+    assert found["gpu"] == "Some GPU, unused: gsplat is missing. To do: `pip install 'headsplat[gpu]'`"
+    assert found["device auto"] == "cpu"
 
 
 def test_people_get_lines_and_programs_get_json(capsys: pytest.CaptureFixture[str], slow_machine: None) -> None:

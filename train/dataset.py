@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,10 @@ class TrainingFrame:
     image: Float[Tensor, "H W 3"]
     alpha: Float[Tensor, "H W"]
     parts: UInt8[np.ndarray, "H W"]
+
+    def on(self, device: torch.device) -> TrainingFrame:
+        """The frame with its picture and mask on a device."""
+        return replace(self, image=self.image.to(device), alpha=self.alpha.to(device))
 
     def over(self, background: Float[Tensor, "#H #W 3"], plate: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
         """The person before another background.

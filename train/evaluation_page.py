@@ -60,7 +60,7 @@ METRICS = (
     ("landmark_iod", "landmarks / eyes", ".2%"),
     ("expression_distance", "expression", ".4f"),
     ("identity_distance", "identity", ".3f"),
-    ("identity_from_truth", "identity, of this frame", ".3f"),
+    ("identity_from_person", "identity, of the person", ".3f"),
     ("blinks_per_minute", "blinks a minute", ".0f"),
 )
 SPEECH_ROWS = {
@@ -142,7 +142,7 @@ def _rows(result: dict[str, Any], examples: Sequence[Moment]) -> list[str]:
     words = [f"{ROW_NAMES[name].capitalize()}: {text}." for name, text in result["shown"].items()]
     counts = result["frames"]
     sampled = (
-        f"{counts['count']} of {counts['held_out']} held-out frames; MS-SSIM, ST-LPIPS, CPBD and identity on "
+        f"{counts['count']} of {counts['held_out']} held-out frames; MS-SSIM, ST-LPIPS and identity on "
         f"{counts['sampled']} of them, evenly chosen."
     )
     errors = [
@@ -253,8 +253,9 @@ def _cost(result: dict[str, Any]) -> list[str]:
     if "play" not in result:
         return []
     play, avatar, cone = result["play"], result["avatar"], result["view_cone"]
+    drawn_on = f"{play['threads']} threads" if play["device"] == "cpu" else "the GPU"
     rows = [
-        ("pictures a second at 512 × 512", f"{play['frames_per_second']:.0f} on {play['threads']} threads"),
+        ("pictures a second at 512 × 512", f"{play['frames_per_second']:.0f} on {drawn_on}"),
         ("milliseconds a picture", f"{play['median_ms']:.1f}, one in a hundred {play['p99_ms']:.1f}"),
         ("memory of this evaluation", f"{play['peak_rss_mb']:.0f} MB"),
         ("avatar on disk", f"{avatar['bytes'] / 1e6:.2f} MB"),

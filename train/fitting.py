@@ -13,6 +13,7 @@ import torch
 from avatar.fields.regularizers import Regularizer
 from avatar.fields.sampling import initial_head
 from avatar.fields.survey import take_camera
+from avatar.memory import is_out_of_memory
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
@@ -27,12 +28,13 @@ from avatar.train.palette import keep_to_own_colors, own_colors
 from avatar.train.projection import condition_gradient, current_condition, learn_condition, projected
 from avatar.train.relocation import Relocation
 from avatar.train.schedule import drawn, rarity
+from avatar.train.shortage import too_little_memory, tried_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead, Pose
@@ -59,6 +61,8 @@ def fit_avatar(
 ) -> GaussianHead:
     """Trains a Gaussian head on the take's training frames; the held-out frames are never read.
 
+    It is trained where the head lies: on a GPU, each frame is moved there for its step.
+
     Args:
         take: A tracked take.
         head: The head model it was tracked with.
@@ -71,6 +75,7 @@ def fit_avatar(
 
     Raises:
         TrainingError: A step is not finite; the last checkpoint is kept.
+        MemoryLimitError: Memory runs out, on the machine or on its GPU; likewise.
     """
     motion, indices = take.motion(), take.split()["train"]
     gaussians = initial_head(take, head, motion, indices, config)
@@ -80,32 +85,32 @@ def fit_avatar(
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
     leaves = dict(gaussians.named_parameters())
+    sunk = gaussians.sunk_torso
     key = take_key(take)
     order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
     relocation = Relocation.of(take, gaussians, config, order)
     exposure = take_exposure(take, indices, config)
+    exposure = exposure and exposure.to(head.device)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config, exposure) if checkpoint else 0
 
     objective.regularizer.follow(gaussians)
-    done = start
+    device, done = head.device, start
     steps = range(start, config.steps)
     frames = read_ahead(take, order(steps), has_room=has_room, outline=config.outline)
     try:
         for step, frame in zip(steps, frames, strict=True):
             relocation(step, gaussians, optimizer, objective, poses)
-            background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32))
+            background = torch.from_numpy(np.random.default_rng([config.seed, step]).random(3, np.float32)).to(device)
             pose = muted(poses[frame.index], gaussians, config.sound_dropout, config.seed, step)
             learning = step >= config.residual_start
             condition = current_condition(gaussians, pose, features[frame.index])
             pose = replace(pose, condition=condition.detach())
-            residual = gaussians.residual(pose.condition).detach() if learning else torch.zeros(len(gaussians), 10)
-            residual.requires_grad_(learning)
             developed = exposure if step >= config.exposure_start else None
-            terms = partial(objective.terms, gaussians, pose, frame, background, residual, developed, step)
-            loss = total(terms())
-            loss.backward()
-            require_sound(step, frame.index, loss, leaves | {"residual": residual}, terms)
-            hold_unseen_torso(gaussians, residual)
+            shown = (pose, frame.on(device), background)
+            terms = partial(objective.terms, gaussians, *shown, exposure=developed, step=step)
+            loss, residual = tried_again(partial(descend, gaussians, pose, terms, learning=learning))
+            require_sound(step, frame.index, loss, leaves | {"residual": residual}, partial(terms, residual))
+            hold(sunk, gaussians, residual)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
@@ -123,12 +128,41 @@ def fit_avatar(
         if checkpoint:
             save_checkpoint(checkpoint, gaussians, optimizer, done, key, config, exposure)
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise too_little_memory(error, device, step=done, side=max(take.info.width, take.info.height)) from error
     moved = keep_to_own_colors(gaussians, own_colors(take, indices))
     log.debug("%d Gaussians had colours of the background", moved)
     avatar = projected(gaussians, features[indices], config.components)
     if on_projection and config.projects:
         on_projection(gaussians.requires_grad_(False), avatar)
     return avatar.requires_grad_(False)
+
+
+def descend(
+    gaussians: GaussianHead,
+    pose: Pose,
+    terms: Callable[[Float[Tensor, "N 10"]], Mapping[str, Float[Tensor, ""]]],
+    *,
+    learning: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "N 10"]]:
+    """The loss of a step, and the residual that it was seen with; their gradients are in both and in the parameters.
+
+    Args:
+        gaussians: The avatar; gradients that it has are forgotten.
+        pose: The moment.
+        terms: From a residual to the objective's summands.
+        learning: Whether the residuals have begun to learn; before, they are zero.
+    """
+    gaussians.zero_grad()
+    residual = (
+        gaussians.residual(pose.condition).detach() if learning else gaussians.offsets.new_zeros(len(gaussians), 10)
+    )
+    residual.requires_grad_(learning)
+    loss = total(terms(residual))
+    loss.backward()
+    return loss, residual
 
 
 @dataclass(frozen=True)
@@ -159,8 +193,9 @@ class Objective:
     def of(cls, take: Take, gaussians: GaussianHead, config: TrainConfig, threads: int | None) -> Objective:
         """The objective of a take."""
         camera = take_camera(take)
-        viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
-        plate = torch.from_numpy(take.background()).float() / 255
+        device = gaussians.offsets.device
+        viewmat, K = (torch.as_tensor(m, dtype=torch.float32, device=device) for m in (camera.viewmat, camera.K))
+        plate = torch.from_numpy(take.background()).to(device).float() / 255
         focus = Focus.of(take) if config.focus_weight else None
         deep_look = DeepLook.of(take, config)
         return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus, deep_look)
@@ -233,15 +268,14 @@ def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     return torch.stack(list(terms.values())).sum()
 
 
-def hold_unseen_torso(gaussians: GaussianHead, residual: Float[Tensor, "N 10"]) -> None:
-    """Takes the gradients of place, shape and `residual` from the clothes that no frame shows.
+def hold(some: Bool[Tensor, " N"], gaussians: GaussianHead, residual: Float[Tensor, "N 10"]) -> None:
+    """Takes the gradients of place, shape and `residual` from some Gaussians, as the shoulders that no frame shows.
 
-    What little a frame tells of them, at its edge or through what is before them, would fray them for every other view.
+    What little a frame tells of those, at their edge or through what is before them, would fray them for other views.
     """
-    guessed = gaussians.unseen_torso
     for value in (gaussians.offsets, gaussians.log_scales, gaussians.quats, residual):
         if value.grad is not None:
-            value.grad[guessed] = 0
+            value.grad[some] = 0
 
 
 def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:

@@ -66,7 +66,8 @@ class Focus:
             if min(bottom - top, right - left) < LEAST_SIDE:
                 continue
             one, other = (picture[top:bottom, left:right].contiguous() for picture in (image, target))
-            losses.append(l1_dssim(one, other, dssim_weight=dssim_weight, threads=threads))
+            # Hardly two windows have one size, and compiling for each would take longer than training.
+            losses.append(l1_dssim(one, other, dssim_weight=dssim_weight, threads=threads, compiled=False))
             if contrast_weight:
                 losses[-1] = losses[-1] + contrast_weight * contrast_difference(one, other)
         return torch.stack(losses).mean() if losses else image.new_zeros(())

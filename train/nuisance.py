@@ -72,7 +72,7 @@ class Exposure(nn.Module):
             return
         rendered, seen = picture.image[some][solid].double(), frame.image[some][solid].double()
         # The normal equations of each channel, with the priors of one observation of PICTURE_ERROR.
-        tightness = torch.tensor([GAIN_SPREAD, OFFSET_SPREAD], dtype=torch.float64).reciprocal() * PICTURE_ERROR
+        tightness = rendered.new_tensor([GAIN_SPREAD, OFFSET_SPREAD]).reciprocal() * PICTURE_ERROR
         matrix = torch.diag(tightness.square()).repeat(3, 1, 1)
         mean = rendered.mean(0)
         matrix[:, 0, 0] += rendered.square().mean(0)
@@ -89,7 +89,7 @@ class Exposure(nn.Module):
     def of(self, index: int) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
         """Gain and offset of a frame, less their means over the take, so that the avatar's own colours cannot drift."""
         if not self.visited[index]:
-            return torch.ones(3), torch.zeros(3)
+            return self.log_gains.new_ones(3), self.offsets.new_zeros(3)
         gains, offsets = (values[self.visited].mean(0) for values in (self.log_gains, self.offsets))
         return (self.log_gains[index] - gains).exp(), self.offsets[index] - offsets
 

@@ -59,12 +59,13 @@ def keep_to_own_colors(gaussians: GaussianHead, colors: Float[np.ndarray, "P 3"]
     if len(colors) < NEAREST:
         return 0
     on_head = gaussians.triangles < len(gaussians.head.faces)
-    judged = torch.isin(gaussians.regions, torch.tensor(OF_SKIN_AND_HAIR)) & on_head
-    learned = gaussians.color_logits[judged].sigmoid().double().numpy()
+    judged = torch.isin(gaussians.regions, gaussians.regions.new_tensor(OF_SKIN_AND_HAIR)) & on_head
+    learned = gaussians.color_logits[judged].sigmoid().double().cpu().numpy()
     own = colors[KDTree(colors).query(learned, NEAREST)[1]].mean(1)
     away = np.linalg.norm(own - learned, axis=1, keepdims=True)
     share = (1 - TOLERANCE / np.maximum(away, 1e-9)).clip(0)
     moved = share[:, 0] > 0
     changed = torch.from_numpy((learned + share * (own - learned))[moved]).float().clamp(1e-3, 1 - 1e-3)
-    gaussians.color_logits[judged.nonzero()[moved][:, 0]] = changed.logit()
+    rows = judged.cpu().nonzero()[moved][:, 0]
+    gaussians.color_logits[rows.to(gaussians.regions.device)] = changed.logit().to(gaussians.color_logits.device)
     return int(moved.sum())

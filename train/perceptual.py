@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from avatar.errors import PartError
 from avatar.models import fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jaxtyping import Float
     from torch import Tensor
@@ -24,17 +25,27 @@ LAYERS = 5
 LEAST_SIDE = 64
 
 
-class PerceptualDistance:
+class PerceptualDistance(nn.Module):
     """A distance of deep features (Zhang et al. 2018): unit-length channels, squared, weighted, averaged over place.
 
+    It follows the pictures to the device on which they are.
+
     Args:
-        layers: From a picture's scaled tensor to its features of five layers.
+        layers: From a picture's scaled tensor to its features of five layers; a module, where it has weights.
         weights: (1, C, 1, 1) of each layer.
     """
 
+    _shift: Tensor
+    _scale: Tensor
+
     def __init__(self, layers: Callable[[Tensor], Sequence[Tensor]], weights: Sequence[Tensor]) -> None:
-        self._layers, self._weights = layers, [weight.reshape(1, -1, 1, 1) for weight in weights]
-        self._shift, self._scale = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (SHIFT, SCALE))
+        super().__init__()
+        self._layers = layers
+        self._names = [f"_weight{index}" for index in range(len(weights))]
+        for name, weight in zip(self._names, weights, strict=True):
+            self.register_buffer(name, weight.reshape(1, -1, 1, 1))
+        for name, values in (("_shift", SHIFT), ("_scale", SCALE)):
+            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1))
 
     @torch.inference_mode()
     def features(self, image: Float[np.ndarray, "H W 3"]) -> list[Tensor]:
@@ -52,17 +63,19 @@ class PerceptualDistance:
             wanted = self._embedded(target)
         return self._apart(self._embedded(image), wanted)
 
-    def __call__(self, image: Float[np.ndarray, "H W 3"], other: Float[np.ndarray, "H W 3"]) -> float:
+    def forward(self, image: Float[np.ndarray, "H W 3"], other: Float[np.ndarray, "H W 3"]) -> float:
         """The distance of two pictures in [0, 1] of one size, at least `LEAST_SIDE` pixels on either side."""
         return self.between(self.features(image), self.features(other))
 
     def _embedded(self, image: Float[Tensor, "H W 3"]) -> list[Tensor]:
+        if image.device != self._shift.device:
+            self.to(image.device)
         scaled = (2 * image.permute(2, 0, 1)[None] - 1 - self._shift) / self._scale
         # The root of what is all zero has no gradient, so the small number is added before it is drawn.
         return [layer / (layer.square().sum(1, keepdim=True) + 1e-10).sqrt() for layer in self._layers(scaled)]
 
     def _apart(self, one: list[Tensor], other: list[Tensor]) -> Float[Tensor, ""]:
-        pairs = zip(one, other, self._weights, strict=True)
+        pairs = zip(one, other, map(self.get_buffer, self._names), strict=True)
         return torch.stack([F.conv2d((a - b).square(), weight).mean() for a, b, weight in pairs]).sum()
 
 
@@ -73,24 +86,42 @@ def load_st_lpips() -> PerceptualDistance:
         PartError: The weights are not cached and cannot be fetched.
     """
     stored = torch.load(fetch("stlpips_alex"), map_location="cpu", weights_only=True)
+    weights = [stored[f"lin{index}.model.1.weight"] for index in range(LAYERS)]
+    return PerceptualDistance(ShiftTolerantAlexNet(stored), weights)
 
-    def convolved(planes: Tensor, name: str, padding: int) -> Tensor:
-        return F.conv2d(planes, stored[f"net.{name}.weight"], stored[f"net.{name}.bias"], padding=padding)
 
-    def halved(planes: Tensor) -> Tensor:
+class ShiftTolerantAlexNet(nn.Module):
+    """The five layers of ST-LPIPS: an AlexNet that blurs before every other pixel is left out.
+
+    Args:
+        stored: Its convolutions, as the package has them.
+    """
+
+    CONVOLUTIONS = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
+    _blur: Tensor
+
+    def __init__(self, stored: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for layer, name in enumerate(self.CONVOLUTIONS):
+            for part in ("weight", "bias"):
+                self.register_buffer(f"{part}{layer}", stored[f"net.{name}.{part}"])
+        self.register_buffer("_blur", torch.tensor([1.0, 2.0, 1.0]) / 4)
+
+    def forward(self, picture: Float[Tensor, "1 3 H W"]) -> list[Tensor]:
+        """The features of a picture after each convolution."""
+        first = F.relu(self._halved(self._convolved(picture, 0, 2)))
+        second = F.relu(self._convolved(self._halved(F.max_pool2d(first, 3, 1)), 1, 2))
+        third = F.relu(self._convolved(self._halved(F.max_pool2d(second, 3, 1)), 2, 1))
+        fourth = F.relu(self._convolved(third, 3, 1))
+        return [first, second, third, fourth, F.relu(self._convolved(fourth, 4, 1))]
+
+    def _convolved(self, planes: Tensor, layer: int, padding: int) -> Tensor:
+        return F.conv2d(planes, self.get_buffer(f"weight{layer}"), self.get_buffer(f"bias{layer}"), padding=padding)
+
+    def _halved(self, planes: Tensor) -> Tensor:
         """Blurred before every other pixel is left out, which is what makes the metric tolerate shifts."""
-        blur = torch.tensor([1.0, 2.0, 1.0]) / 4
-        kernel = (blur[:, None] * blur).expand(planes.shape[1], 1, 3, 3)
+        kernel = (self._blur[:, None] * self._blur).expand(planes.shape[1], 1, 3, 3)
         return F.conv2d(F.pad(planes, [2] * 4, mode="reflect"), kernel, stride=2, groups=planes.shape[1])
-
-    def layers(picture: Tensor) -> list[Tensor]:
-        first = F.relu(halved(convolved(picture, "slice1.0", 2)))
-        second = F.relu(convolved(halved(F.max_pool2d(first, 3, 1)), "slice2.5", 2))
-        third = F.relu(convolved(halved(F.max_pool2d(second, 3, 1)), "slice3.9", 1))
-        fourth = F.relu(convolved(third, "slice4.11", 1))
-        return [first, second, third, fourth, F.relu(convolved(fourth, "slice5.13", 1))]
-
-    return PerceptualDistance(layers, [stored[f"lin{index}.model.1.weight"] for index in range(LAYERS)])
 
 
 def load_lpips() -> PerceptualDistance:
@@ -111,16 +142,29 @@ def load_lpips() -> PerceptualDistance:
             fix="pip install torchvision; ST-LPIPS does without",
         ) from error
     stored = torch.load(fetch("lpips_alex"), map_location="cpu", weights_only=True)
-    # The layers of AlexNet's `features` after which its five activations stand.
-    ends = (1, 4, 7, 9, 11)
+    return PerceptualDistance(AlexNet(network), [stored[f"lin{index}.model.1.weight"] for index in range(LAYERS)])
 
-    def layers(picture: Tensor) -> list[Tensor]:
+
+class AlexNet(nn.Module):
+    """Five activations of torchvision's AlexNet.
+
+    Args:
+        network: Its `features`.
+    """
+
+    # After these layers they stand.
+    ENDS = (1, 4, 7, 9, 11)
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture: Float[Tensor, "1 3 H W"]) -> list[Tensor]:
+        """The activations of a picture."""
         found = []
-        for index, layer in enumerate(network):
+        for index, layer in enumerate(self.network):
             picture = layer(picture)
-            if index in ends:
+            if index in self.ENDS:
                 # The layers that follow may work in place.
                 found.append(picture.clone())
         return found
-
-    return PerceptualDistance(layers, [stored[f"lin{index}.model.1.weight"] for index in range(LAYERS)])

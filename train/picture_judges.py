@@ -101,12 +101,10 @@ class PerceptualJudge:
 
 
 class SharpnessJudge:
-    """CPBD of sampled moments."""
+    """CPBD of every moment: a mouth has some twenty edges a frame, of which a few frames say little."""
 
     def see(self, moment: Moment, tally: Tally) -> None:
         """Judges every row by itself."""
-        if not moment.sampled:
-            return
         for row, picture in moment.pictures.items():
             blur = edge_blur(picture)
             for name, region in moment.regions.items():
@@ -143,9 +141,9 @@ class EdgeJudge:
 
 
 class IdentityJudge:
-    """Distance of sampled moments from the person in the training frames, and from the recording's own face.
+    """Distance of sampled moments from the recording's own face, and from the person in the training frames.
 
-    The first is smaller for a smooth face than for the recording itself, which differs from its own mean.
+    The second is smaller for a smooth face than for the recording itself, which differs from its own mean.
 
     Args:
         describe: The descriptor, of `avatar.train.identity.load_identity`.
@@ -165,8 +163,8 @@ class IdentityJudge:
             return
         found = {row: self._describe(picture, moment.landmarks) for row, picture in moment.pictures.items()}
         for row, descriptor in found.items():
-            from_person, from_truth = (np.linalg.norm(descriptor - other) for other in (self._person, found[TRUTH]))
-            tally.add(row, "face", identity_distance=float(from_person), identity_from_truth=float(from_truth))
+            from_truth, from_person = (np.linalg.norm(descriptor - other) for other in (found[TRUTH], self._person))
+            tally.add(row, "face", identity_distance=float(from_truth), identity_from_person=float(from_person))
 
     def finish(self, tally: Tally) -> None:
         """Nothing is left to add."""

@@ -47,6 +47,7 @@ def play_figures(stored: StoredAvatar, motion: Motion, *, threads: int | None = 
         "frames_per_second": 1e3 / float(median),
         "median_ms": float(median),
         "p99_ms": float(slow),
+        "device": gaussians.offsets.device.type,
         "threads": threads or _processors(),
         "peak_rss_mb": round(peak_memory(), 1),
     }

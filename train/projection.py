@@ -37,12 +37,13 @@ def learn_condition(
         indices: The training frames, which the condition is made of.
         config: The settings.
     """
-    features = torch.as_tensor(motion_features(motion, gaussians.head))
+    device = gaussians.offsets.device
+    features = torch.as_tensor(motion_features(motion, gaussians.head), device=device)
     start = gaussians.condition
     if not config.lr_condition or not isinstance(start, MotionCondition):
         return features
     if config.trained_components > start.basis.shape[1]:
-        start = MotionCondition.fit(features[indices].numpy(), config.trained_components)
+        start = MotionCondition.fit(features[indices].cpu().numpy(), config.trained_components).to(device)
         heard = gaussians.residuals[..., gaussians.condition.basis.shape[1] :].detach()
         wider = heard.new_zeros(len(gaussians), 10, start.basis.shape[1])
         gaussians.residuals = nn.Parameter(torch.cat([wider, heard], 2))
@@ -79,21 +80,24 @@ def projected(field: GaussianHead, features: Float[Tensor, "T C"], components: i
     if not isinstance(learned, LearnedCondition):
         return field
     kept = learned.basis.shape[1]
-    result = field.subset(torch.ones(len(field), dtype=torch.bool))
+    result = field.subset(torch.ones_like(field.regions, dtype=torch.bool))
     if learned.net is None and components >= kept:
         result.condition = learned.plain()
         return result.requires_grad_(False)
     with torch.no_grad():
-        weights = learned(features).double()
+        device = features.device
+        # What is small is worked out on the CPU, with the same solvers everywhere.
+        weights = learned(features).double().cpu()
         mean, count = weights.mean(0), len(weights)
         flat = field.motion_residuals.reshape(-1, kept)
         # The residuals are long and the components few: their scalar products tell all of the decomposition.
-        root = torch.linalg.cholesky((flat.T @ flat).double() + 1e-9 * torch.eye(kept, dtype=torch.float64))
+        products = (flat.T @ flat).double().cpu()
+        root = torch.linalg.cholesky(products + 1e-9 * torch.eye(kept, dtype=torch.float64))
         scores = torch.linalg.svd((weights - mean) @ root, full_matrices=False).U[:, :components] * count**0.5
         mixing = (weights - mean).T @ scores / count
-        basis = _linear(learned, features, weights - mean, scores)
-        _add_to_base(result, (flat @ mean.float()).view(len(field), 10))
-        motion = (flat @ mixing.float()).view(len(field), 10, -1)
+        basis = _linear(learned, features.cpu(), weights - mean, scores).to(device)
+        _add_to_base(result, (flat @ mean.float().to(device)).view(len(field), 10))
+        motion = (flat @ mixing.float().to(device)).view(len(field), 10, -1)
         result.residuals = nn.Parameter(torch.cat([motion, field.residuals[..., kept:]], 2))
         result.condition = MotionCondition(features.mean(0), basis)
     return result.requires_grad_(False)
@@ -105,14 +109,18 @@ def _linear(
     weights: Float[Tensor, "T K"],
     scores: Float[Tensor, "T D"],
 ) -> Float[Tensor, "C D"]:
-    """The map from features to scores: through the learned linear map, and a ridge regression of what that leaves."""
+    """The map from features to scores: through the learned linear map, and a ridge regression of what that leaves.
+
+    All on the CPU, wherever the map is learned.
+    """
+    learned_basis, deviation = learned.basis.double().cpu(), learned.deviation.cpu()
     centred = (features - features.mean(0)).double()
     through = torch.linalg.lstsq(weights, scores).solution
-    exact = learned.basis.double() @ through
-    scaled = centred / learned.deviation
+    exact = learned_basis @ through
+    scaled = centred / deviation
     gram = scaled.T @ scaled / len(scaled) + PENALTY * torch.eye(scaled.shape[1], dtype=torch.float64)
     rest = torch.linalg.solve(gram, scaled.T @ (scores - centred @ exact) / len(scaled))
-    return (exact + rest / learned.deviation[:, None]).float()
+    return (exact + rest / deviation[:, None]).float()
 
 
 def _add_to_base(head: GaussianHead, residual: Float[Tensor, "N 10"]) -> None:

@@ -106,7 +106,7 @@ class Relocation:
         """The rounds, evenly spread from where the residuals learn to 60 % of all steps; `gaussians` as they start."""
         span = np.linspace(config.residual_start, LAST * config.steps, config.relocations + 1)[1:]
         kept = np.array([FLOORS[name] for name in REGIONS])
-        floors = np.ceil(kept * np.bincount(gaussians.regions.numpy(), minlength=len(REGIONS))).astype(int)
+        floors = np.ceil(kept * np.bincount(gaussians.regions.cpu().numpy(), minlength=len(REGIONS))).astype(int)
         count = round(config.relocated_share * config.gaussians)
         steps = tuple(span.round().astype(int).tolist())
         return cls(take, steps, count, floors, order, config.seed, config.outline)
@@ -145,7 +145,7 @@ def measured_shares(
     """
     colors = torch.zeros_like(gaussians.color_logits, requires_grad=True)
     weight = objective.config.dssim_weight
-    for frame in frames:
+    for frame in (frame.on(colors.device) for frame in frames):
         pose, (height, width) = poses[frame.index], frame.alpha.shape
         with torch.no_grad():
             residual, carriers = gaussians.residual(pose.condition), gaussians.carriers(pose)
@@ -195,17 +195,18 @@ def relocate(
     Returns:
         The rows that were moved.
     """
-    regions = gaussians.regions.numpy()
+    regions = gaussians.regions.cpu().numpy()
     movable = ~np.isin(regions, [REGIONS.index(name) for name in FIXED])
     leaving = _superfluous(gaussians, shares, pose, movable, floors, count)
-    chances = np.where(movable, shares.error.numpy().clip(min=0), 0.0).astype(np.float64)
+    chances = np.where(movable, shares.error.cpu().numpy().clip(min=0), 0.0).astype(np.float64)
     chances[leaving] = 0
     leaving = leaving[: np.count_nonzero(chances)]
     if not len(leaving):
         return leaving
     parents = generator.choice(len(chances), len(leaving), replace=False, p=chances / chances.sum())
-    _split(gaussians, torch.as_tensor(parents), torch.as_tensor(leaving))
-    _forget(gaussians, optimizer, torch.as_tensor(parents), torch.as_tensor(leaving))
+    split, freed = (torch.as_tensor(rows, device=gaussians.regions.device) for rows in (parents, leaving))
+    _split(gaussians, split, freed)
+    _forget(gaussians, optimizer, split, freed)
     return leaving
 
 
@@ -218,14 +219,14 @@ def _superfluous(
     count: int,
 ) -> Int[np.ndarray, " n"]:
     """Rows that cover least, where others cover their place and their region can spare them."""
-    regions = gaussians.regions.numpy()
+    regions = gaussians.regions.cpu().numpy()
     with torch.no_grad():
         world = place_gaussians(gaussians.rigged(), gaussians.carriers(pose), gaussians.residual(pose.condition))
-    centers, reach = world.means.numpy(), world.scales.amax(-1).numpy()
+    centers, reach = world.means.cpu().numpy(), world.scales.amax(-1).cpu().numpy()
     spare = np.bincount(regions, minlength=len(REGIONS)) - floors
     stays, tree = np.ones(len(regions), bool), KDTree(centers)
     candidates = np.flatnonzero(movable)
-    candidates = candidates[np.argsort(shares.coverage.numpy()[candidates], kind="stable")][: 4 * count]
+    candidates = candidates[np.argsort(shares.coverage.cpu().numpy()[candidates], kind="stable")][: 4 * count]
     leaving: list[int] = []
     for row in candidates.tolist():
         if len(leaving) == count:
@@ -252,7 +253,7 @@ def _split(gaussians: GaussianHead, parents: Int[Tensor, " n"], children: Int[Te
     for value in (triangles, barycentric, regions):
         value[children] = value[parents]
     longest = gaussians.log_scales[parents].argmax(1)
-    axis = torch.eye(3)[longest] * (APART * gaussians.log_scales[parents].exp())
+    axis = torch.eye(3, device=longest.device)[longest] * (APART * gaussians.log_scales[parents].exp())
     shift = quat_rotate(torch.nn.functional.normalize(gaussians.quats[parents], dim=-1), axis)
     gaussians.offsets[parents] += shift
     gaussians.offsets[children] -= shift

@@ -172,7 +172,7 @@ def _moments(
         for row, moments in poses.items():
             image, alpha, *_ = render_pose(gaussians, moments[place], camera)
             pictures[row] = compose(image, alpha, plate)
-            alphas[row] = alpha[..., 0].numpy()
+            alphas[row] = alpha[..., 0].cpu().numpy()
         mask = np.asarray(take.mask(index))
         yield Moment(
             index,

@@ -152,7 +152,7 @@ def faces(stored: StoredAvatar, motion: Motion) -> dict[str, UInt8[np.ndarray, "
         stored: The avatar.
         motion: One moment, whose place of the head is kept.
     """
-    head = stored.gaussians.head
+    head = stored.head
     if not head.arkit_names:
         return {}
     weights = np.zeros((len(FACES), len(ARKIT_NAMES)))

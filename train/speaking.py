@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def fit_speaking(
     take: Take, head: Head, *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[SpeechModel | GeneralSpeech, LifeModel, dict[str, Any]]:
-    """Learns how the person speaks, blinks and moves the head.
+    """Learns how the person speaks, blinks and moves the head, on the CPU.
 
     Args:
         take: A tracked take.
@@ -44,7 +44,7 @@ def fit_speaking(
         The speech model, the general one where the take has no usable sound; the life model; figures for the report,
         whose ``driven`` says whether the avatar has a speech model of its own, and ``note`` why not.
     """
-    motion, used = take.motion(), take.used
+    motion, used, head = take.motion(), take.used, head.on("cpu")
     life = LifeModel.from_motion(motion, head=head, used=used)
     life = replace(life, prosody=default_prosody(life, head)).rounded()
     features, samples = take_features(take), take.speech()

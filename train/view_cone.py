@@ -69,8 +69,11 @@ def guessed_share(head: GaussianHead, pose: Pose, camera: Camera, clearest: Floa
         clearest: (F,) what `clearest_views` found.
     """
     world = PosedAvatar(head, pose).world
-    guessed = torch.as_tensor(clearest < CLEAR, dtype=torch.float32)[head.triangles]
-    viewmat, K = (torch.as_tensor(m, dtype=torch.float32) for m in (camera.viewmat, camera.K))
+    guessed, viewmat, K = (
+        torch.as_tensor(value, dtype=torch.float32, device=head.triangles.device)
+        for value in (clearest < CLEAR, camera.viewmat, camera.K)
+    )
+    guessed = guessed[head.triangles]
     scene = (world.means, world.quats, world.scales, world.opacities, guessed[:, None].expand(-1, 3).contiguous())
     drawn = rasterize(*scene, viewmat, K, camera.width, camera.height)
     return float(drawn.image[..., 0].sum() / drawn.alpha.sum().clamp_min(1e-6))

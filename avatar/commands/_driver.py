@@ -77,7 +77,7 @@ def track_driver(video: Path, head: Head) -> Driver:
     probe(video)
     if head.lmk478_faces is None:
         # Clips are tracked by landmarks that this avatar's head lacks; ARKit's actions bring the motion over.
-        head = load_head()
+        head = load_head().on(head.device)
     with tempfile.TemporaryDirectory(prefix="avatar-driver-") as folder:
         take = track_clip(video, Path(folder) / "take", head, size=DRIVER_SIDE)
         return _driver_of(take, head, _sound_of(video, take))
@@ -162,7 +162,7 @@ def on_avatar(stored: StoredAvatar, driver: Driver, *, own: bool, pose: str) -> 
     The avatar's own recording is shown as it was tracked; of anybody else the face is brought over by what it does
     beyond its neutral.
     """
-    head, betas = stored.gaussians.head, stored.gaussians.betas
+    head, betas = stored.head, stored.gaussians.betas
     motion, note = motion_on(driver.motion, head, betas=betas)
     if note:
         say(note)

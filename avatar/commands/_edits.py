@@ -63,7 +63,7 @@ def driving_motion(path: Path, stored: StoredAvatar) -> tuple[Motion, str | None
         InputError: There is no such file, it is empty, or it belongs to a head model that it cannot be converted from.
         FormatError: It is no motion.
     """
-    head, track = stored.gaussians.head, file_track(path)
+    head, track = stored.head, file_track(path)
     if track is not None:
         return motion_of(track, head, motions.ease_motion(stored)), None
     return motion_on(motions.file_motion(path), head, betas=stored.gaussians.betas)
@@ -74,7 +74,7 @@ def edited_for(stored: StoredAvatar, motion: Motion, options: Edits, shot: Shot)
     camera = None
     if options.gaze == "camera" and (shot.camera != "front" or shot.look_at_face):
         camera = np.stack([camera_eye(view) for view in stage(stored, motion, shot).cameras])
-    return edited(motion, FaceMap(stored.gaussians.head, motion.betas), options, camera=camera, rest=stored)
+    return edited(motion, FaceMap(stored.head, motion.betas), options, camera=camera, rest=stored)
 
 
 def edited(
@@ -108,7 +108,7 @@ def straight_gaze(stored: StoredAvatar) -> Float[np.ndarray, " 2"]:
     is taken for that.
     """
     ease = motions.ease_motion(stored)
-    middle, turned = eyes_place(ease, FaceMap(stored.gaussians.head, ease.betas))
+    middle, turned = eyes_place(ease, FaceMap(stored.head, ease.betas))
     return (ease.leye_pose[0, :2] + ease.reye_pose[0, :2]) / 2 - eye_turns(-middle, turned)[0]
 
 

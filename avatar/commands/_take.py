@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from avatar.commands._console import progress_bar, say
+from avatar.commands._device import chosen_device
 from avatar.commands._job import PREPROCESSING, Job
 from avatar.commands.capture import judge_take
 from avatar.heads import load_head
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from avatar.options import Create, Preprocess
 
 
+CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class TakeOptions:
     """How a recording becomes a take.
@@ -30,6 +36,7 @@ class TakeOptions:
         head: Name or path of the head model.
         force: Go on whatever the capture report says.
         speech_features: Id of the features that speech is learned from; the best that can be had when None.
+        device: Where the head is tracked, which the take does not depend on but for rounding.
     """
 
     size: int = 512
@@ -37,12 +44,18 @@ class TakeOptions:
     head: str = "open"
     force: bool = False
     speech_features: str | None = None
+    device: torch.device = CPU
 
     @classmethod
     def of(cls, options: Create | Preprocess) -> TakeOptions:
-        """Those of a command line."""
+        """Those of a command line.
+
+        Raises:
+            InputError: The speech features are unknown, or the device cannot be used.
+        """
         kind = None if options.speech_features is None else feature_kind(options.speech_features)
-        return cls(options.size, options.all_shots, options.head, options.force, kind)
+        device = chosen_device(options.device)
+        return cls(options.size, options.all_shots, options.head, options.force, kind, device)
 
     def settings(self) -> dict[str, Any]:
         """What a take depends on, beside its clip."""
@@ -77,7 +90,7 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     from avatar.preprocess.photometric import refine_take
     from avatar.preprocess.tracking_overlay import tracking_overlay
 
-    head = load_head(how.head)
+    head = load_head(how.head).on(how.device)
     judge_take(take, output, job, "capture", force=how.force)
     if not job.done("tracking"):
         forget_start(take, "refinement")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar.commands._console import progress_bar
+from avatar.commands._take import CPU
 from avatar.heads import load_head
 from avatar.io._files import writing
 from avatar.io.aligned import ALIGNMENT
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
+    import torch
     from jaxtyping import UInt8
 
     from avatar.commands._job import Job
@@ -41,6 +43,7 @@ def train(
     *,
     consent: str | None,
     memory: MemoryCap | None = None,
+    device: torch.device = CPU,
 ) -> None:
     """Aligns the motion with a first avatar, fits the last one and its speech model, and writes the avatar."""
     from avatar.preprocess.alignment import align_take, can_align
@@ -48,7 +51,7 @@ def train(
     from avatar.train.speaking import fit_speaking
     from avatar.train.view_cone import safe_view_cone
 
-    head = load_head(take.info.head_id)
+    head = load_head(take.info.head_id).on(device)
     has_room = (memory or MemoryCap.of(None)).has_room
     if config.draft_share and can_align(take) and not job.done(ALIGNMENT):
         # A draft is thrown away: what makes it nice to look at is left out.
@@ -93,7 +96,7 @@ def fitted(
     consent: str | None,
     has_room: Callable[[int], bool],
 ) -> GaussianHead:
-    """Gaussians fitted to the take as a stage of its own, which leaves them in a hidden `folder` of the output."""
+    """Gaussians fitted where the head lies: a stage of its own, which leaves them in a hidden `folder`."""
     from avatar.train.fitting import fit_avatar
     from avatar.train.projection import projection_loss
 
@@ -117,7 +120,7 @@ def fitted(
             # What follows a draft changes the motion, with which it could not be fitted again.
             save_trained(folder, take, gaussians, consent=consent)
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    return load_avatar(folder).gaussians
+    return load_avatar(folder).on(head.device).gaussians
 
 
 def avatar_info(take: Take, gaussians: GaussianHead, *, consent: str | None) -> AvatarInfo:

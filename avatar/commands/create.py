@@ -10,10 +10,11 @@ import msgspec
 from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._device import chosen_device
 from avatar.commands._job import Job
 from avatar.commands._page import PAGE, draw_report, next_commands, open_page
 from avatar.commands._preview import show_preview
-from avatar.commands._take import TakeOptions, prepare_take
+from avatar.commands._take import CPU, TakeOptions, prepare_take
 from avatar.commands._training import train
 from avatar.commands.capture import require_go_of
 from avatar.config import read_json, write_json
@@ -28,6 +29,8 @@ from avatar.models.cache import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
     from avatar.options import Create, Preprocess, Train
     from avatar.train.config import TrainConfig
@@ -66,7 +69,7 @@ def run_train(options: Train) -> None:
     from avatar.train.config import train_config
     from avatar.train.evaluation import require_held_out
 
-    config = train_config(options.preset, options.set)
+    config, device = train_config(options.preset, options.set), chosen_device(options.device)
     take = Take.open(options.take)
     # An unfinished take is refused before the output folder is touched.
     take.motion()
@@ -83,7 +86,7 @@ def run_train(options: Train) -> None:
     memory.require(str(options.take), frames=len(take), side=take.info.width)
     job = Job.open(options.output, take.info.source_name, take.info.source_sha256, train_settings(config))
     with memory.watched():
-        report = make_avatar(take, options.output, job, config, consent=options.consent, memory=memory)
+        report = make_avatar(take, options.output, job, config, consent=options.consent, memory=memory, device=device)
     finish(options.output, report, as_json=options.json, in_browser=options.open)
 
 
@@ -141,11 +144,18 @@ def create(
     job = open_job(video, output, how.settings() | train_settings(config))
     with memory.watched():
         take = prepare_take(video, output / "take", output, job, how=how)
-        return make_avatar(take, output, job, config, consent=consent, memory=memory)
+        return make_avatar(take, output, job, config, consent=consent, memory=memory, device=how.device)
 
 
 def make_avatar(
-    take: Take, output: Path, job: Job, config: TrainConfig, *, consent: str | None, memory: MemoryCap | None = None
+    take: Take,
+    output: Path,
+    job: Job,
+    config: TrainConfig,
+    *,
+    consent: str | None,
+    memory: MemoryCap | None = None,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """Training, speech, evaluation and the report; returns the report."""
     from avatar.train.checkpoint import take_key
@@ -156,14 +166,14 @@ def make_avatar(
         job.forget("evaluation")
     before = set(job.stages)
     if not (job.done("training") and job.done("speech")):
-        train(take, output, job, config, consent=consent, memory=memory)
+        train(take, output, job, config, consent=consent, memory=memory, device=device)
     if consent is not None:
         set_consent(output, consent)
     if not job.done("evaluation"):
-        evaluate(take, output, job)
+        evaluate(take, output, job, device)
     if before == set(job.stages) and all((output / name).is_file() for name in (REPORT, PAGE)):
         return read_json(output / REPORT, dict)
-    return write_reports(take, output, job)
+    return write_reports(take, output, job, device)
 
 
 def set_consent(output: Path, consent: str) -> None:
@@ -174,17 +184,18 @@ def set_consent(output: Path, consent: str) -> None:
         write_json(manifest, replace(info, consent=consent))
 
 
-def evaluate(take: Take, output: Path, job: Job) -> None:
+def evaluate(take: Take, output: Path, job: Job, device: torch.device) -> None:
     """Held-out figures of the avatar as written to disk."""
     from avatar.train.evaluation import evaluate_frames
 
     with job.stage(output, "evaluation") as row, progress_bar("held-out frames") as progress:
-        row["figures"], row["frames"] = evaluate_frames(take, load_avatar(output).gaussians, progress=progress)
+        gaussians = load_avatar(output).on(device).gaussians
+        row["figures"], row["frames"] = evaluate_frames(take, gaussians, progress=progress)
 
 
-def write_reports(take: Take, output: Path, job: Job) -> dict[str, Any]:
+def write_reports(take: Take, output: Path, job: Job, device: torch.device) -> dict[str, Any]:
     """Writes report.json, report.html and contact.png from what the stages have found."""
-    stored = load_avatar(output)
+    stored = load_avatar(output).on(device)
     figures = {name: row.get("figures", {}) for name, row in job.stages.items()}
     report = {
         "source": job.source,

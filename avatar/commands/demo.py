@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from avatar.assets import asset
 from avatar.commands._console import say, show
+from avatar.commands._device import chosen_device
 from avatar.commands._page import CONTACT, PAGE, open_page
 from avatar.commands._preview import show_preview
+from avatar.commands._take import TakeOptions
 from avatar.commands.create import create
 from avatar.commands.render import render_video, spoken_motion
 from avatar.io.avatar import load_avatar
@@ -23,12 +25,13 @@ CLIP = "demo.mp4"
 
 def run(options: Demo) -> None:
     """Makes an avatar of the embedded clip, lets it say the clip's own words, and turns the camera around it."""
-    started = time.perf_counter()
+    device, started = chosen_device(options.device), time.perf_counter()
     clip = asset(CLIP)
     say("An avatar of the embedded clip: a synthetic person, so that nobody's face is needed to try this.")
-    memory = MemoryCap.of(options.max_memory)
-    report = create(clip, options.output, "standard", consent="synthetic person: no consent needed", memory=memory)
-    stored = load_avatar(options.output)
+    how, memory = TakeOptions(device=device), MemoryCap.of(options.max_memory)
+    consent = "synthetic person: no consent needed"
+    report = create(clip, options.output, "standard", how=how, consent=consent, memory=memory)
+    stored = load_avatar(options.output).on(device)
     fps = Fraction(*stored.info.fps)
     motion, sound = spoken_motion(stored, clip, fps=fps, seed=1, pose="natural")
     for name, camera in (("talk.mp4", "front"), ("orbit.mp4", "orbit")):

@@ -15,6 +15,7 @@ from avatar.commands._console import show
 from avatar.errors import BackendError, SlowBackendWarning
 from avatar.models import cache_folder, parts
 from avatar.render import _native, _speed
+from avatar.render.devices import resolve_device
 
 if TYPE_CHECKING:
     from avatar.options import Doctor
@@ -59,14 +60,15 @@ def rasteriser() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, Any]:
-    """The GPU, and whether what draws on it is installed."""
+    """The GPU, whether what draws on it is installed, and what `--device auto` takes."""
     if not torch.cuda.is_available():
-        return {"gpu": "none: everything runs on the CPU"}
+        return {"gpu": "none: everything runs on the CPU", "device auto": "cpu"}
     name = torch.cuda.get_device_name()
     if find_spec("gsplat") is None:
-        return {"gpu": f"{name}, unused: gsplat is missing. To do: {INSTALL_GSPLAT}"}
+        return {"gpu": f"{name}, unused: gsplat is missing. To do: {INSTALL_GSPLAT}", "device auto": "cpu"}
     try:
         speed: Any = _speed.measure_speed(device="cuda")
+        taken = str(resolve_device("auto"))
     except BackendError as error:
-        speed = str(error)
-    return {"gpu": f"{name}, with gsplat {version('gsplat')}", "gpu speed": speed}
+        speed, taken = str(error), "cpu"
+    return {"gpu": f"{name}, with gsplat {version('gsplat')}", "gpu speed": speed, "device auto": taken}

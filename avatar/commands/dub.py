@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from avatar.cameras import Camera
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._device import chosen_device
 from avatar.commands._driver import used_shot
 from avatar.commands._speech import Speech
 from avatar.commands._take import track_clip
@@ -94,7 +95,8 @@ class Footage:
 
 def run(options: Dub) -> None:
     """Dubs the clip and says what was written."""
-    stored = load_avatar(options.avatar)
+    device = chosen_device(options.device)
+    stored = load_avatar(options.avatar).on(device)
     probe(options.video)
     able = able_speaker(stored)
     spoken, _ = spoken_motion(stored, Speech(options.audio), fps=LIP_RATE, seed=0, pose="still", able=able)
@@ -123,7 +125,7 @@ def tracked_footage(video: Path, stored: StoredAvatar, avatar: Path) -> Iterator
             yield _footage(video, take, tracked_before=True)
             return
     head = stored.gaussians.head
-    head = head if head.lmk478_faces is not None else load_head()
+    head = head if head.lmk478_faces is not None else load_head().on(head.device)
     with tempfile.TemporaryDirectory(prefix="avatar-dub-") as folder:
         take = track_clip(video, Path(folder) / "take", head, size=TRACKED_SIDE)
         yield _footage(video, take, tracked_before=False)
@@ -162,7 +164,7 @@ def shown_rows(footage: Footage, count: int) -> Int[np.ndarray, " N"]:
 
 def dubbed_motion(stored: StoredAvatar, footage: Footage, spoken: Motion, rows: Int[np.ndarray, " N"]) -> Motion:
     """The tracked motion on the avatar with the new lips, one moment for each of the film's pictures."""
-    head, betas = stored.gaussians.head, stored.gaussians.betas
+    head, betas = stored.head, stored.gaussians.betas
     motion, note = motion_on(footage.motion, head, betas=betas)
     if note:
         say(note)

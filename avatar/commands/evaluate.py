@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._device import chosen_device
 from avatar.commands._page import EVALUATION_PAGE, draw_evaluation, open_page
 from avatar.errors import InputError
 from avatar.io.avatar import load_avatar
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 def run(options: Eval) -> None:
     """Evaluates, draws the page and prints."""
     page = page_path(options)
-    stored = load_avatar(options.avatar)
+    device = chosen_device(options.device)
+    stored = load_avatar(options.avatar).on(device)
     folder = options.take or options.avatar / "take"
     if options.take is None and not folder.exists():
         raise InputError(
@@ -59,9 +61,7 @@ def _judged(take: Take, stored: StoredAvatar, options: Eval) -> tuple[dict[str, 
     """Every other figure, as the JSON has it, and moments to look at."""
     label = "speech, cross-validated" if options.cross_validate_speech else "speech"
     with progress_bar(label) as progress:
-        speech = judge_speech(
-            take, stored.gaussians.head, cross_validate=options.cross_validate_speech, progress=progress
-        )
+        speech = judge_speech(take, stored.head, cross_validate=options.cross_validate_speech, progress=progress)
     with progress_bar("rows and metrics") as progress:
         found = evaluate_rows(
             take, stored.gaussians, speech_motion=speech.motion, observer=FaceLandmarker, progress=progress

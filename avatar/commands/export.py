@@ -76,7 +76,7 @@ def asked_motion(options: Export, stored: StoredAvatar, at: float | None) -> tup
         motion = own_motion(options.avatar)
     else:
         return None, []
-    motion, note = motion_on(motion, stored.gaussians.head, betas=stored.gaussians.betas)
+    motion, note = motion_on(motion, stored.head, betas=stored.gaussians.betas)
     return motion, [note] if note else []
 
 

@@ -84,7 +84,7 @@ def _read(path: Path) -> Motion | object:
 def _subject(read: list, stored: StoredAvatar | None) -> tuple[Head, Motion]:
     """The head model of the result, and a motion of the subject whose mean is where its head rests."""
     if stored is not None:
-        return stored.gaussians.head, motions.ease_motion(stored)
+        return stored.head, motions.ease_motion(stored)
     first = next((each for each in read if isinstance(each, Motion)), None)
     if first is None:
         head = load_head()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._device import chosen_device
 from avatar.commands._driver import driven_motion, track_driver
 from avatar.commands._edits import driving_motion, edited_for
 from avatar.commands._speech import Speech, check_driver, sound_to_say
@@ -56,8 +57,8 @@ Writer = VideoWriter | PictureFolder
 
 def run(options: Render) -> None:
     """Renders what the options ask for and says what was written."""
-    shot = shot_of(options)
-    stored = load_avatar(options.avatar)
+    shot, device = shot_of(options), chosen_device(options.device)
+    stored = load_avatar(options.avatar).on(device)
     if options.part == "head":
         stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)

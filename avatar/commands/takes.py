@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
+from avatar.commands._device import chosen_device
 from avatar.commands._job import Job
 from avatar.commands._take import TakeOptions, finish_take, prepare_take
 from avatar.commands.create import open_job
@@ -65,7 +66,8 @@ def run_import(options: Takes) -> None:
 
 def take_options(options: Takes) -> TakeOptions:
     """How the pictures become a take; an import has one shot."""
-    return TakeOptions(size=options.size, head=options.head, force=options.force)
+    device = chosen_device(options.device)
+    return TakeOptions(size=options.size, head=options.head, force=options.force, device=device)
 
 
 def _recognised(options: Takes) -> ImportedClip:
@@ -91,13 +93,12 @@ def _recognised(options: Takes) -> ImportedClip:
 def _import_pictures(clip: ImportedClip, options: Takes) -> None:
     from avatar.preprocess.importing import MOTION, import_clip
 
-    name = options.path.resolve().name
+    how, name = take_options(options), options.path.resolve().name
     made = (options.output / "take.json").is_file() and Take.open(options.output).is_complete("ingest")
     if not made:
         with progress_bar("look at the pictures") as progress:
             import_clip(clip, options.output, name=name, size=options.size, progress=progress)
     take = Take.open(options.output)
-    how = take_options(options)
     job = Job.open(options.output, name, take.info.source_sha256, how.settings())
     if not job.done("ingest"):
         with job.stage(options.output, "ingest"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar.commands._console import say
+from avatar.commands._device import chosen_device
 from avatar.commands._speech import Speech, say_text
 from avatar.commands.render import filed_motion, spoken_motion
 from avatar.errors import InputError
@@ -41,7 +42,7 @@ def run(options: View) -> None:
             found=str(options.size),
             fix="leave it out for 512",
         )
-    stored = load_avatar(options.avatar)
+    stored = load_avatar(options.avatar).on(chosen_device(options.device))
     programme = chosen_programme(options, stored)
 
     def speak(said: Path | str) -> Programme:
@@ -109,7 +110,7 @@ def text_programme(stored: StoredAvatar, text: str, *, voice: str | None, langua
 
 def taken_programme(stored: StoredAvatar, take: Take) -> Programme:
     """The motion of a take, with its sound and its pictures."""
-    motion, note = motion_on(take.motion(), stored.gaussians.head, betas=stored.gaussians.betas)
+    motion, note = motion_on(take.motion(), stored.head, betas=stored.gaussians.betas)
     if note:
         say(note)
     samples = take.speech() if (take.path / "speech.wav").is_file() else None

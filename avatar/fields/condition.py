@@ -28,7 +28,7 @@ def motion_features(motion: Motion, head: Head) -> Float[np.ndarray, "T C"]:
     The expression enters as ARKit weights where the head model has them, else as its own coefficients.
     """
     parts = (motion.expression, motion.pose, motion.eyelids)
-    values = (torch.as_tensor(part, dtype=torch.float32, device=head.v_template.device) for part in parts)
+    values = (torch.as_tensor(part, dtype=torch.float32, device=head.device) for part in parts)
     return condition_features(head, *values).cpu().numpy()
 
 

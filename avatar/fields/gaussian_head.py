@@ -73,7 +73,7 @@ class GaussianHead(nn.Module):
     """N Gaussians bound to the triangles of a head and of a torso that hangs on the head's root.
 
     Args:
-        head: The parametric head.
+        head: The parametric head; everything else lies on its device.
         betas: (S,) identity of the subject.
         torso_vertices: (M, 3) the torso's surface at rest, in the head's template space, metres.
         torso_faces: (Q, 3) its triangles; their indices count from the head's last vertex on.
@@ -128,12 +128,13 @@ class GaussianHead(nn.Module):
         ):
             self.register_buffer(name, value)
         count, components = len(triangles), condition.basis.shape[1] + (len(sound) if sound else 0)
-        self.offsets = nn.Parameter(torch.zeros(count, 3))
-        self.log_scales = nn.Parameter(torch.full((count, 3), -7.0))
-        self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0]).repeat(count, 1))
-        self.opacity_logits = nn.Parameter(torch.zeros(count))
-        self.color_logits = nn.Parameter(torch.zeros(count, 3))
-        self.residuals = nn.Parameter(torch.zeros(count, 10, components))
+        device = head.device
+        self.offsets = nn.Parameter(torch.zeros(count, 3, device=device))
+        self.log_scales = nn.Parameter(torch.full((count, 3), -7.0, device=device))
+        self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0], device=device).repeat(count, 1))
+        self.opacity_logits = nn.Parameter(torch.zeros(count, device=device))
+        self.color_logits = nn.Parameter(torch.zeros(count, 3, device=device))
+        self.residuals = nn.Parameter(torch.zeros(count, 10, components, device=device))
         self._prepare()
 
     def _prepare(self) -> None:
@@ -180,7 +181,7 @@ class GaussianHead(nn.Module):
             regions=self.regions[kept],
             vertex_offsets=self.vertex_offsets,
             sound=self.sound,
-        ).to(self.offsets.device)
+        )
         with torch.no_grad():
             for name, value in part.named_parameters(recurse=False):
                 value.copy_(getattr(self, name)[kept])
@@ -188,14 +189,15 @@ class GaussianHead(nn.Module):
 
     def listen(self, sound: SpeechCondition) -> None:
         """Adds residuals that a sound drives, zero at first; only before training."""
-        self.sound = sound
+        self.sound = sound.to(self.residuals.device)
         more = self.residuals.new_zeros(len(self), 10, len(sound))
         self.residuals = nn.Parameter(torch.cat([self.motion_residuals.detach(), more], 2))
 
     @property
-    def unseen_torso(self) -> Bool[Tensor, " N"]:
-        """Which Gaussians are clothes that no frame shows."""
-        return (self.regions == REGIONS.index("unseen")) & (self.triangles >= len(self.head.faces))
+    def sunk_torso(self) -> Bool[Tensor, " N"]:
+        """Which Gaussians are clothes that no frame shows, beneath their surface."""
+        unseen = (self.regions == REGIONS.index("unseen")) & (self.triangles >= len(self.head.faces))
+        return unseen & (self.offsets[:, 1] < 0)
 
     @property
     def motion_residuals(self) -> Float[Tensor, "N 10 K"]:

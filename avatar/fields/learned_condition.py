@@ -43,7 +43,7 @@ class LearnedCondition(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 last = nn.Linear(hidden, components)
-                self.net = nn.Sequential(nn.Linear(components, hidden), nn.SiLU(), last)
+                self.net = nn.Sequential(nn.Linear(components, hidden), nn.SiLU(), last).to(start.mean.device)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 

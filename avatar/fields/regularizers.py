@@ -27,7 +27,7 @@ KEPT = {"color_logits": 0.05, "log_scales": 0.05, "quats": 0.05}
 
 def region_limits(regions: Tensor, limits: dict[str, float]) -> Float[Tensor, " N"]:
     """The limit of each Gaussian's region."""
-    return torch.tensor([limits[name] for name in REGIONS])[regions]
+    return torch.tensor([limits[name] for name in REGIONS], device=regions.device)[regions]
 
 
 class Regularizer:

@@ -80,13 +80,13 @@ class Sampling:
 
 def landmark_points(head: Head, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "478 3"]:
     """The 478 landmarks on a mesh of the head's topology."""
-    corners = vertices[head.faces.numpy()[head.landmarks.faces.numpy()]]
-    return (corners * head.landmarks.barycentric.numpy()[..., None]).sum(1)
+    corners = vertices[head.faces.cpu().numpy()[head.landmarks.faces.cpu().numpy()]]
+    return (corners * head.landmarks.barycentric.cpu().numpy()[..., None]).sum(1)
 
 
 def triangle_parts(head: Head) -> dict[str, np.ndarray]:
     """For each named part of the head, which triangles (F,) belong to it."""
-    first = head.faces.numpy()[:, 0]
+    first = head.faces.cpu().numpy()[:, 0]
     return {name: (first >= start) & (first < stop) for name, (start, stop) in head.parts.items()}
 
 
@@ -95,13 +95,15 @@ def inside_mouth(head: Head) -> Bool[np.ndarray, " F"]:
     lining = head.regions.get("inside_mouth")
     if lining is None:
         return np.zeros(len(head.faces), bool)
-    return lining.numpy()[head.faces.numpy()].min(1) > 0
+    return lining.cpu().numpy()[head.faces.cpu().numpy()].min(1) > 0
 
 
 def ears(head: Head) -> Bool[np.ndarray, " F"]:
     """Which triangles are an ear's; none of a head model that does not tell."""
     ears = head.regions.get("ears")
-    return np.zeros(len(head.faces), bool) if ears is None else ears.numpy()[head.faces.numpy()].max(1) > 0
+    if ears is None:
+        return np.zeros(len(head.faces), bool)
+    return ears.cpu().numpy()[head.faces.cpu().numpy()].max(1) > 0
 
 
 def densities(
@@ -167,7 +169,8 @@ def densities(
 
 
 def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, config: Sampling) -> GaussianHead:
-    """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`."""
+    """Gaussians at rest on the subject's head and clothes, coloured from the frames `indices`; where the head lies."""
+    device, head = head.device, head.on("cpu")
     seen = survey(take, head, motion, indices)
     if not config.closed:
         seen = replace(seen, shown=np.ones_like(seen.shown))
@@ -228,7 +231,7 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         opacity = np.where(unseen, UNSEEN_OPACITY, INITIAL_OPACITY)
         result.opacity_logits.copy_(torch.logit(torch.as_tensor(opacity, dtype=torch.float32)))
         result.color_logits.copy_(torch.logit(torch.as_tensor(color, dtype=torch.float32).clamp(0.03, 0.97)))
-    return result
+    return result.to(device)
 
 
 class _Spread(NamedTuple):

@@ -78,14 +78,11 @@ def project(points: Float[np.ndarray, "N 3"], camera: Camera) -> tuple[np.ndarra
 def posed_vertices(head: Head, motion: Motion, index: int) -> Float[np.ndarray, "V 3"]:
     """The tracked head at one row of the motion, in the camera's space."""
     row = motion[index : index + 1]
+    parts = (row.expression, row.pose, row.eyelids, row.transl)
+    expression, pose, eyelids, transl = (torch.as_tensor(p, dtype=torch.float32, device=head.device) for p in parts)
     with torch.no_grad():
-        vertices = subject_head(head, row)(
-            expression=torch.as_tensor(row.expression, dtype=torch.float32),
-            pose=torch.as_tensor(row.pose, dtype=torch.float32),
-            eyelids=torch.as_tensor(row.eyelids, dtype=torch.float32),
-            transl=torch.as_tensor(row.transl, dtype=torch.float32),
-        )
-    return vertices[0].numpy()
+        vertices = subject_head(head, row)(expression=expression, pose=pose, eyelids=eyelids, transl=transl)
+    return vertices[0].cpu().numpy()
 
 
 def triangle_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
@@ -97,7 +94,7 @@ def triangle_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, 
 def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Survey:
     """Looks at up to ``FRAMES`` evenly chosen frames among `indices`."""
     faces = head.faces.cpu().numpy()
-    rest = subject_head(head, motion).v_template.numpy()
+    rest = subject_head(head, motion).v_template.cpu().numpy()
     normals = triangle_normals(rest, faces)
     doubled = np.linalg.norm(normals, axis=1)
     labels = np.zeros((len(faces), PARTS), np.int64)

@@ -160,7 +160,8 @@ def torso_surface(take: Take, head: Head, motion: Motion, surveyed: Survey, indi
     """
     require_shown((surveyed.labels[:, 1] > surveyed.labels[:, 2]) & (surveyed.facing > 0.2))
     neck = Neck.of(head, surveyed.rest)
-    root = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])[0, 0].numpy()
+    betas = torch.as_tensor(motion.betas, dtype=torch.float32, device=head.device)
+    root = head.joints(betas[None])[0, 0].cpu().numpy()
     wear = clothes(take, root, motion, neck, indices)
     outline = outlined(wear, neck, eye=_eye(motion, root, indices))
     if outline is None:

@@ -139,6 +139,15 @@ class Head(nn.Module):
         return rest if betas is None else rest + blend(self.J_shapedirs, betas)
 
     @property
+    def device(self) -> torch.device:
+        """Where its buffers lie; what is worked out with a head is made there."""
+        return self.v_template.device
+
+    def on(self, device: torch.device | str) -> Head:
+        """This head on a device: itself where it lies there, else a copy, so that the one at hand stays where it is."""
+        return self if self.device == torch.device(device) else self._copy().to(device)
+
+    @property
     def regions(self) -> dict[str, Float[Tensor, " V"]]:
         """Weights in [0, 1] of the painted regions, by name."""
         return {name: getattr(self, f"region_{name}") for name in self._region_names}

@@ -21,7 +21,7 @@ def subject_head(head: Head, motion: Motion) -> Head:
     Raises:
         InputError: The offsets are not of this head model.
     """
-    device = head.v_template.device
+    device = head.device
     offsets = motion.vertex_offsets
     return head.with_identity(
         torch.as_tensor(motion.betas, dtype=torch.float32, device=device),

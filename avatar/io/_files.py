@@ -57,13 +57,15 @@ def write_png(path: Path, image: Shaped[np.ndarray, "H W *C"]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes safetensors, complete or not at all; raises InputError where the file system refuses."""
+    """Writes safetensors, complete or not at all, wherever the tensors lie; raises InputError where that cannot be."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    on_cpu = {name: value.cpu() for name, value in tensors.items()}
+
     def save(file: Path) -> None:
         try:
-            save_file(dict(tensors), file, metadata=None if metadata is None else dict(metadata))
+            save_file(on_cpu, file, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:
             # The library tells of a full disk in words only.
             raise OSError(str(error)) from error

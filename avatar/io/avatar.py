@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from torch import Tensor
 
+    from avatar.heads import Head
+
 SCHEMA = 1
 MANIFEST, WEIGHTS, PLATE, PREVIEW = "avatar.json", "weights.safetensors", "background.png", "preview.png"
 FILES = (MANIFEST, WEIGHTS, PLATE, PREVIEW)
@@ -115,6 +117,15 @@ class StoredAvatar:
     speech: dict[str, Tensor]
     life: dict[str, Tensor]
     plate: UInt8[np.ndarray, "H W 3"]
+
+    @property
+    def head(self) -> Head:
+        """The head model on the CPU, where all is worked out but what is drawn."""
+        return self.gaussians.head.on("cpu")
+
+    def on(self, device: torch.device) -> StoredAvatar:
+        """The avatar with its Gaussians moved to a device, to be drawn there."""
+        return replace(self, gaussians=self.gaussians.to(device))
 
 
 def gaussian_tensors(head: GaussianHead) -> dict[str, Tensor]:

@@ -180,7 +180,7 @@ def general_speech(
 
     prior = load_prior(feature_model)
     assert prior is not None
-    subject = head.with_identity(torch.as_tensor(betas, dtype=torch.float32, device=head.v_template.device))
+    subject = head.with_identity(torch.as_tensor(betas, dtype=torch.float32, device=head.device))
     own = mouth_map(head, betas=betas)
     parts = arkit_to_motion_parts(np.eye(len(ARKIT_NAMES)), head)
     matrix = np.column_stack([parts.expression @ own.speech_part.T, parts.jaw_pose]).astype(np.float64)
@@ -257,5 +257,5 @@ def speaker_of(stored: StoredAvatar) -> Speaker:
         return SpeechModel.from_tensors(stored.speech, settings)
     if settings is None:
         life = LifeModel.from_tensors(stored.life)
-        return general_speech(stored.gaussians.head, betas=stored.gaussians.betas.cpu().numpy(), life=life)
+        return general_speech(stored.head, betas=stored.gaussians.betas.cpu().numpy(), life=life)
     return GeneralSpeech.from_tensors(stored.speech, settings)

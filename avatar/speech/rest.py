@@ -84,7 +84,7 @@ def _judged(
     pose = np.zeros((len(mouths), 5, 3))
     pose[:, 2] = mouths[:, -3:]
     head = subject.landmark_subset()
-    device = head.v_template.device
+    device = head.device
     given = [torch.as_tensor(value, dtype=torch.float32, device=device) for value in (mouths[:, :-3] + upper, pose)]
     with torch.no_grad():
         points = head.landmark_positions(head(expression=given[0], pose=given[1])).double().cpu().numpy()

@@ -49,7 +49,7 @@ def able_speaker(stored: StoredAvatar) -> AbleSpeaker:
         if not missing:
             return AbleSpeaker(speaker)
         life = LifeModel.from_tensors(stored.life)
-        return AbleSpeaker(general_stand_in(speaker, stored.gaussians.head, life=life, feature_model=kind), (OWN_NOTE,))
+        return AbleSpeaker(general_stand_in(speaker, stored.head, life=life, feature_model=kind), (OWN_NOTE,))
     assert isinstance(speaker, GeneralSpeech) and speaks_generally(stored)
     notes = (GENERAL_NOTE, DEAF_NOTE) if missing else (GENERAL_NOTE,)
     return AbleSpeaker(replace(speaker, feature_model=kind), notes)

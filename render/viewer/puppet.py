@@ -72,7 +72,8 @@ class Puppet:
     """
 
     def __init__(self, gaussians: GaussianHead, motion: Motion) -> None:
-        self._gaussians, self.head = gaussians, gaussians.head
+        # What a face does is worked out on the CPU, a moment at a time.
+        self._gaussians, self.head = gaussians, gaussians.head.on("cpu")
         self.adjustments = Adjustments()
         # Where the lips touch is told by landmarks, which a head model may lack.
         known = self.head.arkit_names and self.head.lmk478_faces is not None

@@ -215,5 +215,5 @@ def test_a_smooth_face_is_nearer_the_mean_person_and_further_from_the_frame() ->
     tally = Tally()
     IdentityJudge(describe, np.full(3, 10.0)).see(seen, tally)
     found = {row: figures["face"] for row, figures in tally.rows().items()}
-    assert found[TRUTH] == pytest.approx({"identity_distance": 30 * 3**0.5, "identity_from_truth": 0})
-    assert found[VIDEO] == pytest.approx({"identity_distance": 10 * 3**0.5, "identity_from_truth": 20 * 3**0.5})
+    assert found[TRUTH] == pytest.approx({"identity_distance": 0, "identity_from_person": 30 * 3**0.5})
+    assert found[VIDEO] == pytest.approx({"identity_distance": 20 * 3**0.5, "identity_from_person": 10 * 3**0.5})

@@ -1,4 +1,4 @@
-"""The options of every command, each a dataclass."""
+"""The commands that show an avatar, and what it does."""
 
 from __future__ import annotations
 
@@ -8,133 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-Positional = tyro.conf.Positional
-Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-
-# What several commands take, with the text of its help; the rest is documented where it stands.
-AvatarPath = Annotated[Positional[Path], tyro.conf.arg(help="The avatar's folder or .avatar file.")]
-Size = Annotated[int, tyro.conf.arg(help="Largest side of the square crop, pixels.")]
-AllShots = Annotated[
-    tyro.conf.FlagCreatePairsOff[bool],
-    tyro.conf.arg(help="Use all shots of a clip with cuts, not the longest one alone."),
-]
-HeadName = Annotated[str, tyro.conf.arg(help="The head model: `open`, or one that `avatar heads list` names.")]
-SpeechFeatures = Annotated[
-    str | None,
-    tyro.conf.arg(
-        help="What speech is learned from: `whisper` (the default, a network of 75 MB), `log-mel` (needs no network), "
-        "`hama`, or `transformers:MODEL`."
-    ),
-]
-Preset = Annotated[Literal["fast", "standard", "quality"], tyro.conf.arg(help="Speed against fidelity.")]
-Settings = Annotated[
-    tuple[str, ...],
-    tyro.conf.arg(help="Settings of training beside the preset's, each NAME=VALUE (docs/fidelity.md)."),
-]
-Consent = Annotated[str | None, tyro.conf.arg(help="Who is shown, and that they agree; kept in the avatar.")]
-MaxMemory = Annotated[
-    str | None,
-    tyro.conf.arg(
-        help="Most resident memory to take, such as 2G; where it is left out, nothing is enforced, and training keeps "
-        "decoded frames in up to half of the free memory."
-    ),
-]
-Force = Annotated[bool, tyro.conf.arg(help="Go on with a recording that the capture report advises against.")]
-OpenReport = Annotated[bool, tyro.conf.arg(help="Open the report in the browser at the end.")]
-
-
-@dataclass(frozen=True)
-class Create:
-    """Make an avatar from a video of one person talking; continues where an earlier run stopped.
-
-    Attributes:
-        video: The clip: any container, size, rotation and frame rate.
-        output: Folder for the avatar, its take and its report.
-        json: Print the report as JSON.
-    """
-
-    video: Positional[Path]
-    output: Output = Path("me")
-    preset: Preset = "standard"
-    set: Settings = ()
-    size: Size = 512
-    all_shots: AllShots = False
-    head: HeadName = "open"
-    speech_features: SpeechFeatures = None
-    consent: Consent = None
-    max_memory: MaxMemory = None
-    force: Force = False
-    open: OpenReport = False
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """Turn a video into a tracked take: crop, landmarks, masks, speech features, motion.
-
-    Attributes:
-        video: The clip.
-        output: Folder for the take.
-        json: Print the stages' figures as JSON.
-    """
-
-    video: Positional[Path]
-    output: Output = Path("take")
-    size: Size = 512
-    all_shots: AllShots = False
-    head: HeadName = "open"
-    speech_features: SpeechFeatures = None
-    max_memory: MaxMemory = None
-    force: Force = False
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Takes:
-    """Bring in what another tool has made of a recording, or hand a take to one.
-
-    Attributes:
-        action: `import` a folder of VHAP, AD-NeRF or metrical-tracker, or a Live Link Face CSV with its video; `export`
-            a take.
-        path: What to import, recognised by its content; or the take to export.
-        output: Folder for the take, or for the export.
-        format: Layout to export to.
-        camera: Which camera of a folder with several.
-        fps: Pictures a second of a folder that does not say.
-        json: Print what was done as JSON.
-    """
-
-    action: Positional[Literal["import", "export"]]
-    path: Positional[Path]
-    output: Output = Path("take")
-    format: Literal["vhap"] = "vhap"
-    camera: int | None = None
-    fps: float = 25.0
-    size: Size = 512
-    head: HeadName = "open"
-    force: Force = False
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train an avatar on a take that was preprocessed before.
-
-    Attributes:
-        take: The take's folder.
-        output: Folder for the avatar and its report.
-        json: Print the report as JSON.
-    """
-
-    take: Positional[Path]
-    output: Output = Path("me")
-    preset: Preset = "standard"
-    set: Settings = ()
-    consent: Consent = None
-    max_memory: MaxMemory = None
-    force: Force = False
-    open: OpenReport = False
-    json: bool = False
+from avatar.options.shared import AvatarPath, Device, Output, Positional
 
 
 @dataclass(frozen=True)
@@ -214,6 +88,7 @@ class Render:
     gain: tuple[str, ...] = ()
     gaze: str | None = None
     keys: Path | None = None
+    device: Device = "cpu"
     json: bool = False
 
 
@@ -232,6 +107,7 @@ class Dub:
     video: Path
     audio: Path
     output: Output = Path("dub.mp4")
+    device: Device = "cpu"
     json: bool = False
 
 
@@ -346,105 +222,5 @@ class View:
     port: int = 8080
     livelink: int | None = None
     websocket: int | None = None
+    device: Device = "cpu"
     open: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
-@dataclass(frozen=True)
-class Eval:
-    """Judge an avatar on frames it was not trained on, beside what it has to beat, and draw a page about it.
-
-    Attributes:
-        avatar: The avatar's folder.
-        take: The take; the one inside the avatar's folder where it is left out.
-        cross_validate_speech: Judge speech on all of the take, by five models of which each is fitted without a fifth
-            of it, in place of the last tenth alone. Takes a minute or two.
-        brief: Only the held-out figures that `avatar create` states (PSNR, SSIM, L1).
-        frames: Folder for NNNNN_truth.png, NNNNN_render.png and NNNNN_mask.png of every held-out frame.
-        report: Where to write the page; `evaluation.html` in the avatar's folder where it is left out. With --json a
-            page is written only where this or --open is given.
-        open: Open the page in the browser at the end.
-        json: Print the figures as JSON.
-    """
-
-    avatar: Positional[Path]
-    take: Path | None = None
-    cross_validate_speech: tyro.conf.FlagCreatePairsOff[bool] = False
-    brief: tyro.conf.FlagCreatePairsOff[bool] = False
-    frames: Path | None = None
-    report: Path | None = None
-    open: bool = False
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Run the whole pipeline on the embedded clip.
-
-    Attributes:
-        output: Folder for the avatar, talk.mp4, orbit.mp4 and the report.
-        json: Print the report as JSON.
-    """
-
-    output: Output = Path("demo")
-    max_memory: MaxMemory = None
-    open: OpenReport = False
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Head models: import your own copy of one, list what is there, say how well one converts.
-
-    Attributes:
-        action: What to do.
-        target: What to import (a FLAME pickle, npz or safetensors, a clone of ICT-FaceKit, an npz in the head layout),
-            or which head to tell about.
-        name: Name to keep an imported head under; what it was recognised as where it is left out.
-        identities: Identities that an imported head is looked at with to find its landmarks.
-        json: Print rows as JSON.
-    """
-
-    action: Positional[Literal["import", "list", "info"]] = "list"
-    target: Positional[str | None] = None
-    name: str | None = None
-    identities: int = 2
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Models:
-    """Pretrained parts: list them, fetch them ahead, verify the cache.
-
-    Attributes:
-        action: What to do.
-        name: One part; all of them where it is left out.
-        json: Print rows as JSON.
-    """
-
-    action: Positional[Literal["list", "fetch", "verify"]] = "list"
-    name: Positional[str | None] = None
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Voices:
-    """The voices that `avatar render --text` can speak with on this machine.
-
-    Attributes:
-        language: Only those of one language, such as `fr`.
-        json: Print rows as JSON.
-    """
-
-    language: str | None = None
-    json: bool = False
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Say what this machine has, which backend will run, and what to do about what is missing.
-
-    Attributes:
-        json: Print as JSON.
-    """
-
-    json: bool = False

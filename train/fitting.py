@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from avatar.fields.gaussian_head import GaussianHead, Pose
@@ -85,6 +85,7 @@ def fit_avatar(
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
     leaves = dict(gaussians.named_parameters())
+    sunk = gaussians.sunk_torso
     key = take_key(take)
     order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
     relocation = Relocation.of(take, gaussians, config, order)
@@ -109,6 +110,7 @@ def fit_avatar(
             terms = partial(objective.terms, gaussians, *shown, exposure=developed, step=step)
             loss, residual = tried_again(partial(descend, gaussians, pose, terms, learning=learning))
             require_sound(step, frame.index, loss, leaves | {"residual": residual}, partial(terms, residual))
+            hold(sunk, gaussians, residual)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
@@ -264,6 +266,16 @@ class Objective:
 def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     """The sum of an objective's terms."""
     return torch.stack(list(terms.values())).sum()
+
+
+def hold(some: Bool[Tensor, " N"], gaussians: GaussianHead, residual: Float[Tensor, "N 10"]) -> None:
+    """Takes the gradients of place, shape and `residual` from some Gaussians, as the shoulders that no frame shows.
+
+    What little a frame tells of those, at their edge or through what is before them, would fray them for other views.
+    """
+    for value in (gaussians.offsets, gaussians.log_scales, gaussians.quats, residual):
+        if value.grad is not None:
+            value.grad[some] = 0
 
 
 def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:

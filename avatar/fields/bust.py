@@ -33,9 +33,14 @@ SLOPES, SLOPE_RUN = (0.15, 0.8), 0.04
 NAPE_RISE, COLLAR_REACH = 8e-3, (0.75, 2.0)
 # How much lower than in the line of sight the back begins; nobody is filmed from nearer than this: metres.
 SUNK, SHORTEST_DISTANCE = 4e-3, 0.2
-STRIP, BULGE = 4, 0.02
+STRIP, BULGE, LEAST_RIM = 4, 0.02, 6.2e-3
 # Nothing is drawn in so narrow a band above the lower edge, metres.
 HEM = 0.012
+# Beyond the shoulders nothing hides what stands out, so that only this share of the way to their edge counts as room.
+SHOULDER_SHARE = 0.7
+# By how much a disc may stand out of the rounding around it, the radii that are tried, of which every disc may have the
+# first, since a ridge would stay bare (metres); and the number of directions.
+STANDS_OUT, REACHES, WAYS = 3e-3, np.arange(8, 45, 3) * 1e-3, 8
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def bust_surface(outline: BustOutline, neck: Neck) -> BustSurface:
     front = np.stack([x, y_front, front_depth(x, y_front, neck)], -1).reshape(-1, 3)
     back = np.stack([x, y_back, back_depth(x, y_back, outline, neck)], -1).reshape(-1, 3)
     number = np.arange(rows * columns).reshape(rows, columns)
-    faces_front, faces_back = _quads(number), _quads(number)[:, ::-1] + rows * columns
+    faces_front, faces_back = quads(number), quads(number)[:, ::-1] + rows * columns
     left, right = (int(np.abs(outline.x - end).argmin()) for end in outline.opening)
     # Once around, from one end of the collar to the other: shoulder, arm, lower edge, arm, shoulder.
     around = np.concatenate(
@@ -252,14 +257,39 @@ def bust_surface(outline: BustOutline, neck: Neck) -> BustSurface:
         _room(part, upper, vertices[part_faces].mean(1), outline)
         for part, part_faces in zip((front, back), (faces_front, faces_back), strict=True)
     ]
-    return BustSurface(vertices, faces, np.arange(len(faces)) < len(faces_front), np.concatenate([*room, room_strip]))
+    room = np.minimum(np.concatenate([*room, room_strip]), disc_reach(vertices[faces]))
+    return BustSurface(vertices, faces, np.arange(len(faces)) < len(faces_front), room)
+
+
+def disc_reach(corners: Float[np.ndarray, "Q 3 3"]) -> Float[np.ndarray, " Q"]:
+    """How far a disc on the middle of each triangle reaches in its plane before it stands out of the surface, metres.
+
+    What is outside is told by the triangle whose middle is nearest.
+    """
+    middle = corners.mean(1)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    along = corners[:, 1] - corners[:, 0]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-12)
+    across = np.cross(normal, along)
+    tree, reach = KDTree(middle), np.full(len(middle), REACHES[0])
+    within = np.ones(len(middle), bool)
+    turns = np.linspace(0, 2 * np.pi, WAYS, endpoint=False)[:, None, None]
+    for radius in REACHES:
+        rim = middle + radius * (np.cos(turns) * along + np.sin(turns) * across)
+        nearest = tree.query(rim)[1]
+        within &= (((rim - middle[nearest]) * normal[nearest]).sum(-1) < STANDS_OUT).all(0)
+        reach[within] = radius
+    return reach
 
 
 def _room(
     side: Float[np.ndarray, "n 3"], upper: Int[np.ndarray, " k"], places: Float[np.ndarray, "q 3"], outline: BustOutline
 ) -> Float[np.ndarray, " q"]:
-    """How far places on front or back are from its `upper` edge, seen from the front."""
-    return np.where(places[:, 1] < outline.bottom + HEM, 0.0, KDTree(side[upper, :2]).query(places[:, :2])[0])
+    """How far places on front or back are from its `upper` edge, seen from the front; less at the shoulders."""
+    away = KDTree(side[upper, :2]).query(places[:, :2])[0]
+    beside = (places[:, 0] < outline.opening[0]) | (places[:, 0] > outline.opening[1])
+    return np.where(places[:, 1] < outline.bottom + HEM, 0.0, np.where(beside, SHOULDER_SHARE, 1.0) * away)
 
 
 def _continued(
@@ -276,7 +306,7 @@ def _continued(
     return x[0] + along, np.maximum(height, bottom + CELL)
 
 
-def _quads(number: Int[np.ndarray, "R C"]) -> Int[np.ndarray, "Q 3"]:
+def quads(number: Int[np.ndarray, "R C"]) -> Int[np.ndarray, "Q 3"]:
     """Two triangles for every cell of a grid of vertex numbers, counter-clockwise seen from +z."""
     a, b, c, d = (part.reshape(-1) for part in (number[:-1, :-1], number[1:, :-1], number[:-1, 1:], number[1:, 1:]))
     return np.stack([np.stack([a, b, c], 1), np.stack([c, b, d], 1)], 1).reshape(-1, 3)
@@ -294,8 +324,10 @@ def _joined(
     first = 2 * len(front)
     inner = first + np.arange((STRIP - 1) * len(around)).reshape(STRIP - 1, -1)
     number = np.concatenate([around[None], inner, around[None] + len(front)])
-    faces = _quads(number)
+    faces = quads(number)
     part, place = np.divmod(np.arange(len(faces)), 2 * (len(around) - 1))
     width = np.linalg.norm(end - start, axis=1)[place // 2]
     part = (part + 0.5) / STRIP
-    return between.reshape(-1, 3), faces, width * np.minimum(part, 1 - part)
+    room = width * np.minimum(part, 1 - part)
+    # A rim is closed along its middle, however narrow.
+    return between.reshape(-1, 3), faces, np.where(np.abs(part - 0.5) < 1 / STRIP, np.maximum(room, LEAST_RIM), room)

@@ -194,6 +194,12 @@ class GaussianHead(nn.Module):
         self.residuals = nn.Parameter(torch.cat([self.motion_residuals.detach(), more], 2))
 
     @property
+    def sunk_torso(self) -> Bool[Tensor, " N"]:
+        """Which Gaussians are clothes that no frame shows, beneath their surface."""
+        unseen = (self.regions == REGIONS.index("unseen")) & (self.triangles >= len(self.head.faces))
+        return unseen & (self.offsets[:, 1] < 0)
+
+    @property
     def motion_residuals(self) -> Float[Tensor, "N 10 K"]:
         """The residuals that the motion drives: all there is in a program without sound."""
         return self.residuals[..., : self.condition.basis.shape[1]]

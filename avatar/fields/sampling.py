@@ -47,10 +47,13 @@ SCALE_RANGE = (3e-4, 4e-3)
 UNSEEN_SCALE_RANGE, UNSEEN_THICKNESS, UNSEEN_DEPTH = (1e-3, 6e-3), 5e-4, 2.5e-3
 INITIAL_OPACITY, UNSEEN_OPACITY = 0.5, 0.95
 TORSO_SCALE_RANGE, UNSEEN_TORSO_RANGE = (1e-3, 8e-3), (1e-3, 2e-2)
+# The outline of the clothes wavers: beside the neck what nobody filmed lies so far beneath it that it never looks out.
+UNSEEN_TORSO_DEPTH = 10e-3
 # In front the pattern of the clothes goes on, behind they are plain.
-UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY, DENSEST_UNSEEN = 0.25, 0.08, 0.7
+UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY = 0.25, 0.08
 COLLAR_DENSITY, UNSEEN_PATTERN_DENSITY = 3.0, 0.6
-ROOM_IN_DEVIATIONS, LEAST_ROOM = 1.4, 6e-3
+# Where there is little room, so many deviations over the distance to the next one leave no gaps.
+ROOM_IN_DEVIATIONS, LEAST_ROOM, CLOSED_OVERLAP = 1.4, 6e-3, 0.85
 FLATNESS = 0.35
 
 
@@ -221,8 +224,9 @@ def initial_head(take: Take, head: Head, motion: Motion, indices: np.ndarray, co
         scales = torch.as_tensor(np.stack([spread, thickness, spread], 1), dtype=torch.float32)
         result.log_scales.copy_(scales.log())
         # The second axis of a triangle's frame is its normal.
-        depth = np.where(unseen & (triangles < len(head.faces)), UNSEEN_DEPTH, 0)
+        depth = np.where(unseen, np.where(triangles < len(head.faces), UNSEEN_DEPTH, UNSEEN_TORSO_DEPTH), 0.0)
         depth[: len(on_head)][beneath] = layer.depth
+        depth[len(on_head) :] *= torso.beside_neck[triangles[len(on_head) :] - len(head.faces)]
         result.offsets[:, 1] = torch.as_tensor(-depth, dtype=torch.float32)
         opacity = np.where(unseen, UNSEEN_OPACITY, INITIAL_OPACITY)
         result.opacity_logits.copy_(torch.logit(torch.as_tensor(opacity, dtype=torch.float32)))
@@ -248,8 +252,8 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     density = np.where(torso.below_collar, np.maximum(density, UNSEEN_PATTERN_DENSITY), density)
     # A Gaussian too large for its place sticks out where the surface ends.
     room = np.where(torso.shown, np.inf, torso.room / ROOM_IN_DEVIATIONS)
-    typical = UNSEEN_OVERLAP * np.sqrt((areas * density).sum() / count)
-    density = np.maximum(density, np.minimum((typical / np.maximum(room, 1e-6)) ** 2, DENSEST_UNSEEN))
+    closed = CLOSED_OVERLAP * np.sqrt((areas * density).sum() / count)
+    density = np.maximum(density, np.minimum((closed / np.maximum(room, 1e-6)) ** 2, 1.0))
     weight = areas * density * (torso.shown | (torso.room > LEAST_ROOM))
     chosen = spread_evenly(weight, count, generator)
     shown = torso.shown[chosen]
@@ -280,7 +284,8 @@ def _filled(
     above_ears, lips = marks[list(EARS), 1].max() + EAR_HEIGHT, marks[LIPS, 1].min()
     # At the outline, hair is mixed with what is behind it.
     of_skull = (region == REGIONS.index("scalp")) & (height > above_ears) & (seen.facing > FRONTAL)
-    bare = seen.labels[:, 1] > seen.labels[:, 2]
+    # What the collar covers in some frames was read in its colour there.
+    bare = (seen.labels[:, 1] > 0) & (seen.labels[:, 2] == 0)
     of_neck = skin & (height < lips) & bare
     kinds = [(unseen & (height > lips), of_skull), (unseen & (height <= lips), of_neck)]
     kinds += [(region == kind, region == kind) for kind in np.unique(region[~unseen])]

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from avatar.fields.bust import BustOutline, Neck, back_depth, bust_surface, front_depth
+from avatar.fields.lining import collar_lining
 from avatar.fields.survey import FRAMES, require_shown, take_camera
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ UNDER = 1e-3
 MARGIN_BELOW = 0.07
 # The back's colours: the collar's goes around the neck so far down, then comes what the shoulders wear beside it.
 COLLAR_HEIGHT, BESIDE_NECK = 0.02, 0.03
+# From so far beside the collar's opening on, clothes are shoulder, metres.
+SHOULDER = 0.03
+# The inside of the collar has its colour, in its own shade.
+LINING_SHADE = 0.6
 
 
 class Torso(NamedTuple):
@@ -85,6 +90,14 @@ class Torso(NamedTuple):
         x = self.vertices[self.faces, 0].mean(1)
         left, right = self.outline.opening
         return self.front & (x > left - COLLAR_HEIGHT) & (x < right + COLLAR_HEIGHT)
+
+    @property
+    def beside_neck(self) -> Float[np.ndarray, " Q"]:
+        """How far triangles lie beside the collar's opening: 0 within it, rising to 1 at `SHOULDER` from its end."""
+        if self.outline is None:
+            return np.zeros(len(self.faces))
+        x, (left, right) = self.vertices[self.faces, 0].mean(1), self.outline.opening
+        return (np.maximum(left - x, x - right) / SHOULDER).clip(0, 1)
 
     def bares(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Which points (metres) lie below collar and shoulders, and yet outside the surface or close beneath it."""
@@ -158,7 +171,19 @@ def torso_surface(take: Take, head: Head, motion: Motion, surveyed: Survey, indi
     row, column = wear.at(place[:, 0], place[:, 1])
     shown = surface.front & wear.seen[row, column] & (wear.worn[row, column] > KEEP_SHARE)
     colors = np.where(surface.front[:, None], wear.color[row, column], _guessed(wear, outline, place))
-    return Torso(surface.vertices, surface.faces, colors, shown, surface.front, surface.room, outline, neck)
+    lining = collar_lining(outline, neck)
+    inside = LINING_SHADE * wear.color[wear.at(lining.rim, outline.front_at(lining.rim) - CELL)]
+    neither = np.zeros(len(lining.faces), bool)
+    return Torso(
+        np.concatenate([surface.vertices, lining.vertices]),
+        np.concatenate([surface.faces, lining.faces + len(surface.vertices)]),
+        np.concatenate([colors, inside]),
+        np.concatenate([shown, neither]),
+        np.concatenate([surface.front, neither]),
+        np.concatenate([surface.room, lining.room]),
+        outline,
+        neck,
+    )
 
 
 def _eye(motion: Motion, root: Float[np.ndarray, " 3"], indices: np.ndarray) -> Float[np.ndarray, " 3"]:

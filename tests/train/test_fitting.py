@@ -128,6 +128,15 @@ def test_residuals_rest_until_they_start(tiny_take: Take, open_head: Head, tiny_
     assert quiet.residuals.abs().max() == 0 < awake.residuals.abs().max()
 
 
+def test_shoulders_that_no_frame_shows_stay_where_they_start(start: GaussianHead, tiny_fit) -> None:
+    fitted, guessed = tiny_fit.gaussians, start.sunk_torso
+    assert guessed.any()
+    for name in ("offsets", "log_scales", "quats"):
+        before, after = getattr(start, name), getattr(fitted, name)
+        assert torch.equal(before[guessed], after[guessed]) and not torch.equal(before[~guessed], after[~guessed])
+    assert not fitted.residuals[guessed].any() and fitted.residuals[~guessed].any()
+
+
 def test_learning_rates_decay_to_their_share(start: GaussianHead, tiny_config: TrainConfig) -> None:
     optimizer = make_optimizer(start, tiny_config)
     decay_learning_rates(optimizer, 1.0)

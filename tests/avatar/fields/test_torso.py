@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from avatar.fields.bust import BustOutline, Neck, back_depth, bust_surface, front_depth
+from avatar.fields.bust import STANDS_OUT, BustOutline, Neck, back_depth, bust_surface, disc_reach, front_depth, quads
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
-from avatar.fields.sampling import Sampling, densities, initial_head
+from avatar.fields.lining import collar_lining
+from avatar.fields.sampling import UNSEEN_TORSO_DEPTH, Sampling, densities, initial_head
 from avatar.fields.survey import Survey, project, survey, take_camera
 from avatar.fields.torso import EMPTY, Torso, torso_surface
 from avatar.heads import Head
@@ -135,12 +136,58 @@ def test_what_of_the_torso_no_frame_shows_starts_opaque_and_within_its_bounds(
     on_torso = started.triangles >= len(started.head.faces)
     unseen = on_torso & (started.regions == REGIONS.index("unseen"))
     shown = on_torso & (started.regions == REGIONS.index("torso"))
-    assert int(on_torso.sum()) == 400 and unseen.sum() > 100 and shown.sum() > 100
+    assert int(on_torso.sum()) == 400 and unseen.sum() > 100 and shown.sum() > 60
     assert started.opacity_logits[unseen].sigmoid().min() > 0.9
     triangles = started.triangles[unseen] - len(started.head.faces)
     room = torch.as_tensor(torso.room[triangles.numpy()], dtype=torch.float32)
     assert (started.log_scales[unseen].exp().amax(1) <= room / 1.39).all()
-    assert not started.offsets[on_torso].any()
+    assert not started.offsets[shown].any()
+    beside = torch.as_tensor(torso.beside_neck[triangles.numpy()], dtype=torch.float32)
+    torch.testing.assert_close(started.offsets[unseen, 1], -UNSEEN_TORSO_DEPTH * beside)
+    assert 0 < beside.sum() < len(beside)
+
+
+def test_a_disc_reaches_as_far_as_the_rounding_beneath_it_lets_it() -> None:
+    radius, (turn, along) = 0.05, np.meshgrid(np.linspace(-1.5, 1.5, 41), np.arange(-0.06, 0.06, 4e-3))
+    tube = np.stack([radius * np.sin(turn), along, radius * np.cos(turn)], -1).reshape(-1, 3)
+    faces = quads(np.arange(turn.size).reshape(turn.shape)[::-1])
+    middle = tube[faces].mean(1)
+    inner = (np.abs(middle[:, 1]) < 0.02) & (middle[:, 2] > 0.03)
+    reach = disc_reach(tube[faces])[inner]
+    # A tangent of length r ends (r^2 + radius^2)^(1/2) - radius above a tube.
+    exact = np.sqrt((radius + STANDS_OUT) ** 2 - radius**2)
+    assert (np.abs(reach - exact) < 4e-3).all()
+    # From within, nothing of the tube is in the way of a disc.
+    assert (disc_reach(tube[faces[:, ::-1]])[inner] > 0.03).all()
+    assert (disc_reach((tube * [1, 1, 0])[faces])[inner] > 0.03).all()
+
+
+def test_the_collar_is_lined_at_its_sides_within_the_clothes() -> None:
+    shape = outline()
+    lining = collar_lining(shape, NECK)
+    corners = lining.vertices[lining.faces]
+    x, y, z = middle = corners.mean(1).T
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert (normals[:, 0] * -x + normals[:, 2] * (NECK.center - z) > 0).all(), "it does not face the neck"
+    assert (z < front_depth(x, y, NECK)).all() and (z > back_depth(x, y, shape, NECK)).all()
+    assert (y < np.maximum(shape.front_at(x), shape.back_at(x))).all()
+    assert (x > shape.opening[0]).all() and (x < shape.opening[1]).all() and middle.shape[1] > 50
+    # A line of sight from the front and 30 degrees aside, past the neck, ends on it.
+    for side in (-1, 1):
+        on = np.flatnonzero(np.sign(x) == side)
+        direction = np.array([side * np.sin(np.radians(30)), 0, -np.cos(np.radians(30))])
+        target = np.array([0.9 * side * NECK.width, shape.front_at(np.array([0.9 * side * NECK.width]))[0] - 0.02])
+        assert _hit(corners[on], np.array([target[0], target[1], NECK.center]) - 0.1 * direction, direction)
+
+
+def _hit(corners: np.ndarray, start: np.ndarray, direction: np.ndarray) -> bool:
+    """Whether a ray meets one of the triangles (Moeller and Trumbore)."""
+    a, b, c = corners.transpose(1, 0, 2)
+    across = np.cross(direction, c - a)
+    scale = ((b - a) * across).sum(1)
+    u = ((start - a) * across).sum(1) / scale
+    v = (np.cross(start - a, b - a) @ direction) / scale
+    return bool(((u >= 0) & (v >= 0) & (u + v <= 1)).any())
 
 
 def test_the_back_is_coloured_like_the_shoulders(torso: Torso) -> None:

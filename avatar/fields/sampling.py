@@ -50,7 +50,7 @@ TORSO_SCALE_RANGE, UNSEEN_TORSO_RANGE = (1e-3, 8e-3), (1e-3, 2e-2)
 # The outline of the clothes wavers: beside the neck what nobody filmed lies so far beneath it that it never looks out.
 UNSEEN_TORSO_DEPTH = 10e-3
 # In front the pattern of the clothes goes on, behind they are plain.
-UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY = 0.25, 0.08
+UNSEEN_FRONT_DENSITY, UNSEEN_BACK_DENSITY, DENSEST_UNSEEN = 0.25, 0.08, 0.5
 COLLAR_DENSITY, UNSEEN_PATTERN_DENSITY = 3.0, 0.6
 # Where there is little room, so many deviations over the distance to the next one leave no gaps.
 ROOM_IN_DEVIATIONS, LEAST_ROOM, CLOSED_OVERLAP = 1.4, 6e-3, 0.85
@@ -253,7 +253,7 @@ def _on_torso(torso: Torso, count: int, generator: np.random.Generator) -> _Spre
     # A Gaussian too large for its place sticks out where the surface ends.
     room = np.where(torso.shown, np.inf, torso.room / ROOM_IN_DEVIATIONS)
     closed = CLOSED_OVERLAP * np.sqrt((areas * density).sum() / count)
-    density = np.maximum(density, np.minimum((closed / np.maximum(room, 1e-6)) ** 2, 1.0))
+    density = np.maximum(density, np.minimum((closed / np.maximum(room, 1e-6)) ** 2, DENSEST_UNSEEN))
     weight = areas * density * (torso.shown | (torso.room > LEAST_ROOM))
     chosen = spread_evenly(weight, count, generator)
     shown = torso.shown[chosen]

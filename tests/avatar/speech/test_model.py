@@ -190,6 +190,12 @@ def test_a_stored_model_says_the_same(speech, subject, tmp_path) -> None:
     assert np.array_equal(first.jaw_pose, second.jaw_pose)
 
 
+def test_a_stored_net_takes_two_bytes_a_weight(speech) -> None:
+    tensors = speech.to_tensors()
+    nets = [value for name, value in tensors.items() if name.startswith("net")]
+    assert nets and all(value.element_size() == 2 for value in [*nets, tensors["components.basis"]])
+
+
 def test_damaged_models_are_refused(speech) -> None:
     tensors, settings = speech.to_tensors(), speech.settings()
     with pytest.raises(FormatError, match="format 1"):

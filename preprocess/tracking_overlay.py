@@ -13,9 +13,10 @@ from avatar.errors import InputError
 from avatar.heads.subject import subject_head
 from avatar.io.video import VideoWriter
 from avatar.preprocess import _mesh_regions as regions
+from avatar.preprocess._threads import map_ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from jaxtyping import Float, Int, UInt8
@@ -60,15 +61,16 @@ def tracking_overlay(
     scale = scale or max(1, round(600 / info.width))
     edges = mesh_edges(head)
     fps = Fraction(*info.fps)
+
+    def drawn(moment: tuple[int, Float[np.ndarray, "V 3"]]) -> UInt8[np.ndarray, "H2 W2 3"]:
+        index, vertices = moment
+        return draw_overlay(take.image(index), vertices, head=head, edges=edges, focal=info.focal, scale=scale)
+
     with VideoWriter(path, fps=fps, width=info.width * scale, height=info.height * scale, audio=_sound(take)) as video:
-        for start in range(0, len(motion), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(motion)))
-            vertices = posed(head, motion[rows])
-            for index, points in zip(rows, vertices, strict=True):
-                image = take.image(int(index))
-                video.write(draw_overlay(image, points, head=head, edges=edges, focal=info.focal, scale=scale))
-                if progress is not None:
-                    progress(int(index) + 1, len(motion))
+        for index, picture in enumerate(map_ordered(drawn, _in_turn(head, motion))):
+            video.write(picture)
+            if progress is not None:
+                progress(index + 1, len(motion))
 
 
 def draw_overlay(
@@ -132,6 +134,12 @@ def mesh_edges(head: Head) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "E 2
     last = np.searchsorted(inverse.ravel()[order], np.arange(len(pairs)), side="right") - 1
     owners[:, 0], owners[:, 1] = triangles[order[first]], triangles[order[last]]
     return pairs, owners
+
+
+def _in_turn(head: Head, motion: Motion) -> Iterator[tuple[int, Float[np.ndarray, "V 3"]]]:
+    """Every moment's number and vertices, posed many at a time."""
+    for start in range(0, len(motion), BATCH):
+        yield from enumerate(posed(head, motion[start : start + BATCH]), start)
 
 
 def posed(head: Head, motion: Motion) -> Float[np.ndarray, "T V 3"]:

@@ -24,6 +24,7 @@ from avatar.train.focus import Focus
 from avatar.train.health import require_sound
 from avatar.train.listening import listen, muted
 from avatar.train.nuisance import take_exposure
+from avatar.train.outline_colors import seen_at_outline_only, take_neighbours_colors
 from avatar.train.palette import keep_to_own_colors, own_colors
 from avatar.train.projection import condition_gradient, current_condition, learn_condition, projected
 from avatar.train.relocation import Relocation
@@ -134,6 +135,8 @@ def fit_avatar(
         raise too_little_memory(error, device, step=done, side=max(take.info.width, take.info.height)) from error
     moved = keep_to_own_colors(gaussians, own_colors(take, indices))
     log.debug("%d Gaussians had colours of the background", moved)
+    moved = take_neighbours_colors(gaussians, seen_at_outline_only(gaussians, take, indices), poses[int(indices[0])])
+    log.debug("%d Gaussians had colours of the outline", moved)
     avatar = projected(gaussians, features[indices], config.components)
     if on_projection and config.projects:
         on_projection(gaussians.requires_grad_(False), avatar)

@@ -62,10 +62,18 @@ def keep_to_own_colors(gaussians: GaussianHead, colors: Float[np.ndarray, "P 3"]
     judged = torch.isin(gaussians.regions, gaussians.regions.new_tensor(OF_SKIN_AND_HAIR)) & on_head
     learned = gaussians.color_logits[judged].sigmoid().double().cpu().numpy()
     own = colors[KDTree(colors).query(learned, NEAREST)[1]].mean(1)
-    away = np.linalg.norm(own - learned, axis=1, keepdims=True)
+    return draw_nearer(gaussians, judged.cpu().numpy().nonzero()[0], own)
+
+
+@torch.no_grad()
+def draw_nearer(gaussians: GaussianHead, rows: Int[np.ndarray, " n"], colors: Float[np.ndarray, "n 3"]) -> int:
+    """Moves the colours of some Gaussians to within `TOLERANCE` of others, sRGB in [0, 1]; returns how many moved."""
+    place = torch.from_numpy(rows).to(gaussians.regions.device)
+    learned = gaussians.color_logits[place].sigmoid().double().cpu().numpy()
+    away = np.linalg.norm(colors - learned, axis=1, keepdims=True)
     share = (1 - TOLERANCE / np.maximum(away, 1e-9)).clip(0)
     moved = share[:, 0] > 0
-    changed = torch.from_numpy((learned + share * (own - learned))[moved]).float().clamp(1e-3, 1 - 1e-3)
-    rows = judged.cpu().nonzero()[moved][:, 0]
-    gaussians.color_logits[rows.to(gaussians.regions.device)] = changed.logit().to(gaussians.color_logits.device)
+    changed = torch.from_numpy((learned + share * (colors - learned))[moved]).float().clamp(1e-3, 1 - 1e-3)
+    where = place[torch.from_numpy(moved).to(place.device)]
+    gaussians.color_logits[where] = changed.logit().to(gaussians.color_logits.device)
     return int(moved.sum())

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 # From this cosine between surface and view on, a Gaussian within the outline shows its own colour.
 FACING = 0.3
 # Of so many neighbours that were seen well, the mean of so many with the most similar colours: hair keeps its strands.
-NEIGHBOURS, SIMILAR = 48, 8
+NEIGHBOURS, SIMILAR = 48, 4
+# What differs by no more, in sRGB from 0 to 1, is the surface's own variety.
+VARIETY = 0.05
 SURFACES = ("skin", "scalp")
 
 
@@ -60,7 +62,7 @@ def seen_at_outline_only(gaussians: GaussianHead, take: Take, indices: Int[np.nd
 
 @torch.no_grad()
 def take_neighbours_colors(gaussians: GaussianHead, unsure: Bool[np.ndarray, " N"], pose: Pose) -> int:
-    """Moves the unsure colours of skin and hair to within `TOLERANCE` of their neighbours', in place.
+    """Moves the unsure colours of skin and hair to within `VARIETY` of their neighbours', in place.
 
     Args:
         gaussians: The trained head.
@@ -83,5 +85,5 @@ def take_neighbours_colors(gaussians: GaussianHead, unsure: Bool[np.ndarray, " N
         beside = colors[sure[KDTree(places[sure]).query(places[rows], NEIGHBOURS)[1]]]
         unlike = np.linalg.norm(beside - colors[rows, None], axis=2)
         similar = np.argsort(unlike, axis=1)[:, :SIMILAR, None]
-        changed += draw_nearer(gaussians, rows, np.take_along_axis(beside, similar, 1).mean(1))
+        changed += draw_nearer(gaussians, rows, np.take_along_axis(beside, similar, 1).mean(1), tolerance=VARIETY)
     return changed

@@ -62,16 +62,18 @@ def keep_to_own_colors(gaussians: GaussianHead, colors: Float[np.ndarray, "P 3"]
     judged = torch.isin(gaussians.regions, gaussians.regions.new_tensor(OF_SKIN_AND_HAIR)) & on_head
     learned = gaussians.color_logits[judged].sigmoid().double().cpu().numpy()
     own = colors[KDTree(colors).query(learned, NEAREST)[1]].mean(1)
-    return draw_nearer(gaussians, judged.cpu().numpy().nonzero()[0], own)
+    return draw_nearer(gaussians, judged.cpu().numpy().nonzero()[0], own, tolerance=TOLERANCE)
 
 
 @torch.no_grad()
-def draw_nearer(gaussians: GaussianHead, rows: Int[np.ndarray, " n"], colors: Float[np.ndarray, "n 3"]) -> int:
-    """Moves the colours of some Gaussians to within `TOLERANCE` of others, sRGB in [0, 1]; returns how many moved."""
+def draw_nearer(
+    gaussians: GaussianHead, rows: Int[np.ndarray, " n"], colors: Float[np.ndarray, "n 3"], *, tolerance: float
+) -> int:
+    """Moves the colours of some Gaussians to within `tolerance` of others, sRGB in [0, 1]; returns how many moved."""
     place = torch.from_numpy(rows).to(gaussians.regions.device)
     learned = gaussians.color_logits[place].sigmoid().double().cpu().numpy()
     away = np.linalg.norm(colors - learned, axis=1, keepdims=True)
-    share = (1 - TOLERANCE / np.maximum(away, 1e-9)).clip(0)
+    share = (1 - tolerance / np.maximum(away, 1e-9)).clip(0)
     moved = share[:, 0] > 0
     changed = torch.from_numpy((learned + share * (colors - learned))[moved]).float().clamp(1e-3, 1 - 1e-3)
     where = place[torch.from_numpy(moved).to(place.device)]

@@ -10,8 +10,7 @@ import torch
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.fields.survey import project, take_camera
 from avatar.io.take import Take
-from avatar.train.outline_colors import seen_at_outline_only, take_neighbours_colors
-from avatar.train.palette import TOLERANCE
+from avatar.train.outline_colors import VARIETY, seen_at_outline_only, take_neighbours_colors
 
 BLUE = torch.tensor([0.1, 0.2, 0.9])
 SKIN = REGIONS.index("skin")
@@ -57,7 +56,7 @@ def test_a_stripe_takes_the_colour_beside_it(head: GaussianHead, take: Take) -> 
     pose = head.poses(take.motion()[train[:1]])[0]
     assert take_neighbours_colors(head, unsure, pose) >= (unsure & skin(head)).sum() > 0
     now = head.color_logits.sigmoid()[torch.from_numpy(unsure & skin(head))]
-    assert (now - torch.tensor([0.6, 0.45, 0.375])).norm(dim=1).max() < TOLERANCE + 1e-4
+    assert (now - torch.tensor([0.6, 0.45, 0.375])).norm(dim=1).max() < VARIETY + 1e-4
     others = torch.from_numpy(~unsure) | ~torch.isin(head.regions, torch.tensor([SKIN, REGIONS.index("scalp")]))
     assert torch.equal(head.color_logits[others], before[others])
 

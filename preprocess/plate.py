@@ -13,6 +13,9 @@ from avatar.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
 
+# Exposures are compared on pictures of about this side; differences below that share are the camera's noise.
+_EXPOSURE_SIDE, _STEADY = 128, 0.01
+
 
 def background_plate(
     frames: Iterable[tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]],
@@ -21,6 +24,9 @@ def background_plate(
     margin: float = 0.02,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Median over time of what is seen around the person; what is never seen is filled in smoothly.
+
+    Frames are brought to one exposure and white balance first, or else places that are seen at different times would
+    differ, and the plate would show where the person stood.
 
     Args:
         frames: RGB frames of one size and their soft person masks. Of a longer stream an even choice is kept, so that
@@ -32,7 +38,7 @@ def background_plate(
         InputError: There is no frame, or they differ in size.
     """
     images, seen = _even_choice(frames, max_frames, margin)
-    plate, known = _masked_median(images, seen)
+    plate, known = _masked_median(_equally_exposed(images, seen), seen)
     return fill_holes(plate, known)
 
 
@@ -85,6 +91,24 @@ def _even_choice(
     if not images:
         raise InputError("There is no background plate", expected="at least one frame", found="none")
     return images, seen
+
+
+def _equally_exposed(images: list[np.ndarray], seen: list[np.ndarray]) -> list[np.ndarray]:
+    """Frames with each colour channel scaled as in the one of median brightness, by what both see of the background."""
+    step = max(1, min(seen[0].shape) // _EXPOSURE_SIDE)
+    coarse = [image[::step, ::step].astype(np.float32) + 1 for image in images]
+    visible = [mask[::step, ::step] for mask in seen]
+    brightness = [
+        float(np.median(image[mask])) if mask.any() else np.inf for image, mask in zip(coarse, visible, strict=True)
+    ]
+    chosen = int(np.argsort(brightness)[np.isfinite(brightness).sum() // 2])
+    result = []
+    for image, small, mask in zip(images, coarse, visible, strict=True):
+        both = mask & visible[chosen]
+        scale = np.median(coarse[chosen][both] / small[both], axis=0) if both.any() else np.ones(3)
+        steady = np.abs(scale - 1).max() < _STEADY
+        result.append(image if steady else np.clip(np.rint(image * scale), 0, 255).astype(np.uint8))
+    return result
 
 
 def _masked_median(images: list[np.ndarray], seen: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

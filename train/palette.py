@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
 
 FRAMES, PIXELS = 24, 40000
-# How far from the outline a pixel must be, in sides of the picture: the reach of a segmenter's errors.
-MARGIN = 0.013
+# How far from the outline a pixel must be, in sides of the picture: the reach of a segmenter's errors and of the coarse
+# colour of compressed video, which carries a blue wall six pixels into the hair of a small picture.
+MARGIN = 0.022
 # So many of the person's pixels must be near a colour, and so near, in sRGB from 0 to 1.
 NEAREST, TOLERANCE = 32, 0.02
 OF_SKIN_AND_HAIR = tuple(REGIONS.index(name) for name in ("skin", "scalp", "unseen"))

@@ -156,6 +156,22 @@ def test_plate_recovers_a_scene_behind_a_moving_person() -> None:
     assert np.abs(plate.astype(int) - scene).max() < 12
 
 
+def test_a_plate_shows_no_trace_of_changing_exposure() -> None:
+    """A person who steps aside as the camera brightens: what was behind is as bright as what is beside."""
+    scene = np.repeat(np.linspace(90, 120, 160)[None, :, None], 120, axis=0).repeat(3, axis=2)
+
+    def frames():
+        for index in range(24):
+            alpha = np.zeros((120, 160), np.float32)
+            left = 50 if index < 14 else 100
+            alpha[20:, left : left + 40] = 1
+            light = np.array([1.0, 1.0, 1.0] if index < 14 else [1.3, 1.25, 1.15])
+            yield np.where(alpha[..., None] > 0, 30, np.rint(scene * light)).astype(np.uint8), alpha
+
+    plate = background_plate(frames()).astype(int)
+    assert np.abs(plate - scene).max() <= 2 or np.abs(plate - scene * [1.3, 1.25, 1.15]).max() <= 2
+
+
 def test_holes_are_filled_smoothly_and_seen_pixels_stay() -> None:
     ramp = np.repeat(np.linspace(20, 220, 128).astype(np.uint8)[None, :, None], 96, axis=0).repeat(3, axis=2)
     known = np.ones((96, 128), bool)

@@ -168,7 +168,8 @@ class Motion:
             raise FormatError(
                 f"{path} is not a motion file",
                 expected=f"an npz with {', '.join(f.name for f in fields(cls))}",
-                found=str(error),
+                # What is no archive at all numpy takes for a pickle, and tells how to run it.
+                found="something else" if "pickle" in str(error) else str(error),
             ) from error
         for name in {"head_id", "head_hash", "sound_id"} & values.keys():
             values[name] = str(values[name])

@@ -1,19 +1,24 @@
 """Options of speech on the command line: what it is learned from, and how the head follows the voice."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avatar import cli
+from avatar.commands._head_pose import with_filmed_shoulders
 from avatar.commands._job import Job
 from avatar.commands.create import TakeOptions
 from avatar.io.audio import read_audio, write_wav
+from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.io.video import probe
 from avatar.motion import PER_FRAME, Motion
+from avatar.render.motions import ease_motion
 from avatar.speech.features import LOG_MEL
+from avatar.speech.life import LifeModel
 from avatar.speech.take import take_features
 
 
@@ -29,6 +34,16 @@ def test_features_that_do_not_exist(capsys: pytest.CaptureFixture[str], tmp_path
     (tmp_path / "me.mp4").write_bytes(b"")
     text = refused(capsys, "create", tmp_path / "me.mp4", "-o", tmp_path / "me", "--speech-features", "mfcc")
     assert "There are no speech features 'mfcc'" in text and "To do: leave --speech-features out for whisper" in text
+    assert not (tmp_path / "me").exists()
+
+
+def test_features_whose_library_is_missing_end_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "me.mp4").write_bytes(b"")
+    text = refused(capsys, "create", tmp_path / "me.mp4", "-o", tmp_path / "me", "--speech-features", "hama")
+    assert "These speech features need hama.\n  Expected: hama beside this software." in text
     assert not (tmp_path / "me").exists()
 
 
@@ -106,3 +121,18 @@ def test_a_spoken_motion_is_written_edited_and_heard_again(
     assert np.ptp(again.neck_pose, axis=0).max() == 0 < np.ptp(posed.neck_pose, axis=0).max()
     sound = read_audio(tmp_path / "a.mp4")
     assert sound is not None and abs(len(sound) / 16000 - probe(tmp_path / "a.mp4").duration) < 0.25
+
+
+def test_somebody_else_s_pose_lifts_the_shoulders_no_higher_than_the_recording_shows(tiny_avatar: Path) -> None:
+    stored = load_avatar(tiny_avatar)
+    rest, own = ease_motion(stored), LifeModel.from_tensors(stored.life)
+    time = np.arange(100) / 25
+    risen = rest.back_and_forth(time)
+    lift = np.linspace(-0.05, 0.05, 100, dtype=np.float32)
+    risen = replace(risen, transl=risen.transl + lift[:, None] * np.array([1, 1, 0], np.float32))
+    held = with_filmed_shoulders(stored, risen)
+    highest = own.transl[1] + own.torso[1] + (own.track[:, 7] + own.track[:, 10]).max()
+    height = held.transl[:, 1] + held.torso[:, 1]
+    assert height.max() <= highest + 1e-6 and (np.diff(height) >= -1e-6).all()
+    assert held.transl[:20] == pytest.approx(risen.transl[:20], abs=1e-5)
+    assert np.array_equal(held.torso, risen.torso) and np.array_equal(held.transl[:, 0], risen.transl[:, 0])

@@ -13,12 +13,15 @@ from avatar.commands._edits import ENDINGS, driving_motion, file_track
 from avatar.editing import FaceMap, neutral_of, transfer
 from avatar.errors import InputError
 from avatar.render import motions
-from avatar.speech.life import HEAD_JOINTS, Pose
+from avatar.speech.life import HEAD_JOINTS, LifeModel, Pose
 
 if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
 
+# Columns of the track in which place and shoulders go up, and metres over which they gently reach their bound.
+PLACE_UP, SHOULDERS_UP = 7, 10
+SOFTNESS = 0.001
 ROWS = (*HEAD_JOINTS, "transl", "torso")
 
 
@@ -46,8 +49,24 @@ def chosen_pose(stored: StoredAvatar, pose: str) -> Pose | Motion:
         say(note)
     if file_track(path) is None and not _same_person(stored, motions.file_motion(path)):
         face, rest = FaceMap(stored.head, motion.betas), motions.ease_motion(stored)
-        motion = transfer(motion, neutral_of(motion, face), rest)
+        motion = with_filmed_shoulders(stored, transfer(motion, neutral_of(motion, face), rest))
     return motion
+
+
+def with_filmed_shoulders(stored: StoredAvatar, motion: Motion) -> Motion:
+    """Somebody else's movement with shoulders that rise no higher than in the avatar's recording.
+
+    Above that the picture would show what no frame has of the clothes; the head comes down with them, since neck and
+    collar stay together.
+    """
+    model = LifeModel.from_tensors(stored.life)
+    risen = model.track[:, PLACE_UP] + model.track[:, SHOULDERS_UP]
+    highest = float(model.transl[1] + model.torso[1] + risen.max())
+    height = (motion.transl[:, 1] + motion.torso[:, 1]).astype(np.float64)
+    held = highest - SOFTNESS * np.logaddexp(0, (highest - height) / SOFTNESS)
+    transl = motion.transl.copy()
+    transl[:, 1] += (held - height).astype(np.float32)
+    return replace(motion, transl=transl)
 
 
 def posed_as(stored: StoredAvatar, motion: Motion, pose: Pose | Motion) -> Motion:

@@ -51,7 +51,7 @@ def test_unusable_offsets_are_named(bad: np.ndarray) -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "motion.npz").write_text("hello")
-    with pytest.raises(FormatError, match="is not a motion file"):
+    with pytest.raises(FormatError, match=r"is not a motion file\.\n.*\n  Found: something else\."):
         Motion.load(tmp_path / "motion.npz")
 
 

@@ -136,3 +136,22 @@ def test_somebody_else_s_pose_lifts_the_shoulders_no_higher_than_the_recording_s
     assert height.max() <= highest + 1e-6 and (np.diff(height) >= -1e-6).all()
     assert held.transl[:20] == pytest.approx(risen.transl[:20], abs=1e-5)
     assert np.array_equal(held.torso, risen.torso) and np.array_equal(held.transl[:, 0], risen.transl[:, 0])
+
+
+def test_what_is_read_is_never_written_over(
+    capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path
+) -> None:
+    clip, words = tmp_path / "a.mp4", tmp_path / "b.srt"
+    clip.write_bytes(b"a clip")
+    words.write_text("Words.")
+    sound = tmp_path / "c.wav"
+    commands = {
+        "--video": ("dub", tiny_avatar, "--video", clip, "--audio", sound, "-o", clip),
+        "--audio": ("render", tiny_avatar, "--audio", clip, "-o", clip),
+        "--text-file": ("render", tiny_avatar, "--text-file", words, "-o", tmp_path / "b.mp4"),
+    }
+    for option, command in commands.items():
+        assert f"Expected: another file than {option} reads.\n  Found: the same file." in refused(capsys, *command)
+    assert clip.read_bytes() == b"a clip" and words.read_text() == "Words." and len(list(tmp_path.iterdir())) == 2
+    named = refused(capsys, "dub", tiny_avatar, "--video", clip, "--audio", sound, "-o", tmp_path / "d.avi")
+    assert "d.avi cannot be written as video." in named

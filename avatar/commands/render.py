@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from avatar.commands._device import chosen_device
 from avatar.commands._driver import driven_motion, track_driver
 from avatar.commands._edits import check_motion_name, driving_motion, edited_for, write_motion
 from avatar.commands._head_pose import chosen_pose, posed_as
+from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech, check_driver, sound_to_say
 from avatar.errors import InputError
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
 from avatar.io.sound import SoundFile, store_sound
-from avatar.io.video import VideoWriter
+from avatar.io.video import VideoWriter, check_video_name
 from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
 from avatar.render.head_alone import head_alone
@@ -53,6 +54,8 @@ SOUND_RATE = 48_000
 WORTH_SAYING = 2.0
 # Sound and motion that differ by more are worth a line.
 WORTH_SAYING_SECONDS = 0.1
+# Options that name a file to read.
+READ = ("audio", "text_file", "motion", "video", "keys")
 MOST_PROSODY = MOST_BREATHING = 3.0
 TRANSPARENT = (".mov", ".webm")
 Sound = tuple[np.ndarray | SoundFile, int]
@@ -68,7 +71,7 @@ def run(options: Render) -> None:
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
     pose = chosen_pose(stored, options.pose)
     with sound_to_say(options) as speech:
-        facts = {}
+        facts: dict[str, Any] = {}
         if options.video is not None:
             driver = track_driver(options.video, stored.gaussians.head)
             motion, sound, facts = driven_motion(
@@ -117,6 +120,7 @@ def run(options: Render) -> None:
 def shot_of(options: Render) -> Shot:
     """How the options want the avatar filmed; raises InputError for what no avatar can meet."""
     check_driver(options)
+    _check_files(options)
     strengths = {"--prosody": (options.prosody, MOST_PROSODY), "--breathing": (options.breathing, MOST_BREATHING)}
     for name, (strength, most) in strengths.items():
         if not 0 <= strength <= most:
@@ -157,6 +161,8 @@ def shot_of(options: Render) -> Shot:
             found=options.output.suffix,
             fix="choose another --output or another background",
         )
+    if options.output.suffix:
+        check_video_name(options.output, alpha=clear)
     if options.stereo is None and (options.ipd is not None or options.convergence is not None):
         raise InputError(
             "One eye has no other beside it",
@@ -173,6 +179,16 @@ def shot_of(options: Render) -> Shot:
         background="transparent" if clear else options.background,
         stereo=Stereo(options.stereo, convergence=options.convergence, **eyes) if options.stereo else None,
     )
+
+
+def _check_files(options: Render) -> None:
+    """Raises InputError where something that is read would be written over."""
+    words = (".srt", ".vtt") if options.text is not None or options.text_file is not None else ()
+    beside_it = [options.output.with_suffix("").with_name(options.output.with_suffix("").name + each) for each in words]
+    named = {f"--{name.replace('_', '-')}": getattr(options, name) for name in READ}
+    named |= {f"--{name}": Path(text) for name in ("pose", "gaze", "camera") if (text := getattr(options, name))}
+    named |= {f"--emotion {text}": Path(text) for text in options.emotion}
+    check_outputs([options.output, *beside_it, options.motion_out, options.camera_out], named)
 
 
 def parsed_size(text: str | None) -> int | tuple[int, int] | None:

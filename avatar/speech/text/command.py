@@ -73,7 +73,7 @@ def run_voice_command(template: str, text: str, wav: Path, *, language: str = ""
         raise _no_sound("a file without sound")
 
 
-def _no_sound(found: str | None) -> InputError:
+def _no_sound(found: str) -> InputError:
     return InputError(
         "The program of --voice-command wrote something other than sound",
         expected="a sound file at the place of {wav}",

@@ -16,6 +16,8 @@ from avatar.errors import FormatError, InputError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+# Over so many seconds a motion that goes back and forth slows down before it turns around.
+TURN_SECONDS = 0.5
 ROTATIONS = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
 PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl", "torso")
 OPTIONAL = ("torso", "vertex_offsets", "sound", "sound_id")
@@ -103,17 +105,34 @@ class Motion:
     def resample(self, time: Float[np.ndarray, " N"]) -> Motion:
         """The motion at other moments (seconds): slerp for rotations, linear for the rest, held at both ends."""
         moments = np.clip(np.asarray(time, np.float64), self.time[0], self.time[-1])
-        changed: dict[str, np.ndarray] = {}
+        return replace(self, time=np.asarray(time, np.float64), **({"sound": None} | self._rows_at(moments)))
+
+    def back_and_forth(self, time: Float[np.ndarray, " N"]) -> Motion:
+        """The motion at seconds from its first moment on, for any length: where it ends it gently turns around."""
+        moments, length = np.asarray(time, np.float64), float(self.time[-1] - self.time[0])
+        if length <= 0:
+            return self.resample(moments)
+        place = length - np.abs(moments % (2 * length) - length)
+        if len(moments) and moments[-1] > length:
+            half = min(TURN_SECONDS, length) / 2
+            gap = length - place
+            place = np.where(gap < half, length - (gap**2 + half**2) / (2 * half), place)
+            turning = (place < half) & (moments > length)
+            place = np.where(turning, (place**2 + half**2) / (2 * half), place)
+        return replace(self, time=moments, **({"sound": None} | self._rows_at(self.time[0] + place)))
+
+    def _rows_at(self, moments: Float[np.ndarray, " N"]) -> dict[str, np.ndarray]:
+        """The rows at moments within the motion, in any order."""
+        rows: dict[str, np.ndarray] = {}
         for name in (*PER_FRAME, "sound") if self.sound.size else PER_FRAME:
             value = getattr(self, name)
             if len(self) == 1:
-                changed[name] = np.repeat(value, len(moments), axis=0)
+                rows[name] = np.repeat(value, len(moments), axis=0)
             elif name in ROTATIONS:
-                changed[name] = Slerp(self.time, Rotation.from_rotvec(value))(moments).as_rotvec()
+                rows[name] = Slerp(self.time, Rotation.from_rotvec(value))(moments).as_rotvec()
             else:
-                changed[name] = np.stack([np.interp(moments, self.time, column) for column in value.T], axis=1)
-        changed = {name: value.astype(np.float32) for name, value in changed.items()}
-        return replace(self, time=np.asarray(time, np.float64), **({"sound": None} | changed))
+                rows[name] = np.stack([np.interp(moments, self.time, column) for column in value.T], axis=1)
+        return {name: value.astype(np.float32) for name, value in rows.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that the motion has, by name, as an npz holds it."""
@@ -149,7 +168,8 @@ class Motion:
             raise FormatError(
                 f"{path} is not a motion file",
                 expected=f"an npz with {', '.join(f.name for f in fields(cls))}",
-                found=str(error),
+                # What is no archive at all numpy takes for a pickle, and tells how to run it.
+                found="something else" if "pickle" in str(error) else str(error),
             ) from error
         for name in {"head_id", "head_hash", "sound_id"} & values.keys():
             values[name] = str(values[name])

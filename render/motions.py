@@ -81,22 +81,32 @@ def spoken_motion(
     *,
     fps: float,
     seed: int = 0,
-    pose: Pose = "natural",
+    pose: Pose | Motion = "natural",
     closures: Float[np.ndarray, " P"] | None = None,
     prosody: float = 1.0,
+    breathing: float = 1.0,
     speaker: Speaker | None = None,
 ) -> Motion:
     """The subject who says a recording: mono samples at `SPEECH_RATE`, and when the lips are known to be closed.
 
-    ``prosody`` says how strongly brows, head and lids follow the voice, ``speaker`` who speaks for the avatar: its own
-    model, or whoever stands in for it, when left out.
+    ``pose`` is the head's movement (`natural_motion`). ``prosody`` says how strongly brows, head and lids follow the
+    voice, ``breathing`` how strongly the shoulders rise and fall, ``speaker`` who speaks for the avatar: its own model,
+    or whoever stands in for it, when left out.
 
     Raises:
         InputError: The recording is shorter than 20 ms.
     """
     speaker, life = speaker or able_speaker(stored).speaker, LifeModel.from_tensors(stored.life)
     motion = motion_from_audio(
-        speaker, life, samples=samples, fps=fps, seed=seed, pose=pose, closures=closures, prosody=prosody
+        speaker,
+        life,
+        samples=samples,
+        fps=fps,
+        seed=seed,
+        pose=pose,
+        closures=closures,
+        prosody=prosody,
+        breathing=breathing,
     )
     heard = stored.gaussians.sound
     if heard is None or at_hand(heard.feature_model) != heard.feature_model:

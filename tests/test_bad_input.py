@@ -305,9 +305,10 @@ def test_nothing_drives_the_avatar(refused: Refused, tiny_avatar: Path, motion: 
         "error: What drives the avatar is not clear.\n"
         "  Expected: one of --audio FILE, --text TEXT, --text-file FILE, --motion FILE and --video FILE.\n"
         "  Found: none of them.\n"
-        "  To do: give one of them; a text beside --audio is taken for its transcript.\n"
+        "  To do: give one of them; a text beside --audio is its transcript, --audio beside --motion what is heard.\n"
     )
-    assert "Found: --audio and --motion." in refused("render", tiny_avatar, "--motion", motion, "--audio", speech_file)
+    both = refused("render", tiny_avatar, "--motion", motion, "--video", speech_file)
+    assert "Found: --motion and --video." in both
 
 
 def test_a_motion_that_cannot_be_used(refused: Refused, tiny_avatar: Path, tiny_motion: Motion, tmp_path: Path) -> None:

@@ -235,12 +235,12 @@ def test_a_motion_file_is_rendered_at_any_rate_and_size(
     said = run(capsys, "render", tiny_avatar, "--motion", motion, "-o", tmp_path / "talk.mp4")
     info = probe(tmp_path / "talk.mp4")
     assert (info.width, info.height, info.fps, info.has_audio) == (80, 80, Fraction(4), False)
-    assert said["frames"] == info.frames == round(seconds * 4)
+    assert said["frames"] == info.frames == round(seconds * 4) + 1
     for frame, index in zip(read_frames(tmp_path / "talk.mp4"), range(info.frames), strict=True):
         error = np.abs(frame.image.astype(int) - tiny_take.image(index)).mean()
         assert error < 6, index
     small = run(capsys, "render", tiny_avatar, "--motion", motion, "--fps", 10, "--size", 32, "-o", tmp_path / "s.mp4")
-    assert (small["width"], small["height"], small["frames"]) == (32, 32, round(seconds * 10))
+    assert (small["width"], small["height"], small["frames"]) == (32, 32, round(seconds * 10) + 1)
 
 
 def test_cameras_and_backgrounds(capsys: pytest.CaptureFixture[str], tiny_avatar: Path, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_transparent_pictures_go_into_a_mov(
     output = tmp_path / "talk.mov"
     run(capsys, "render", tiny_avatar, "--motion", motion, "--background", "transparent", "-o", output)
     info = probe(output)
-    assert (info.width, info.height, info.frames, info.codec) == (80, 80, 2, "prores")
+    assert (info.width, info.height, info.frames, info.codec) == (80, 80, 3, "prores")
 
 
 def test_a_folder_takes_pictures_depth_and_normals(

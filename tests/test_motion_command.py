@@ -188,3 +188,8 @@ def test_files_that_cannot_be(run: Run, source: Path, tmp_path: Path) -> None:
         assert "felt.json cannot be read" in text
     assert "cannot be written" in run("motion", source, "-o", tmp_path / "no" / "a.npz", fails=True)
     assert not output.exists()
+
+
+def test_no_motion_at_all(run: Run, tmp_path: Path) -> None:
+    said = run("motion", "-o", tmp_path / "out.npz", fails=True)
+    assert "There is no motion to edit.\n  Expected: one or more files that end in .npz, .csv, .json.\n" in said

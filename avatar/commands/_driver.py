@@ -12,6 +12,7 @@ import numpy as np
 from rich.markup import escape
 
 from avatar.commands._console import say
+from avatar.commands._head_pose import with_filmed_shoulders
 from avatar.commands._take import track_clip
 from avatar.editing import FaceMap, neutral_of, transfer
 from avatar.heads import load_head
@@ -175,6 +176,6 @@ def on_avatar(stored: StoredAvatar, driver: Driver, *, own: bool, pose: str) -> 
     neutral = neutral_of(motion, face, seen=driver.seen)
     moved = transfer(motion, neutral, rest, pose=pose)  # type: ignore[arg-type]
     if not own:
-        return moved
+        return with_filmed_shoulders(stored, moved) if pose == "relative" else moved
     rows = ("expression", "jaw_pose", "leye_pose", "reye_pose", "eyelids")
     return replace(moved, **{name: getattr(motion, name) for name in rows})

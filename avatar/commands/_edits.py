@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 
 from avatar.config import read_json
-from avatar.editing import Curve, FaceMap, GazeKey, gain, look, motion_of, override, read_curves, read_keys
+from avatar.editing import Curve, FaceMap, GazeKey, gain, look, motion_of, override, read_curves, read_keys, track_of
 from avatar.editing.emotions import with_emotions
 from avatar.editing.gaze import eye_turns, eyes_place
 from avatar.errors import FormatError, InputError
 from avatar.heads.retarget import motion_on
-from avatar.io.arkit_track import read_arkit_json
-from avatar.io.livelink import read_livelink
+from avatar.io._files import replacing
+from avatar.io.arkit_track import read_arkit_json, write_arkit_json
+from avatar.io.livelink import read_livelink, write_livelink
 from avatar.render import motions
 from avatar.render.shots import stage
 from avatar.render.trajectories import camera_eye
@@ -23,12 +24,15 @@ from avatar.render.trajectories import camera_eye
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.heads import Head
     from avatar.io.arkit_track import ArkitTrack
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
     from avatar.render.shots import Shot
 
 TRACKS = {".csv": read_livelink, ".json": read_arkit_json}
+WRITERS = {".csv": write_livelink, ".json": write_arkit_json}
+ENDINGS = (".npz", *TRACKS)
 GAZE_FORMAT = '[{"time": 0, "at": "camera"}, {"time": 2, "at": [0.3, 0, -0.2]}, {"time": 3, "at": "own"}]'
 
 
@@ -54,6 +58,26 @@ def file_track(path: Path) -> ArkitTrack | None:
     """The track in a file, by its ending; None for what is no track's."""
     reader = TRACKS.get(path.suffix.lower())
     return None if reader is None else reader(path)
+
+
+def check_motion_name(path: Path, option: str) -> None:
+    """Raises InputError for a name that no format of a motion has."""
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(
+            "The motion cannot be written to that name",
+            expected=f"{option} with one of {', '.join(ENDINGS)}",
+            found=str(path),
+            fix="choose the ending of the format that is wanted",
+        )
+
+
+def write_motion(path: Path, motion: Motion, head: Head) -> None:
+    """Writes a motion in the format of a name's ending; raises InputError where it cannot be written."""
+    write = WRITERS.get(path.suffix.lower())
+    if write is None:
+        replacing(path, motion.save)
+    else:
+        write(path, track_of(motion, head))
 
 
 def driving_motion(path: Path, stored: StoredAvatar) -> tuple[Motion, str | None]:

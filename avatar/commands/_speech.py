@@ -84,6 +84,8 @@ def check_driver(options: Render) -> None:
     if given == ["--audio", "--text"] or given == ["--audio", "--text-file"]:
         given = given[:1]
         voiced = False
+    elif given == ["--audio", "--motion"]:
+        given, voiced = given[1:], False
     else:
         voiced = given == ["--text"] or given == ["--text-file"]
     if len(given) != 1:
@@ -91,7 +93,7 @@ def check_driver(options: Render) -> None:
             "What drives the avatar is not clear",
             expected="one of --audio FILE, --text TEXT, --text-file FILE, --motion FILE and --video FILE",
             found=" and ".join(given) or "none of them",
-            fix="give one of them; a text beside --audio is taken for its transcript",
+            fix="give one of them; a text beside --audio is its transcript, --audio beside --motion what is heard",
         )
     if options.video_pose is not None and options.video is None:
         raise InputError(

@@ -15,7 +15,7 @@ from avatar.commands.capture import judge_take
 from avatar.heads import load_head
 from avatar.io.restart import forget_start, restartable
 from avatar.io.take import Take
-from avatar.speech.feature_kinds import feature_kind
+from avatar.speech.feature_kinds import feature_kind, require_library
 from avatar.speech.take import take_features
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ class TakeOptions:
 
         Raises:
             InputError: The speech features are unknown, or the device cannot be used.
+            PartError: The speech features need a library that is not installed.
         """
         kind = None if options.speech_features is None else feature_kind(options.speech_features)
+        if kind is not None:
+            require_library(kind)
         device = chosen_device(options.device)
         return cls(options.size, options.all_shots, options.head, options.force, kind, device)
 

@@ -18,6 +18,7 @@ from avatar.cameras import Camera
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._device import chosen_device
 from avatar.commands._driver import used_shot
+from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech
 from avatar.commands._take import track_clip
 from avatar.commands.render import spoken_motion
@@ -28,7 +29,7 @@ from avatar.io.avatar import load_avatar
 from avatar.io.parts import HEAD
 from avatar.io.sound import SoundFile
 from avatar.io.take import Take
-from avatar.io.video import VideoWriter, frame_count, probe, read_frames
+from avatar.io.video import VideoWriter, check_video_name, frame_count, probe, read_frames
 from avatar.models.cache import sha256_of
 from avatar.motion import PER_FRAME
 from avatar.render.dubbing import Dubbed, dub_picture
@@ -95,6 +96,8 @@ class Footage:
 
 def run(options: Dub) -> None:
     """Dubs the clip and says what was written."""
+    check_video_name(options.output)
+    check_outputs([options.output], {"--video": options.video, "--audio": options.audio})
     device = chosen_device(options.device)
     stored = load_avatar(options.avatar).on(device)
     probe(options.video)

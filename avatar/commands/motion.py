@@ -8,16 +8,13 @@ import numpy as np
 import torch
 
 from avatar.commands._console import say, show
-from avatar.commands._edits import TRACKS, edited, file_curve, file_track
-from avatar.editing import CHANNELS, FaceMap, mix, motion_of, retime, shift, smooth, take_channels, track_of, trim
+from avatar.commands._edits import ENDINGS, check_motion_name, edited, file_curve, file_track, write_motion
+from avatar.editing import CHANNELS, FaceMap, mix, motion_of, retime, shift, smooth, take_channels, trim
 from avatar.editing.face import check_channels
 from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.heads.retarget import head_of, motion_on
-from avatar.io._files import replacing
-from avatar.io.arkit_track import write_arkit_json
 from avatar.io.avatar import load_avatar
-from avatar.io.livelink import write_livelink
 from avatar.motion import PER_FRAME, Motion
 from avatar.render import motions
 
@@ -30,20 +27,19 @@ if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
     from avatar.options import EditMotion
 
-WRITERS = {".csv": write_livelink, ".json": write_arkit_json}
-ENDINGS = (".npz", *TRACKS)
 # Where a face without an avatar stands before the camera, metres.
 PLACE = (0.0, 0.0, -0.7)
 
 
 def run(options: EditMotion) -> None:
     """Writes what the options ask for and says what was written."""
-    if options.output.suffix.lower() not in ENDINGS:
+    check_motion_name(options.output, "--output")
+    if not options.inputs:
         raise InputError(
-            "The result cannot be written to that name",
-            expected=f"--output with one of {', '.join(ENDINGS)}",
-            found=str(options.output),
-            fix="choose the ending of the format that is wanted",
+            "There is no motion to edit",
+            expected=f"one or more files that end in {', '.join(ENDINGS)}",
+            found="none",
+            fix="name one, as in `avatar motion in.npz -o out.npz`; `avatar render --motion-out` writes what is said",
         )
     check_channels(options.channels)
     stored = load_avatar(options.avatar) if options.avatar else None
@@ -59,15 +55,6 @@ def run(options: EditMotion) -> None:
         {"output": str(options.output), "moments": len(motion), "seconds": seconds, "head": motion.head_id},
         as_json=options.json,
     )
-
-
-def write_motion(path: Path, motion: Motion, head: Head) -> None:
-    """Writes a motion in the format of a name's ending; raises InputError where it cannot be written."""
-    write = WRITERS.get(path.suffix.lower())
-    if write is None:
-        replacing(path, motion.save)
-    else:
-        write(path, track_of(motion, head))
 
 
 def _read(path: Path) -> Motion | object:

@@ -6,20 +6,22 @@ from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._device import chosen_device
 from avatar.commands._driver import driven_motion, track_driver
-from avatar.commands._edits import driving_motion, edited_for
+from avatar.commands._edits import check_motion_name, driving_motion, edited_for, write_motion
+from avatar.commands._head_pose import chosen_pose, posed_as
+from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech, check_driver, sound_to_say
 from avatar.errors import InputError
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
-from avatar.io.sound import SoundFile
-from avatar.io.video import VideoWriter, frame_count
+from avatar.io.sound import SoundFile, store_sound
+from avatar.io.video import VideoWriter, check_video_name
 from avatar.render import motions
 from avatar.render.camera_files import write_camera_file
 from avatar.render.head_alone import head_alone
@@ -43,13 +45,18 @@ if TYPE_CHECKING:
     from avatar.motion import Motion
     from avatar.options import Render
     from avatar.render.shots import Picture
+    from avatar.speech.life import Pose
     from avatar.speech.stand_in import AbleSpeaker
     from avatar.view_cone import ViewCone
 
 SOUND_RATE = 48_000
 # Degrees beyond the safe view cone that nobody sees.
 WORTH_SAYING = 2.0
-MOST_PROSODY = 3.0
+# Sound and motion that differ by more are worth a line.
+WORTH_SAYING_SECONDS = 0.1
+# Options that name a file to read.
+READ = ("audio", "text_file", "motion", "video", "keys")
+MOST_PROSODY = MOST_BREATHING = 3.0
 TRANSPARENT = (".mov", ".webm")
 Sound = tuple[np.ndarray | SoundFile, int]
 Writer = VideoWriter | PictureFolder
@@ -62,23 +69,37 @@ def run(options: Render) -> None:
     if options.part == "head":
         stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
+    pose = chosen_pose(stored, options.pose)
     with sound_to_say(options) as speech:
-        facts = {}
+        facts: dict[str, Any] = {}
         if options.video is not None:
             driver = track_driver(options.video, stored.gaussians.head)
             motion, sound, facts = driven_motion(
                 stored, driver, fps=fps, pose=options.video_pose, still=options.pose == "still"
             )
+            motion = posed_as(stored, motion, pose)
         elif speech is None:
             assert options.motion
-            motion, sound = filed_motion(options.motion, fps=fps, stored=stored), None
+            motion = posed_as(stored, filed_motion(options.motion, fps=fps, stored=stored), pose)
+            sound = None if options.audio is None else heard_with(options.audio, len(motion) / float(fps))
         else:
             able = able_speaker(stored)
             motion, sound = spoken_motion(
-                stored, speech, fps=fps, seed=options.seed, pose=options.pose, prosody=options.prosody, able=able
+                stored,
+                speech,
+                fps=fps,
+                seed=options.seed,
+                pose=pose,
+                prosody=options.prosody,
+                breathing=options.breathing,
+                able=able,
             )
             facts = {"notes": list(able.notes)} if able.notes else {}
         motion = edited_for(stored, motion, options, shot)
+        if options.motion_out is not None:
+            options.motion_out.parent.mkdir(parents=True, exist_ok=True)
+            write_motion(options.motion_out, motion, stored.head)
+            facts["motion"] = str(options.motion_out)
         written = render_shot(
             stored,
             motion,
@@ -99,13 +120,25 @@ def run(options: Render) -> None:
 def shot_of(options: Render) -> Shot:
     """How the options want the avatar filmed; raises InputError for what no avatar can meet."""
     check_driver(options)
-    if not 0 <= options.prosody <= MOST_PROSODY:
+    _check_files(options)
+    strengths = {"--prosody": (options.prosody, MOST_PROSODY), "--breathing": (options.breathing, MOST_BREATHING)}
+    for name, (strength, most) in strengths.items():
+        if not 0 <= strength <= most:
+            raise InputError(
+                f"The option {name} cannot be used",
+                expected=f"0 (off) to {most:g}",
+                found=f"{strength:g}",
+                fix="leave it out for 1, as the person does",
+            )
+    if options.seed < 0:
         raise InputError(
-            "The option --prosody cannot be used",
-            expected=f"0 (off) to {MOST_PROSODY:g}",
-            found=f"{options.prosody:g}",
-            fix="leave it out for 1, as the person does",
+            "The option --seed cannot be used",
+            expected="a whole number from 0 on",
+            found=str(options.seed),
+            fix="leave it out for 0",
         )
+    if options.motion_out is not None:
+        check_motion_name(options.motion_out, "--motion-out")
     if options.fps is not None and not 1 <= options.fps <= 240:
         raise InputError(
             "The option --fps cannot be used",
@@ -128,6 +161,8 @@ def shot_of(options: Render) -> Shot:
             found=options.output.suffix,
             fix="choose another --output or another background",
         )
+    if options.output.suffix:
+        check_video_name(options.output, alpha=clear)
     if options.stereo is None and (options.ipd is not None or options.convergence is not None):
         raise InputError(
             "One eye has no other beside it",
@@ -144,6 +179,16 @@ def shot_of(options: Render) -> Shot:
         background="transparent" if clear else options.background,
         stereo=Stereo(options.stereo, convergence=options.convergence, **eyes) if options.stereo else None,
     )
+
+
+def _check_files(options: Render) -> None:
+    """Raises InputError where something that is read would be written over."""
+    words = (".srt", ".vtt") if options.text is not None or options.text_file is not None else ()
+    beside_it = [options.output.with_suffix("").with_name(options.output.with_suffix("").name + each) for each in words]
+    named = {f"--{name.replace('_', '-')}": getattr(options, name) for name in READ}
+    named |= {f"--{name}": Path(text) for name in ("pose", "gaze", "camera") if (text := getattr(options, name))}
+    named |= {f"--emotion {text}": Path(text) for text in options.emotion}
+    check_outputs([options.output, *beside_it, options.motion_out, options.camera_out], named)
 
 
 def parsed_size(text: str | None) -> int | tuple[int, int] | None:
@@ -171,8 +216,9 @@ def spoken_motion(
     *,
     fps: Fraction,
     seed: int,
-    pose: Literal["natural", "still"],
+    pose: Pose | Motion,
     prosody: float = 1.0,
+    breathing: float = 1.0,
     able: AbleSpeaker | None = None,
 ) -> tuple[Motion, Sound]:
     """The motion of an avatar that speaks an audio file, of any length, and the sound to go with it.
@@ -196,6 +242,7 @@ def spoken_motion(
             pose=pose,
             closures=closures,
             prosody=prosody,
+            breathing=breathing,
             speaker=able.speaker,
         )
     return motion, (SoundFile(speech.path, SOUND_RATE), SOUND_RATE)
@@ -212,8 +259,19 @@ def filed_motion(path: Path, *, fps: Fraction, stored: StoredAvatar) -> Motion:
     if note:
         say(note)
     length = float(motion.time[-1] - motion.time[0])
-    times = motion.time[0] + np.arange(max(1, frame_count(length, fps))) / float(fps)
-    return motion.resample(times)
+    # The last moment has a picture too; times were rounded where they were written.
+    count = int(length * float(fps) + 1e-3) + 1
+    return motion.resample(motion.time[0] + np.arange(count) / float(fps))
+
+
+def heard_with(path: Path, seconds: float) -> Sound:
+    """A file's sound for a film of a length that something else decides; raises InputError where it has none."""
+    sound, _ = store_sound(path, rate=SPEECH_RATE)
+    with sound:
+        length = len(sound) / SPEECH_RATE
+    if abs(length - seconds) > WORTH_SAYING_SECONDS:
+        say(f"The sound lasts {length:.1f} s and the motion {seconds:.1f} s; the film is as long as the motion.")
+    return SoundFile(path, SOUND_RATE, end=seconds), SOUND_RATE
 
 
 def render_video(

@@ -21,6 +21,8 @@ TransferPose = Literal["absolute", "relative", "still"]
 # Seconds over which a face must be calm to count as such, and the shares of the moments that are taken for calm, and
 # for those with closed lips.
 CALM_SECONDS, CALM_SHARE, CLOSED_SHARE = 0.12, 0.5, 0.1
+# Lids that are closed further than this are not open, even if they hardly ever are.
+OPEN = 0.3
 # Lids closed further than usual by this are a blink.
 BLINK = 0.25
 SHUT = 1.0
@@ -31,7 +33,8 @@ def neutral_of(motion: Motion, face: FaceMap, *, seen: Bool[np.ndarray, " T"] | 
 
     Brows, cheeks and eyes are the median over the calmest half of the moments with open eyes: expressions move, rest
     does not. The mouth is the median over the calmest half of those with the lips nearest to each other: somebody who
-    talks without a pause has the mouth open most of the time. The head's pose is the median over all moments.
+    talks without a pause has the mouth open most of the time. Lids are open, those of somebody who keeps them shut too.
+    The head's pose is the median over all moments.
 
     Args:
         motion: At least one moment.
@@ -47,7 +50,8 @@ def neutral_of(motion: Motion, face: FaceMap, *, seen: Bool[np.ndarray, " T"] | 
     mouth = face.share(("mouth",))
     above = np.median(calm.expression, axis=0) @ (np.eye(len(mouth)) - mouth).T
     rows = {"expression": (above + np.median(shut.expression, axis=0) @ mouth.T)[None]}
-    rows |= {"eyelids": np.median(calm.eyelids, axis=0)[None], "jaw_pose": _middle(shut.jaw_pose)}
+    lids = np.minimum(np.median(calm.eyelids, axis=0), OPEN)
+    rows |= {"eyelids": lids[None], "jaw_pose": _middle(shut.jaw_pose)}
     rows |= {name: _middle(getattr(calm, name)) for name in ("leye_pose", "reye_pose")}
     rows |= {name: _middle(getattr(usual, name)) for name in ("global_orient", "neck_pose")}
     rows |= {name: np.median(getattr(usual, name), axis=0)[None] for name in ("transl", "torso")}

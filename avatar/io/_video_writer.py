@@ -36,6 +36,18 @@ def frame_count(duration: float, fps: Fraction) -> int:
     return max(1, round(duration * fps))
 
 
+def check_video_name(path: Path, *, alpha: bool = False) -> None:
+    """Raises InputError for a name whose ending no video that is written here has."""
+    suffixes = _TRANSPARENT if alpha else _OPAQUE
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            f"{path} cannot be written as {'transparent ' if alpha else ''}video",
+            expected="a name that ends in " + ", ".join(suffixes),
+            found=path.suffix or "no suffix",
+            fix="change the name",
+        )
+
+
 class VideoWriter:
     """Writes a video picture by picture; a context manager.
 
@@ -76,14 +88,7 @@ class VideoWriter:
         preset: str = "medium",
     ) -> None:
         self.path = Path(path)
-        suffixes = _TRANSPARENT if alpha else _OPAQUE
-        if self.path.suffix.lower() not in suffixes:
-            raise InputError(
-                f"{self.path} cannot be written as {'transparent ' if alpha else ''}video",
-                expected="a name that ends in " + ", ".join(suffixes),
-                found=self.path.suffix or "no suffix",
-                fix="change the name",
-            )
+        check_video_name(self.path, alpha=alpha)
         if width < 1 or height < 1 or fps <= 0:
             raise InputError(
                 f"{self.path} cannot be written",
@@ -99,7 +104,7 @@ class VideoWriter:
         # The first block is looked at now, so that sound which cannot be written is refused before any picture is.
         self._block = None if self._sound is None else next(self._sound, np.zeros((1, 0), np.float32))
         self._heard = 0
-        kind = suffixes[self.path.suffix.lower()]
+        kind = (_TRANSPARENT if alpha else _OPAQUE)[self.path.suffix.lower()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}

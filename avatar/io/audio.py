@@ -102,7 +102,8 @@ def audio_blocks(
         facts: Filled in on the way.
 
     Raises:
-        InputError: The file is missing or unreadable (FormatError: it is no media file).
+        InputError: The file is missing or unreadable (FormatError: it is no media file), or has samples that are no
+            numbers.
     """
     path = Path(path)
     with open_media(path) as container:
@@ -112,8 +113,24 @@ def audio_blocks(
         if facts is not None:
             facts.rate = container.streams.audio[0].rate or 0
     with open_media(path) as container:
-        blocks = _aligned(container, start)
+        blocks = _finite(_aligned(container, start), path)
         yield from _resampled(blocks if facts is None else facts.watch(blocks), rate)
+
+
+def _finite(blocks: Iterator[tuple[np.ndarray, int]], path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """The same blocks; raises InputError where a sample is no number, as files of floats may have it."""
+    seconds = 0.0
+    for block, rate in blocks:
+        wrong = ~np.isfinite(block).reshape(len(block), -1).all(axis=1)
+        if wrong.any():
+            raise InputError(
+                f"{path} has samples that are no numbers",
+                expected="finite samples",
+                found=f"NaN or infinity at {seconds + wrong.argmax() / rate:.2f} s",
+                fix="export the sound again, as 16-bit WAV for example",
+            )
+        seconds += len(block) / rate
+        yield block, rate
 
 
 def require_audio(path: Path, *, rate: int = 16000) -> Float[np.ndarray, " N"]:

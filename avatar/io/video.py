@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from avatar.errors import FormatError, InputError
 from avatar.io._colour import UNKNOWN_MATRICES, Box, to_rgb
 from avatar.io._packets import decoded
-from avatar.io._video_writer import VideoWriter, frame_count
+from avatar.io._video_writer import VideoWriter, check_video_name, frame_count
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -32,6 +32,7 @@ __all__ = [
     "Frame",
     "VideoInfo",
     "VideoWriter",
+    "check_video_name",
     "frame_count",
     "open_media",
     "probe",

@@ -16,7 +16,7 @@ class Render:
     """Render an avatar: by speech, a motion file or a video of somebody, from any camera, for one eye or two.
 
     Attributes:
-        audio: Speech that drives it; any audio or video file.
+        audio: Speech that drives it; any audio or video file. Beside --motion, what is heard with that.
         text: What it says; beside --audio, what that says, for the transcript.
         text_file: The same in a file of plain text.
         voice: Who says it, as `avatar voices` lists them; the best one of the language where it is left out.
@@ -81,9 +81,11 @@ class Render:
     convergence: float | None = None
     camera_out: Path | None = None
     part: Literal["bust", "head"] = "bust"
-    pose: Literal["natural", "still"] = "natural"
+    motion_out: Path | None = None
+    pose: str = "natural"
     seed: int = 0
     prosody: float = 1.0
+    breathing: float = 1.0
     emotion: tuple[str, ...] = ()
     gain: tuple[str, ...] = ()
     gaze: str | None = None

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 TEXTBOOK_RATE = 17.0
 TEXTBOOK_WIDTH = 0.14
 REFRACTORY = 0.5
+# Who speaks blinks where the voice pauses (Nakano and Kitazawa 2010): a blink takes a pause this near, seconds, if that
+# keeps its distance from the blinks around it.
+BLINK_REACH, BLINK_APART = 0.7, REFRACTORY
 FASTEST, SLOWEST = 40.0, 5.0
 # An exponential's rare long waits, cut at this many means: eyes do dry.
 LONGEST_WAIT = 3.5

@@ -27,9 +27,10 @@ def motion_from_audio(
     samples: Float[np.ndarray, " N"] | StoredSound,
     fps: float,
     seed: int = 0,
-    pose: Pose = "natural",
+    pose: Pose | Motion = "natural",
     closures: Float[np.ndarray, " P"] | None = None,
     prosody: float = 1.0,
+    breathing: float = 1.0,
 ) -> Motion:
     """The motion of a head that says a recording: mouth from speech, head, gaze, brows and blinks from the person.
 
@@ -39,9 +40,10 @@ def motion_from_audio(
         samples: (N,) mono sound at 16 kHz, in memory or on disk.
         fps: Frames a second.
         seed: Another seed, another head motion and other blinks; the mouth stays.
-        pose: "natural", or "still" for a head that keeps its mean pose.
+        pose: "natural", "still" for a head that keeps its mean pose, or a motion whose pose is taken.
         closures: (P,) how far the lips are known to be closed every 10 ms, where a voice tells its phones.
         prosody: How strongly brows, head and lids follow the voice; 0 switches it off.
+        breathing: How strongly the shoulders rise and fall; 0 switches it off.
 
     Returns:
         ``round(seconds * fps)`` frames, at least one: picture and sound end within half a frame of each other.
@@ -55,7 +57,14 @@ def motion_from_audio(
     energy = np.interp(speech.time, np.arange(len(activity)) / 100, activity)
     heard = melody_of(samples) if prosody and life_model.prosody is not None else None
     life = natural_motion(
-        life_model, speech.time, seed=seed, pose=pose, speech_energy=energy, melody=heard, prosody=prosody
+        life_model,
+        speech.time,
+        seed=seed,
+        pose=pose,
+        speech_energy=energy,
+        melody=heard,
+        prosody=prosody,
+        breathing=breathing,
     )
     upper = speech_model.upper.astype(np.float32)
     return replace(

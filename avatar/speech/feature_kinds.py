@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,13 @@ def feature_kind(name: str) -> str:
         found=name,
         fix="leave --speech-features out for whisper",
     )
+
+
+def require_library(kind: str) -> None:
+    """Raises PartError where the library that makes features of an id is not installed."""
+    for library, needed in (("hama", kind == HAMA), ("transformers", kind.startswith(TRANSFORMERS))):
+        if needed and importlib.util.find_spec(library) is None:
+            raise _missing(library)
 
 
 def extractor(kind: str) -> Extractor:

@@ -1,4 +1,4 @@
-"""What a person does beside speaking: holds and turns the head, looks around, blinks, moves the brows."""
+"""What a person does beside speaking: holds and turns the head, looks around, blinks, breathes, moves the brows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from scipy.spatial.transform import Rotation
 from avatar.errors import FormatError, InputError
 from avatar.speech._track import BROWS, POSE_WIDTH, RATE, TORSO_WIDTH, track_times
 from avatar.speech._wander import wander
-from avatar.speech.blinks import blink_curve, blink_statistics, draw_blinks, find_blinks
+from avatar.speech.blinks import BLINK_APART, BLINK_REACH, blink_curve, blink_statistics, draw_blinks, find_blinks
+from avatar.speech.breath import RISE, breath_curve
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prosody import ProsodyModel
+from avatar.speech.silence import moved_to, pause_moments
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -206,36 +208,42 @@ def natural_motion(
     time: Float[np.ndarray, " T"],
     *,
     seed: int = 0,
-    pose: Pose = "natural",
+    pose: Pose | Motion = "natural",
     speech_energy: Float[np.ndarray, " T"] | None = None,
     melody: Prosody | None = None,
     prosody: float = 1.0,
+    breathing: float = 1.0,
 ) -> LifeMotion:
-    """Head motion, gaze, brows and blinks for any length of time, within the take's own range.
+    """Head motion, gaze, brows, breath and blinks for any length of time, within the take's own range.
 
     The head walks through the take's own track without a visible loop. The eyes turn against the head as the take's
-    do, and jump between fixations. Blinks come at the take's rate. A longer time starts with the same motion.
+    do, and jump between fixations. Blinks come at the take's rate; they and breaths begin in pauses of the speech where
+    one is near. A longer time starts with the same motion.
 
     Args:
         model: The person.
         time: (T,) increasing seconds from 0.
         seed: Another seed, another motion.
-        pose: "natural", or "still" for a head at its mean pose that only blinks and looks.
+        pose: "natural"; "still" for a head at its mean pose that only blinks, looks and breathes; or a motion of the
+            same head model whose root, neck, place and shoulders are taken, back and forth where it is shorter.
         speech_energy: (T,) 0 silent to 1 speaking; the head moves 40 % less in silence. All speaking when left out.
         melody: What the voice does; brows, head and lids follow it where the model knows how.
         prosody: How strongly they do; 0 switches it off.
+        breathing: How strongly the shoulders rise and fall with the breath; 0 switches it off. A motion's own shoulders
+            do what they do.
 
     Raises:
-        InputError: ``pose`` is neither of the two.
+        InputError: ``pose`` is none of these.
     """
-    if pose not in ("still", "natural"):
+    if isinstance(pose, str) and pose not in ("still", "natural"):
         raise InputError("The head motion cannot be made", expected='pose "natural" or "still"', found=repr(pose))
     moments = np.asarray(time, np.float64)
     head_rng, gaze_rng, blink_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
+    pauses = np.zeros(0) if speech_energy is None else pause_moments(speech_energy, moments)
     last = float(moments[-1]) if len(moments) else 0.0
     # Two rows more than needed let the spline below see beyond the last moment.
     count = int(np.ceil(last * RATE)) + 3
-    if pose == "natural":
+    if pose != "still":
         path = wander(model.track, RATE, count=count, matched=POSE_WIDTH, rng=head_rng)
         if speech_energy is not None:
             energy = np.interp(np.arange(count) / RATE, moments, speech_energy)
@@ -251,15 +259,24 @@ def natural_motion(
         # Within what the take shows: beyond it nobody has seen the head.
         path = np.clip(path + moved[:, :-1], np.minimum(model.track.min(0), path), np.maximum(model.track.max(0), path))
         lids = moved[:, -1]
+    if not isinstance(pose, str):
+        path[:, :BROWS] = _followed(model, pose.back_and_forth(moments))
+    breath = np.zeros(len(moments))
+    if isinstance(pose, str) and breathing:
+        breath = breathing * breath_curve(moments, pauses=pauses, rng=np.random.default_rng([seed, 3]))
 
-    gaze = path[:, :POSE_WIDTH] @ model.gaze_follow + _fixations(model.gaze, moments, rng=gaze_rng)
+    # Of a head that turns further than in the take the eyes take no more notice.
+    seen = np.clip(path, np.minimum(model.track.min(0), 0), np.maximum(model.track.max(0), 0))[:, :POSE_WIDTH]
+    gaze = seen @ model.gaze_follow + _fixations(model.gaze, moments, rng=gaze_rng)
     turns = [path[:, 0:3], path[:, 3:6], gaze[:, 0:3], gaze[:, 3:6]]
     joints = [
         (Rotation.from_rotvec(mean) * Rotation.from_rotvec(turn)).as_rotvec().astype(np.float32)
         for mean, turn in zip(model.mean, turns, strict=True)
     ]
     rate, width, depth = model.blink
-    closing = blink_curve(moments, draw_blinks(last, rate=float(rate), rng=blink_rng), width=float(width))
+    blinks = draw_blinks(last, rate=float(rate), rng=blink_rng)
+    blinks = moved_to(blinks, pauses, reach=BLINK_REACH, apart=BLINK_APART)
+    closing = blink_curve(moments, blinks, width=float(width))
     opened = (model.eyelids + np.clip(lids, -LID_REACH, LID_REACH)[:, None]).clip(0, 1)
     eyelids = opened + closing[:, None] * np.minimum(depth, 1 - opened)
     upper = model.brow_mean + path[:, BROWS:] @ model.brow_basis
@@ -271,9 +288,18 @@ def natural_motion(
         reye_pose=joints[3],
         eyelids=eyelids.astype(np.float32),
         transl=(model.transl + path[:, 6:9]).astype(np.float32),
-        torso=(model.torso + path[:, POSE_WIDTH:BROWS]).astype(np.float32),
+        torso=(model.torso + path[:, POSE_WIDTH:BROWS] + breath[:, None] * RISE).astype(np.float32),
         upper=upper.astype(np.float32),
     )
+
+
+def _followed(model: LifeModel, motion: Motion) -> Float[np.ndarray, "T 12"]:
+    """The pose of a motion as the track has it: away from the take's mean."""
+    turns = [
+        (Rotation.from_rotvec(mean).inv() * Rotation.from_rotvec(getattr(motion, name))).as_rotvec()
+        for mean, name in zip(model.mean, HEAD_JOINTS, strict=False)
+    ]
+    return np.column_stack([*turns, motion.transl - model.transl, motion.torso - model.torso])
 
 
 def _without_blinks(

@@ -39,7 +39,7 @@ BROWS, LIDS, NOD = 0.05, -0.02, 0.008
 # Ridge penalty in units of the signals' spread, and blocks for its cross-validation.
 PENALTY, FOLDS = 0.3, 5
 # Stretches of sound that are worked on at a time, rows of 10 ms.
-STRETCH = 6000
+STRETCH = 1000
 
 
 @dataclass(frozen=True)

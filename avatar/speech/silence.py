@@ -1,4 +1,4 @@
-"""Where a recording has speech, by its energy: what lets a mouth rest in silence."""
+"""Where a recording has speech, by its energy: what lets a mouth rest in silence, and tells where a speaker pauses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ ATTACK, RELEASE = 0.12, 0.20
 OPENS, STAYS, CLOSES = 0.15, 0.10, 0.20
 # Silence shorter than a stop consonant's closure is part of the speech around it.
 LONGEST_CLOSURE = 0.16
+# Of a voice that falls and comes again sooner nobody says that it paused.
+LEAST_PAUSE = 0.2
 # Quieter than this (dB of full scale) nothing counts as speech, however silent the rest is.
 FLOOR_DB = -60.0
 
@@ -89,3 +91,39 @@ def _weight(level: Float[np.ndarray, " M"], *, attack: float, hold: float, relea
     ramp = np.maximum(1 - until / attack, 1 - np.maximum(since - hold, 0) / release)
     ramp = np.where(until + since <= LONGEST_CLOSURE, 1.0, np.clip(ramp, 0, 1))
     return 0.5 - 0.5 * np.cos(np.pi * ramp)
+
+
+def pause_moments(activity: Float[np.ndarray, " T"], time: Float[np.ndarray, " T"]) -> Float[np.ndarray, " P"]:
+    """When pauses of `LEAST_PAUSE` and more begin, in seconds: a voice that was there has gone.
+
+    Args:
+        activity: (T,) weight of speech, as `speech_activity` gives it.
+        time: (T,) its moments, increasing seconds.
+    """
+    silent = np.concatenate([[False], np.asarray(activity) < 0.5, [False]])
+    first, last = np.flatnonzero(np.diff(silent.astype(int)) > 0), np.flatnonzero(np.diff(silent.astype(int)) < 0) - 1
+    kept = (first > 0) & (time[last] - time[first] >= LEAST_PAUSE) if len(first) else np.zeros(0, bool)
+    return np.asarray(time, np.float64)[first[kept]]
+
+
+def moved_to(
+    moments: Float[np.ndarray, " N"], pauses: Float[np.ndarray, " P"], *, reach: float, apart: float
+) -> Float[np.ndarray, " N"]:
+    """Moments of something a speaker does in pauses, each moved to a pause that is near and still free.
+
+    Args:
+        moments: (N,) increasing seconds.
+        pauses: (P,) increasing seconds.
+        reach: How far one is moved at most, seconds.
+        apart: How near to the one before, and to where the one behind would be, none is moved, seconds.
+    """
+    moved = np.array(moments, np.float64)
+    for index, moment in enumerate(moments):
+        near = pauses[np.abs(pauses - moment) <= reach]
+        if index:
+            near = near[near >= moved[index - 1] + apart]
+        if index + 1 < len(moments):
+            near = near[near <= moments[index + 1] - apart]
+        if len(near):
+            moved[index] = near[np.abs(near - moment).argmin()]
+    return moved

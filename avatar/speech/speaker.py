@@ -131,7 +131,7 @@ class Speaker(ABC):
             raise InputError(
                 "The speech features do not fit this avatar's speech model",
                 expected=f"{self.feature_width} channels of {self.feature_model} at {self.feature_rate:g} Hz",
-                found=f"{features.values.shape[1:]} channels of {features.model} at {features.rate:g} Hz",
+                found=f"{features.values.shape[-1]} channels of {features.model} at {features.rate:g} Hz",
                 fix="compute the features anew, or train the avatar again",
             )
         if not len(features.values):

@@ -51,7 +51,7 @@ def test_unusable_offsets_are_named(bad: np.ndarray) -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "motion.npz").write_text("hello")
-    with pytest.raises(FormatError, match="is not a motion file"):
+    with pytest.raises(FormatError, match=r"is not a motion file\.\n.*\n  Found: something else\."):
         Motion.load(tmp_path / "motion.npz")
 
 
@@ -82,3 +82,15 @@ def test_times_must_increase() -> None:
     rows = {name: getattr(make_motion(), name) for name in PER_FRAME}
     with pytest.raises(InputError, match="times"):
         Motion(time=np.zeros(8), betas=np.zeros(3), head_id="open-1", head_hash="ab", **rows)
+
+
+def test_back_and_forth_turns_gently_and_starts_as_it_is() -> None:
+    ramp = replace(make_motion(51), transl=np.linspace(0, 1, 51, dtype=np.float32)[:, None].repeat(3, 1))
+    length = float(ramp.time[-1] - ramp.time[0])
+    time = np.linspace(0, 5 * length, 1001)
+    way = ramp.back_and_forth(time).transl[:, 0]
+    assert way[:170] == pytest.approx(time[:170] / length, abs=1e-4)
+    assert way[200] > 0.9 and way[400] < 0.1 and way.min() >= 0 and way.max() <= 1
+    assert np.abs(np.diff(way, 2)).max() < 0.5 * np.abs(np.diff(way)).max()
+    assert np.array_equal(ramp.back_and_forth(ramp.time - ramp.time[0]).transl, ramp.transl)
+    assert np.ptp(ramp[:1].back_and_forth(time).transl) == 0

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from avatar.errors import InputError
+from avatar.io.audio import audio_blocks
 
 PLACES = ("text", "file", "wav", "language", "voice")
 
@@ -64,6 +65,21 @@ def run_voice_command(template: str, text: str, wav: Path, *, language: str = ""
             found="no file" if not wav.is_file() else "an empty file",
             fix="check which of its options names the output",
         )
+    try:
+        sounds = any(len(block) for block in audio_blocks(wav))
+    except InputError as error:
+        raise _no_sound(error.found) from error
+    if not sounds:
+        raise _no_sound("a file without sound")
+
+
+def _no_sound(found: str) -> InputError:
+    return InputError(
+        "The program of --voice-command wrote something other than sound",
+        expected="a sound file at the place of {wav}",
+        found=found,
+        fix="run the command by itself and listen to what it writes",
+    )
 
 
 def _bad_template(found: str) -> InputError:

@@ -85,10 +85,14 @@ def check_text(text: str, *, language: str | None) -> None:
         codes = _LETTERS.get(script, "en es fr de it").split()
         raise InputError(
             f"This text is not written as the language {language!r} is",
-            expected=" or ".join(name.title() for name in known) + " letters",
-            found=f"{script.title()} letters",
+            expected=" or ".join(map(_titled, known)) + " letters",
+            found=f"{_titled(script)} letters",
             fix=f"name the text's language, for example --language {codes[0]}",
         )
+
+
+def _titled(script: str) -> str:
+    return "Chinese" if script == "CJK" else script.title()
 
 
 def word_spans(text: str) -> Iterator[tuple[int, int]]:

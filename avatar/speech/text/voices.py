@@ -167,8 +167,9 @@ def _formant(code: str, *, speed: float, wanted: str | None) -> ChosenVoice:
     for asked in (aliases.get(wanted_code, wanted_code), language_base(wanted_code)):
         named = [row for row in voices if asked in row.languages]
         if named:
-            # A voice lists its own language first, and those it only helps out for behind it.
-            best = min(named, key=lambda row: row.languages.index(asked))
+            # A voice lists its own language first, and those it only helps out for behind it. Of countries that share
+            # a language, espeak-ng names one voice for the language alone.
+            best = min(named, key=lambda row: (row.key.lower() != asked, row.languages.index(asked)))
             own = best.languages[0]
             return ChosenVoice(f"{ESPEAK}:{own}", own, partial(espeak.espeak_passages, key=best.key, speed=speed))
     raise InputError(

@@ -87,3 +87,9 @@ def test_neutral_is_found_under_talk_and_blinks(driver: Motion, face: FaceMap, o
     assert neutral_of(wild, face, seen=seen).jaw_pose[0, 0] < 0.15 * open_head.jaw_open_angle
     alone = neutral_of(driver[:1], face)
     assert np.allclose(alone.expression, driver.expression[:1], atol=1e-6)
+
+
+def test_who_keeps_the_eyes_shut_does_so_on_the_subject(driver: Motion, face: FaceMap, rest: Motion) -> None:
+    dozing = replace(driver, eyelids=np.full((len(driver), 2), 0.8, np.float32))
+    moved = transfer(dozing, neutral_of(dozing, face), rest)
+    assert moved.eyelids.min() > 0.6

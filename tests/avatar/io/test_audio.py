@@ -118,3 +118,13 @@ def test_bad_input_is_named(tmp_path):
         read_audio(tmp_path / "none.wav")
     with pytest.raises(InputError, match="cannot be written"):
         write_wav(tmp_path / "text.wav" / "a.wav", np.zeros(9))
+
+
+def test_samples_that_are_no_numbers_are_refused(tmp_path) -> None:
+    samples = click_at(0.5).astype(np.float32)
+    samples[24000] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 48000, subtype="FLOAT")
+    with pytest.raises(
+        InputError, match=r"a\.wav has samples that are no numbers\.\n.*\n  Found: NaN or infinity at 0\.50 s"
+    ):
+        read_audio(tmp_path / "a.wav")

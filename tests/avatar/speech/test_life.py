@@ -157,3 +157,46 @@ def test_drives_a_whole_head(subject, head, life, monkeypatch) -> None:
     brows = motion.expression @ (np.eye(len(speech_part)) - speech_part).T
     assert np.ptp(brows, axis=0).max() > 1e-3
     assert np.ptp(motion.global_orient, axis=0).max() > 1e-2
+
+
+def test_blinks_and_breaths_begin_in_pauses(life) -> None:
+    time = np.arange(2000) / 25
+    talking = (time % 4 < 3).astype(float)
+    tied = natural_motion(life, time, seed=2, pose="still", speech_energy=talking)
+    free = natural_motion(life, time, seed=2, pose="still")
+
+    (tied_at, free_at) = (find_blinks(time, each.eyelids[:, 0])[0] for each in (tied, free))
+    assert len(tied_at) == len(free_at)
+    tied_share, free_share = (float((np.abs(at % 4 - 3) < 0.08).mean()) for at in (tied_at, free_at))
+    assert tied_share > free_share + 0.15
+    # Breaths: the chest is emptiest where a pause begins.
+    starts = 25 * np.arange(3, 79, 4)
+    fullness = [np.median((each.torso - life.torso)[starts, 1]) for each in (tied, free)]
+    assert fullness[0] < 2e-4 < fullness[1]
+
+
+def test_breathing_moves_the_shoulders_alone_and_can_be_switched_off(life) -> None:
+    time = np.arange(1500) / 25
+    alive, strong, off = (natural_motion(life, time, seed=1, breathing=gain) for gain in (1.0, 2.0, 0.0))
+    risen = (alive.torso - off.torso).astype(np.float64)
+    assert 0.002 < risen[:, 1].max() < 0.003 and risen.min() > -1e-6
+    assert strong.torso - off.torso == pytest.approx(2 * risen, abs=1e-6)
+    breaths = int((np.diff((risen[:, 1] > 0.00125).astype(int)) > 0).sum())
+    assert 10 <= breaths <= 20
+    for name in (*POSES, "eyelids", "upper"):
+        assert np.array_equal(getattr(alive, name), getattr(off, name))
+    assert np.ptp(natural_motion(life, time, pose="still", breathing=0.0).torso, axis=0).max() == 0
+
+
+def test_a_motion_lends_its_pose(life, subject) -> None:
+    given = subject.motion[:200]
+    length = float(given.time[-1] - given.time[0])
+    time = np.arange(1500) / 25
+    made = natural_motion(life, time, seed=4, pose=given)
+    inside = time < length - 0.5
+    aligned = given.resample(given.time[0] + time[inside])
+    for name in ("global_orient", "neck_pose", "transl", "torso"):
+        assert getattr(made, name)[inside] == pytest.approx(getattr(aligned, name), abs=1e-5)
+        fastest = np.abs(np.diff(getattr(given, name), axis=0)).max()
+        assert np.abs(np.diff(getattr(made, name), axis=0)).max() <= 1.1 * fastest
+    assert np.array_equal(made.eyelids, natural_motion(life, time, seed=4).eyelids)

@@ -121,6 +121,13 @@ def test_espeak_tells_every_word_and_closure(text: str, language: str, bilabials
 
 
 @pytest.mark.usefixtures("formant")
+def test_of_several_countries_the_language_s_own_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (("French (Belgium)", ("fr-be", "fr"), "fr-BE"), ("French (France)", ("fr-fr", "fr"), "fr"))
+    monkeypatch.setattr(espeak, "espeak_voices", lambda: tuple(espeak.EspeakVoice(*row) for row in rows))
+    for asked, spoken in (("fr", "fr-fr"), ("fr-CA", "fr-fr"), ("fr-BE", "fr-be")):
+        assert choose_voice(None, asked).language == spoken
+
+
 def test_espeak_stays_in_its_own_process(tmp_path: Path) -> None:
     speak_text("Hola", tmp_path / "a.wav", voice=choose_voice(None, "es"))
     maps = Path("/proc/self/maps")
@@ -204,6 +211,7 @@ def test_the_neural_voice_speaks_english_only() -> None:
 SPEAKER = """import sys, numpy, soundfile
 text = sys.stdin.read() or sys.argv[2]
 if text == "fail": sys.exit("no such language")
+if text == "words": sys.exit(open(sys.argv[1], "w").write("no sound") and 0)
 if text != "nothing": soundfile.write(sys.argv[1], numpy.zeros(len(text)), 8000)
 """
 
@@ -216,7 +224,8 @@ def test_any_program_can_speak(tmp_path: Path) -> None:
     assert soundfile.info(wav).frames == len("Quotes ' \" and {wav} $(x)")
     run_voice_command(f"{base} {{wav}}", "typed", wav)
     assert soundfile.info(wav).frames == 5
-    for text, said in (("fail", "code 1: no such language"), ("nothing", "wrote no sound")):
+    cases = (("fail", "code 1: no such language"), ("nothing", "wrote no sound"), ("words", "Found: plain text"))
+    for text, said in cases:
         wav.unlink(missing_ok=True)
         with pytest.raises(InputError) as stop:
             run_voice_command(f"{base} {{wav}} {{text}}", text, wav)

@@ -22,7 +22,7 @@ from avatar.io.vhap import in_camera
 from avatar.preprocess.camera_check import check_cameras
 from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, require_enough
-from avatar.preprocess.ingest import STAGE
+from avatar.preprocess.ingest import STAGE, require_place
 from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, default_observer
 from avatar.preprocess.selection import select_shots
@@ -118,6 +118,32 @@ def import_clip(
         layout=clip.layout,
         motion=kept,
     )
+    return take
+
+
+def finished_import(clip: ImportedClip, take_path: Path, *, name: str) -> Take | None:
+    """The finished take that the clip's pictures have made before; None where there is none yet.
+
+    Raises:
+        InputError: The folder holds the take of other pictures, or cannot be written to.
+        FormatError: A picture cannot be read.
+    """
+    if not (take_path / "take.json").is_file():
+        require_place(take_path)
+        return None
+    take = Take.open(take_path)
+    if not take.is_complete(STAGE):
+        return None
+    crop, digest = _crop(clip), hashlib.sha256()
+    for path in clip.images:
+        digest.update(_square(read_picture(path), crop, take.info.width).tobytes())
+    if digest.hexdigest() != take.info.source_sha256:
+        raise InputError(
+            f"{take_path} holds the take of another recording",
+            expected=f"a take of {name} or no take",
+            found=f"one of {take.info.source_name} with other pictures",
+            fix="choose another output folder with -o",
+        )
     return take
 
 

@@ -22,7 +22,7 @@ from avatar.io.metrical import is_metrical, read_metrical
 from avatar.io.take import Take
 from avatar.io.vhap import in_camera, is_vhap, read_vhap, write_vhap
 from avatar.motion import PER_FRAME, Motion
-from avatar.preprocess.importing import import_clip
+from avatar.preprocess.importing import finished_import, import_clip
 from avatar.preprocess.landmarks import FaceObservation, Region, region_of
 from avatar.preprocess.observer import Observer
 
@@ -308,3 +308,50 @@ def test_the_command_recognises_by_content_and_exports(
     said = capsys.readouterr()
     assert json.loads(said.out) == {"layout": "vhap", "frames": 30, "flame": False}
     assert "flame_param is left out" in said.err.replace("\n", " ") and is_vhap(tmp_path / "out")
+
+
+def test_an_export_leaves_what_is_there_alone(
+    take_copy: Take, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in take_copy.path.rglob("*") if path.is_file()}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "transforms.json").write_text("precious")
+    for output in (take_copy.path, tmp_path / "mine"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["takes", "export", str(take_copy.path), "-o", str(output)])
+        assert stop.value.code == 2 and "is there already" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "transforms.json").read_text() == "precious"
+    # Where no folder is named, it is not the take's own.
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    cli.main(["takes", "export", str(take_copy.path)])
+    assert is_vhap(tmp_path / "here" / f"{take_copy.path.name}-vhap")
+    assert {path: path.read_bytes() for path in take_copy.path.rglob("*") if path.is_file()} == before
+
+
+def test_an_import_that_is_done_is_not_taken_for_another_one(
+    export: Path, tiny_take: Take, tmp_path: Path, observer: Observer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = read_vhap(export)
+    assert finished_import(clip, tmp_path / "take", name="tiny") is None
+    import_clip(clip, tmp_path / "take", name="tiny", observer=observer)
+    assert finished_import(clip, tmp_path / "take", name="tiny") is not None
+    for picture in (export / "images").iterdir():
+        image = cv2.imread(str(picture))
+        assert image is not None and cv2.imwrite(str(picture), 255 - image)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["takes", "import", str(export), "-o", str(tmp_path / "take")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "holds the take of another recording" in said
+    assert "Found: one of tiny with other pictures" in said
+
+
+@pytest.mark.parametrize("fps", ["0", "-3", "nan", "1000"])
+def test_rates_that_no_recording_has(
+    fps: str, export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["takes", "import", str(export), "--fps", fps, "-o", str(tmp_path / "take")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "The option --fps cannot be used" in said and f"Found: {fps}" in said
+    assert not (tmp_path / "take").exists()

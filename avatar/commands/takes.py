@@ -22,6 +22,7 @@ from avatar.io.livelink import is_livelink, livelink_video, read_livelink
 from avatar.io.metrical import is_metrical, read_metrical
 from avatar.io.take import Take
 from avatar.io.vhap import is_vhap, read_vhap, write_vhap
+from avatar.motion import Motion
 from avatar.render.export.writing import check_new_folder, written_whole
 
 if TYPE_CHECKING:
@@ -111,18 +112,26 @@ def _import_pictures(clip: ImportedClip, options: Takes, output: Path) -> None:
     how, name = take_options(options), options.path.resolve().name
     if finished_import(clip, output, name=name) is None:
         with progress_bar("look at the pictures") as progress:
-            import_clip(clip, output, name=name, size=options.size, progress=progress)
+            head = load_head(how.head)
+            import_clip(clip, output, name=name, size=options.size, head=head, progress=progress)
     take = Take.open(output)
     job = Job.open(output, name, take.info.source_sha256, how.settings())
     if not job.done("ingest"):
         with job.stage(output, "ingest"):
             say(f"{clip.layout}: {len(clip.images)} pictures")
     finish_take(take, output, job, how=how)
-    if (output / MOTION).is_file() and clip.motion is not None:
-        say(
-            f"The motion of {clip.layout} is kept in {output / MOTION}: it is for the head "
-            f"{clip.motion.head_id} only. The take itself is tracked anew with {take.info.head_id}."
-        )
+    if clip.motion is None:
+        return
+    if not (output / MOTION).is_file():
+        say(f"The motion of {clip.layout} could not be kept: {take.info.stages['ingest'].detail['motion']}")
+        return
+    kept = Motion.load(output / MOTION)
+    say(
+        f"The motion of {clip.layout} is kept in {output / MOTION}: it is for the head {kept.head_id} only. The take "
+        f"itself is tracked anew with {take.info.head_id}."
+    )
+    if not kept.head_hash:
+        say(f"{clip.layout} does not say which FLAME that is: name yours with --head to make use of its motion.")
 
 
 def _import_livelink(options: Takes, output: Path) -> None:

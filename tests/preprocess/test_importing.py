@@ -220,7 +220,9 @@ def test_a_folder_of_adnerf(tiny_take: Take, tmp_path: Path, observer: Observer)
         read_adnerf(folder)
 
 
-def test_a_folder_of_metrical_tracker(tiny_take: Take, tmp_path: Path, observer: Observer) -> None:
+def test_a_folder_of_metrical_tracker(
+    tiny_take: Take, tmp_path: Path, observer: Observer, open_head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head rests and the camera moves: the camera's path is what the take's own motion leaves of it."""
     folder, motion = tmp_path / "tracked", tiny_take.motion()
     (folder / "checkpoint").mkdir(parents=True)
@@ -251,6 +253,22 @@ def test_a_folder_of_metrical_tracker(tiny_take: Take, tmp_path: Path, observer:
     assert len(take) == 30 and take.info.stages["ingest"].detail["layout"] == "metrical-tracker"
     # Moved cameras need the head model itself to carry the motion over.
     assert "no such head model" in take.info.stages["ingest"].detail["motion"]
+    # With FLAME at hand (here the open head stands for it) the head lies where the tracker had it.
+    monkeypatch.setattr("avatar.preprocess.importing.FLAME_VERTICES", len(open_head.v_template))
+    observer = replace(observer, landmarker=Seen(tiny_take))
+    take = import_clip(clip, tmp_path / "owned", name="tracked", head=open_head, observer=observer)
+    kept = Motion.load(take.path / "imported_motion.npz")
+    assert (kept.head_id, kept.head_hash) == (open_head.id, open_head.hash)
+    betas, lids = torch.as_tensor(kept.betas)[None], torch.as_tensor(kept.eyelids)
+    still = torch.as_tensor(kept.pose).clone()
+    still[:, 0] = 0
+    with torch.no_grad():
+        posed = open_head(
+            betas=betas, pose=torch.as_tensor(kept.pose), transl=torch.as_tensor(kept.transl), eyelids=lids
+        )
+        rest = open_head(betas=betas, pose=still, eyelids=lids)
+    expected = np.einsum("tij,tvj->tvi", turns.as_matrix(), rest.numpy()) + motion.transl[:, None]
+    assert np.abs(posed.numpy() - expected).max() < 1e-5
     (folder / "input" / "00003.png").unlink()
     with pytest.raises(FormatError, match="29 pictures that belong to them"):
         read_metrical(folder)

@@ -81,6 +81,7 @@ def parse_pickle(
             f"{name} cannot be read as a pickle of plain data",
             expected="an undamaged pickle of arrays",
             found=str(error) or type(error).__name__,
+            fix="get the file again, whole, or name another; what a download page saved may be a web page",
         ) from error
 
 

@@ -37,7 +37,8 @@ def _small(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _clock(seconds: float) -> str:
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+    minutes, rest = divmod(round(seconds * 10), 600)
+    return f"{minutes}:{rest / 10:04.1f}"
 
 
 def excerpt(take: Take, error: np.ndarray) -> str:
@@ -57,6 +58,7 @@ def excerpt(take: Take, error: np.ndarray) -> str:
                 if index >= first:
                     writer.write(cv2.resize(frame.image, (EXCERPT_SIDE, EXCERPT_SIDE), interpolation=cv2.INTER_AREA))
         data = path.read_bytes()
-    caption = f"The tracked head over the picture, {_clock(start)} to {_clock(start + EXCERPT_SECONDS)}"
+    stop = min(start + EXCERPT_SECONDS, float(time[-1]))
+    caption = f"The tracked head over the picture, {_clock(start)} to {_clock(stop)}"
     whole = f'<p class=note>The whole clip, in the folder of this page: <a href="{OVERLAY}">{OVERLAY}</a></p>'
     return video(data, caption) + whole

@@ -9,7 +9,7 @@ import numpy as np
 
 from avatar.preprocess._capture_excerpts import OVERLAY, excerpt, thumbnails
 from avatar.preprocess.capture_figures import GO, NO_GO, STOP, CaptureReport, Finding
-from avatar.preprocess.capture_verdict import brightness_change
+from avatar.preprocess.capture_verdict import brightness_change, times
 from avatar.reporting import (
     Series,
     bars,
@@ -44,7 +44,7 @@ def capture_page(take: Take, report: CaptureReport, limits: CaptureLimits) -> st
         f"<h1>Capture report</h1><p class=note>{html.escape(report.source_name)}</p>",
         _verdict(report),
         *(_finding(finding) for finding in report.findings),
-        section("The recording", _summary(report), thumbnails(take)),
+        section("The recording", _summary(report), thumbnails(take), *_notes(take)),
         _tracking(take, report, limits),
         _views(report),
         _face(report),
@@ -68,6 +68,12 @@ def _finding(finding: Finding) -> str:
         f"<p>{html.escape(finding.advice)}</p>"
         f"<p class=note>Found: {html.escape(finding.found)}. Expected: {html.escape(finding.expected)}.</p></div>"
     )
+
+
+def _notes(take: Take) -> list[str]:
+    """What ingest had to say of the recording, such as which of its shots are used."""
+    ingested = take.info.stages.get("ingest")
+    return [] if ingested is None else [paragraph(note, kind="note") for note in ingested.detail.get("notes", [])]
 
 
 def _summary(report: CaptureReport) -> str:
@@ -94,7 +100,9 @@ def _summary(report: CaptureReport) -> str:
     if report.sync is not None:
         rows.append(("Picture and sound", _sync_line(report)))
     if report.tracking is not None:
-        rows.append(("Tracking", f"median error {report.tracking.error:.2%} of the distance of the eye corners"))
+        held_out = report.tracking.held_out_error
+        apart = "" if held_out is None else f"; {held_out:.2%} in held-out frames"
+        rows.append(("Tracking", f"median error {report.tracking.error:.2%} of the distance of the eye corners{apart}"))
         if report.tracking.focal is not None and report.tracking.focal_error is not None:
             widths = report.tracking.focal / report.clip.width
             rows.append(
@@ -122,7 +130,7 @@ def _sync_line(report: CaptureReport) -> str:
     if sync is None:
         return ""
     if sync.note:
-        return f"not aligned: {sync.note}"
+        return f"left as they are, since no distance stands out ({sync.note})"
     early = "early" if sync.seconds > 0 else "late"
     apart = f"the picture is {abs(sync.seconds) * 1000:.0f} ms {early}" if round(sync.seconds, 3) else "together"
     return f"{apart} (confidence {sync.confidence:.2f}); training corrects this"
@@ -191,7 +199,7 @@ def _face(report: CaptureReport) -> str:
     )
     shapes = bars(
         [
-            (name, shape.seconds, f"{shape.seconds:.1f} s, " + ("once" if shape.times == 1 else f"{shape.times} times"))
+            (name, shape.seconds, f"{shape.seconds:.1f} s, {times(shape.times)}")
             for name, shape in report.face.mouth.items()
         ],
         title="Seconds of each shape of the mouth",

@@ -22,6 +22,9 @@ PAUSES = 0.5
 # From here on a sample counts as clipped; resampling rounds the edges of a flat top.
 FULL_SCALE = 0.98
 QUIETEST = 5
+# Quieter than the rounding of 16 bits: nothing was recorded there, which says nothing of the noise either. Editors,
+# noise gates and gaps of the sound's clock leave this, and so does what lies between two shots.
+NOTHING_DB = -100.0
 
 
 def sound_figures(samples: Float[np.ndarray, " N"]) -> SoundFigures:
@@ -30,11 +33,14 @@ def sound_figures(samples: Float[np.ndarray, " N"]) -> SoundFigures:
     activity = speech_activity(level)
     speech, pause = activity >= 0.99, activity <= 0.01
     row = HOP / RATE
-    if pause.sum() * row >= PAUSES:
-        noise = _mean_db(level[pause])
-    else:
+    recorded = level > NOTHING_DB
+    if (pause & recorded).sum() * row >= PAUSES:
+        noise = _mean_db(level[pause & recorded])
+    elif recorded.any():
         # Between syllables the noise is heard too; some speech may be left in it, so the truth is at most this.
-        noise = float(np.percentile(level, QUIETEST)) if len(level) else -120.0
+        noise = float(np.percentile(level[recorded], QUIETEST))
+    else:
+        noise = _mean_db(level) if len(level) else -120.0
     spoken = _mean_db(level[speech]) if speech.any() else None
     if spoken is None:
         ratio = None

@@ -137,7 +137,8 @@ class SoundFigures:
 
     Attributes:
         speech_db: Mean level where there is speech; None where there is none.
-        noise_db: Mean level of the pauses, or the level of the quietest twentieth where there are no pauses.
+        noise_db: Mean level of the pauses, or the level of the quietest twentieth where there are no pauses; stretches
+            where nothing was recorded at all are left out.
         snr_db: How far speech is above the noise.
         speech_seconds: Seconds of speech.
         pause_seconds: Seconds of pauses.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from avatar.preprocess._capture_sound import NOTHING_DB
 from avatar.preprocess.capture_figures import (
     GO,
     NO_GO,
@@ -43,6 +44,11 @@ def judge(report: CaptureReport, limits: CaptureLimits) -> list[Finding]:
         # Where the head ends cannot be told in such pictures.
         findings = [finding for finding in findings if finding.name != "cut_off"]
     return sorted(findings, key=lambda finding: finding.severity != STOP)
+
+
+def times(count: int) -> str:
+    """How often something was seen."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def _low(value: float, warn: float, stop: float = -np.inf) -> str | None:
@@ -86,7 +92,7 @@ def _presence(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]
             "lost",
             severity,
             "The face is lost at times",
-            f"no usable face in {share:.0%} of the frames, {len(clip.lost)} times",
+            f"no usable face in {share:.0%} of the frames, {times(len(clip.lost))}",
             f"a face in at least {1 - limits.lost_warn:.0%} of the frames",
             "Stay in the picture, keep hands and microphone away from the face, and do not turn further than to a "
             "profile.",
@@ -237,8 +243,8 @@ def _sound(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
         yield Finding(
             "silent",
             WARNING,
-            "There is no speech",
-            "no sound in the file" if sound is None else f"nothing louder than {sound.noise_db:.0f} dB of full scale",
+            "There is no speech" if sound is None or sound.speech_db is None else "There is hardly any speech",
+            _heard(sound),
             "the voice of the person in the picture",
             "Record with sound. An avatar that was never heard talks in a general way, not in this person's.",
         )
@@ -254,6 +260,15 @@ def _sound(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
             "lips that move with the sound",
             "Record picture and sound with the same device, and let nobody else speak. Is the sound of this person?",
         )
+
+
+def _heard(sound: SoundFigures | None) -> str:
+    """What there is of sound where it is no speech to speak of."""
+    if sound is None:
+        return "no sound in the file"
+    if sound.speech_db is not None:
+        return f"{sound.speech_seconds:.1f} s of it"
+    return "a sound track that is silent" if sound.noise_db <= NOTHING_DB else "nothing as loud as a voice"
 
 
 def _voice(sound: SoundFigures, report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:

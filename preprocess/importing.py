@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import torch
 
 from avatar.errors import InputError
 from avatar.io._files import replacing
@@ -22,7 +24,7 @@ from avatar.io.vhap import in_camera
 from avatar.preprocess.camera_check import check_cameras
 from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, require_enough
-from avatar.preprocess.ingest import STAGE
+from avatar.preprocess.ingest import STAGE, require_place
 from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, default_observer
 from avatar.preprocess.selection import select_shots
@@ -33,7 +35,11 @@ from avatar.spread import evenly_spread
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from avatar.heads import Head
+    from avatar.motion import Motion
+
 MOTION = "imported_motion.npz"
+FLAME_VERTICES = 5023
 _CONFIDENT = 0.5
 _SAMPLES, _PLATE_SAMPLES = 32, 48
 
@@ -44,19 +50,22 @@ def import_clip(
     *,
     name: str,
     size: int = 512,
+    head: Head | None = None,
     observer: Observer | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Take:
     """Makes a take of another tool's pictures: cropped around the principal point, and looked at.
 
     Masks and labels of the tool are kept where it has made some. A motion that it knows is checked against the pictures
-    and kept as ``imported_motion.npz`` in the take's own world; it serves the head model that it names and no other.
+    and kept as ``imported_motion.npz`` in the take's own world; it serves one head model and no other. That of a tool
+    which says FLAME and not which is taken for `head`'s, where that is one.
 
     Args:
         clip: What the tool left.
         take_path: Folder of the take, which must not hold a finished one.
         name: Name of the recording.
         size: Largest side of the images in pixels.
+        head: The head model that the take will be tracked with, where it is known.
         observer: What looks at the pictures; the product's own when None.
         progress: Called with pictures done and in total, over both passes.
 
@@ -107,7 +116,7 @@ def import_clip(
     sound = read_audio(clip.sound) if clip.sound is not None else None
     if sound is not None:
         take.write_speech(sound)
-    kept = _keep_motion(clip, take)
+    kept = _keep_motion(clip, take, head)
     take.record(
         STAGE,
         seconds=time.perf_counter() - started,
@@ -118,6 +127,32 @@ def import_clip(
         layout=clip.layout,
         motion=kept,
     )
+    return take
+
+
+def finished_import(clip: ImportedClip, take_path: Path, *, name: str) -> Take | None:
+    """The finished take that the clip's pictures have made before; None where there is none yet.
+
+    Raises:
+        InputError: The folder holds the take of other pictures, or cannot be written to.
+        FormatError: A picture cannot be read.
+    """
+    if not (take_path / "take.json").is_file():
+        require_place(take_path)
+        return None
+    take = Take.open(take_path)
+    if not take.is_complete(STAGE):
+        return None
+    crop, digest = _crop(clip), hashlib.sha256()
+    for path in clip.images:
+        digest.update(_square(read_picture(path), crop, take.info.width).tobytes())
+    if digest.hexdigest() != take.info.source_sha256:
+        raise InputError(
+            f"{take_path} holds the take of another recording",
+            expected=f"a take of {name} or no take",
+            found=f"one of {take.info.source_name} with other pictures",
+            fix="choose another output folder with -o",
+        )
     return take
 
 
@@ -199,13 +234,36 @@ def _write(
         take.write_parts(index, labels)
 
 
-def _keep_motion(clip: ImportedClip, take: Take) -> str:
+def _keep_motion(clip: ImportedClip, take: Take, head: Head | None) -> str:
     """Keeps the tool's motion beside the take's own; returns its head model, or why it could not be kept."""
     if clip.motion is None or clip.to_world is None:
         return "none"
+    motion = None if head is None else _motion_of(clip.motion, head)
+    root = None
+    if motion is not None and head is not None:
+        root = head.joints(torch.as_tensor(motion.betas)[None])[0, 0].numpy()
     try:
-        motion = in_camera(clip.motion, clip.to_world, root=None)
+        motion = in_camera(motion or clip.motion, clip.to_world, root=root)
     except InputError as error:
         return str(error)
     replacing(take.path / MOTION, motion.save)
     return motion.head_id
+
+
+def _motion_of(motion: Motion, head: Head) -> Motion | None:
+    """The motion of a FLAME that the tool did not name, as one of `head`; None where it cannot be that model's."""
+    if motion.head_hash or len(head.v_template) != FLAME_VERTICES:
+        return None
+    betas = _sized(motion.betas, head.shapedirs.shape[2])
+    expression = _sized(motion.expression, head.exprdirs.shape[2])
+    if betas is None or expression is None:
+        return None
+    return replace(motion, betas=betas, expression=expression, head_id=head.id, head_hash=head.hash)
+
+
+def _sized(values: Float[np.ndarray, "*T n"], size: int) -> Float[np.ndarray, "*T m"] | None:
+    """Coefficients filled up with zeros, or without zeros at the end; None where others would be lost."""
+    if values[..., size:].any():
+        return None
+    missing = max(size - values.shape[-1], 0)
+    return np.pad(values[..., :size], [(0, 0)] * (values.ndim - 1) + [(0, missing)])

@@ -176,6 +176,12 @@ def _existing(path: Path, video: Path, digest: str, size: int, all_shots: bool) 
                 fix=f"choose another output folder, or {'leave out' if all_shots else 'give'} --all-shots",
             )
         return take
+    require_place(path)
+    return None
+
+
+def require_place(path: Path) -> None:
+    """Raises InputError where no folder can be made, or written to, at a path."""
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise InputError(
@@ -184,7 +190,6 @@ def _existing(path: Path, video: Path, digest: str, size: int, all_shots: bool) 
             found=f"{place} is {'write-protected' if place.is_dir() else 'a file'}",
             fix="choose another output folder",
         )
-    return None
 
 
 def _to_crop(sightings: Sightings, crop: Crop, side: int) -> Perception:

@@ -156,6 +156,7 @@ def test_an_output_folder_that_cannot_be_written(
     text = refused(command, faceless, "-o", tmp_path / "file" / "me")
     assert "cannot be written" in text and "Expected: a folder that can be written to" in text
     assert "Found: Not a directory" in text and "To do: choose another folder with -o" in text
+    assert "Found: a file of that name" in refused(command, faceless, "-o", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "in the way"
 
 

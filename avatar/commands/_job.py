@@ -72,7 +72,7 @@ class Job:
             raise InputError(
                 f"The output folder {folder} cannot be written",
                 expected="a folder that can be written to",
-                found=error.strerror or str(error),
+                found="a file of that name" if folder.is_file() else error.strerror or str(error),
                 fix="choose another folder with -o",
             ) from error
         return job

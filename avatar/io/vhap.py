@@ -63,7 +63,7 @@ def read_vhap(path: Path, *, camera: int | None = None, fps: float = FPS) -> Imp
     found = sorted({int(frame.get("camera_index", 0)) for frame in frames})
     if (camera is None and len(found) > 1) or (camera is not None and camera not in found):
         raise InputError(
-            f"{path} has pictures of {len(found)} cameras",
+            f"{path} has pictures of {len(found)} camera{'s' if len(found) > 1 else ''}",
             expected="one camera: a take is monocular",
             found=f"cameras {', '.join(map(str, found))}" + ("" if camera is None else f", not {camera}"),
             fix=f"choose one, such as --camera {found[0]}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -81,7 +81,8 @@ class Takes:
         action: `import` a folder of VHAP, AD-NeRF or metrical-tracker, or a Live Link Face CSV with its video; `export`
             a take.
         path: What to import, recognised by its content; or the take to export.
-        output: Folder for the take, or for the export.
+        output: Folder for the take (`take` where it is left out), or for the export, which must be new (the take's name
+            and the format's).
         format: Layout to export to.
         camera: Which camera of a folder with several.
         fps: Pictures a second of a folder that does not say.
@@ -90,7 +91,7 @@ class Takes:
 
     action: Positional[Literal["import", "export"]]
     path: Positional[Path]
-    output: Output = Path("take")
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     format: Literal["vhap"] = "vhap"
     camera: int | None = None
     fps: float = 25.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +46,28 @@ def export_avatar(
     """
     check_output(output, kind)
     moment = neutral_motion(stored.gaussians) if moment is None else moment
+    with written_whole(output) as target:
+        figures = kind.writer()(stored, target, moment=moment, motion=motion, **more) or {}
+    return {"output": str(output), "bytes": size_of(output), **figures}
+
+
+@contextmanager
+def written_whole(output: Path) -> Iterator[Path]:
+    """Yields a place beside `output` to write a file or folder to, which is moved there at the end.
+
+    Where something goes wrong nothing is left behind. An empty folder at `output` makes room.
+
+    Raises:
+        InputError: The place cannot be written to.
+    """
     made = [folder for folder in output.absolute().parents if not folder.exists()]
     whole = False
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as place:
             target = Path(place, output.name)
-            figures = kind.writer()(stored, target, moment=moment, motion=motion, **more) or {}
-            if kind.is_folder and output.is_dir():
+            yield target
+            if target.is_dir() and output.is_dir():
                 output.rmdir()
             target.replace(output)
             whole = True
@@ -60,19 +76,12 @@ def export_avatar(
     finally:
         if not whole and made:
             shutil.rmtree(made[-1], ignore_errors=True)
-    return {"output": str(output), "bytes": size_of(output), **figures}
 
 
 def check_output(output: Path, kind: ExportFormat) -> None:
     """Raises InputError for an output that cannot take the format."""
     if kind.is_folder:
-        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-            raise InputError(
-                f"{output} is there already",
-                expected="a folder that does not exist yet",
-                found="a folder with files in it" if output.is_dir() else "a file",
-                fix="choose another output path, or remove it",
-            )
+        check_new_folder(output)
         return
     if output.is_dir():
         raise InputError(
@@ -87,6 +96,17 @@ def check_output(output: Path, kind: ExportFormat) -> None:
             expected=f"a name that ends in {' or '.join(kind.suffixes)}",
             found=output.suffix or "no suffix",
             fix="choose another --output or another --format",
+        )
+
+
+def check_new_folder(output: Path) -> None:
+    """Raises InputError where something is in a folder's place already."""
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise InputError(
+            f"{output} is there already",
+            expected="a folder that does not exist yet",
+            found="a folder with files in it" if output.is_dir() else "a file",
+            fix="choose another output path, or remove it",
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -203,6 +204,13 @@ def test_files_that_are_no_heads_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(FormatError, match="must be unpacked first"):
         read_head_source(tmp_path / "broken.npz")
+    with zipfile.ZipFile(tmp_path / "FLAME2023.zip", "w") as archive:
+        archive.writestr("FLAME2023/flame2023.pkl", pickle.dumps([1]))
+    with pytest.raises(FormatError, match=r"is an archive.*\n.*\n.*Found: FLAME2023/flame2023.pkl.*\n.*unpack it"):
+        read_head_source(tmp_path / "FLAME2023.zip")
+    (tmp_path / "generic_model.pkl").write_text("<!DOCTYPE html><html>Please log in</html>")
+    with pytest.raises(FormatError, match=r"cannot be read as a pickle.*\n.*\n.*\n.*To do: .*a web page"):
+        read_head_source(tmp_path / "generic_model.pkl")
     (tmp_path / "x.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{nothing")
     with pytest.raises(FormatError, match="is not a safetensors file"):
         read_head_source(tmp_path / "x.safetensors")

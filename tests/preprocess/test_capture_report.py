@@ -1,6 +1,7 @@
 """The capture report: what is measured, what is said of it, and the page."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from avatar import cli
 from avatar.errors import InputError
 from avatar.io.take import Take
 from avatar.motion import Motion
+from avatar.preprocess._capture_excerpts import excerpt
 from avatar.preprocess._capture_face import SHAPES, mouth_shapes, pose_figures
 from avatar.preprocess._capture_pictures import edge_width, measure_pictures
 from avatar.preprocess._capture_sound import sound_figures
@@ -31,6 +33,7 @@ from avatar.preprocess.capture_figures import (
 from avatar.preprocess.capture_report import CaptureLimits, capture_report, read_capture_report, require_go
 from avatar.preprocess.capture_verdict import judge, verdict_of
 
+DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo.mp4"
 GOOD = CaptureReport(
     verdict="go",
     forced=False,
@@ -169,6 +172,43 @@ def test_speech_over_noise_is_found_with_and_without_pauses(ratio: float) -> Non
     assert found.clipped == 0
 
 
+def test_where_nothing_was_recorded_is_no_quiet_room() -> None:
+    rng = np.random.default_rng(0)
+    time = np.arange(6 * 16000) / 16000
+    voice = 0.2 * np.clip(np.sin(2 * np.pi * 2 * time), 0, 1) * ((time % 3) < 2) * np.sin(2 * np.pi * 180 * time)
+    heard = (voice + rng.normal(size=len(time)) * 0.02).astype(np.float32)
+    gap = np.zeros(2 * 16000, np.float32)
+    alone, cut = sound_figures(heard), sound_figures(np.concatenate([gap, heard, gap]))
+    assert cut.noise_db == pytest.approx(alone.noise_db, abs=1) and cut.snr_db == pytest.approx(alone.snr_db, abs=1)
+    assert cut.speech_seconds == pytest.approx(alone.speech_seconds, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("sound", "title", "found"),
+    [
+        (None, "There is no speech", "no sound in the file"),
+        (SoundFigures(None, -117.0, None, 0.0, 9.0, 0.0), "There is no speech", "a sound track that is silent"),
+        (SoundFigures(None, -70.0, None, 0.0, 9.0, 0.0), "There is no speech", "nothing as loud as a voice"),
+        (SoundFigures(-20.0, -51.0, 31.0, 0.1, 0.0, 0.0), "There is hardly any speech", "0.1 s of it"),
+    ],
+)
+def test_what_is_said_of_a_clip_without_speech(sound: SoundFigures | None, title: str, found: str) -> None:
+    (finding,) = judge(replace(GOOD, sound=sound), CaptureLimits())
+    assert (finding.name, finding.title, finding.found) == ("silent", title, found)
+
+
+def test_a_face_lost_once_is_lost_once() -> None:
+    clip = replace(GOOD.clip, used_frames=2700, lost=[(4.0, 6.0)])
+    (finding,) = judge(replace(GOOD, clip=clip), CaptureLimits())
+    assert finding.found == "no usable face in 10% of the frames, once"
+
+
+def test_the_tracked_piece_ends_with_the_clip(take_copy: Take, tmp_path: Path) -> None:
+    shutil.copyfile(DEMO, take_copy.path / "tracking.mp4")
+    end = float(take_copy.times[-1])
+    assert end < 10 and f"0:00.0 to 0:{end:04.1f}<" in excerpt(take_copy, np.zeros(30))
+
+
 def test_silence_has_no_speech_and_a_square_wave_is_clipped() -> None:
     assert sound_figures(np.zeros(32000, np.float32)).speech_db is None
     assert sound_figures(np.sign(np.sin(np.arange(32000) / 9)).astype(np.float32)).clipped > 0.9
@@ -206,12 +246,14 @@ def test_the_report_of_a_take(take_copy: Take) -> None:
     used[10:14] = False
     take_copy.write_frames(take_copy.times, used)
     take_copy.update(source_name="<script>me & you</script>.mp4")
+    take_copy.record("ingest", seconds=1.0, notes=["me.mp4 was cut into 3 shots."])
     report = capture_report(take_copy)
     assert report == read_capture_report(take_copy)
     assert report.clip.lost == [(2.5, 3.5)] and report.clip.used_frames == 26
     assert {"short", "slow", "lost", "small", "silent"} <= {finding.name for finding in report.findings}
     assert json.loads((take_copy.path / "report.json").read_text())["schema"] == 1
     page = (take_copy.path / "report.html").read_text()
+    assert "me.mp4 was cut into 3 shots." in page
     assert "<script" not in page and "me &amp; you" in page and "://" not in page
     assert page.count("data:image/jpeg;base64,") == 8 and "No-go" in page
     assert all(finding.advice.split("'")[0] in page for finding in report.findings)
@@ -228,7 +270,7 @@ def test_a_report_is_continued_after_tracking_without_looking_at_the_pictures_ag
     (take_copy.path / "later.npz").rename(take_copy.path / "motion.npz")
     detail: dict[str, Any] = {
         "reprojection_iod_median": 0.006,
-        "reprojection_held_out": None,
+        "reprojection_held_out": 0.007,
         "reprojection_regions": {"lips": 0.005},
         "residual": [0.006] * 29 + [None],
         "outliers": [3],
@@ -242,7 +284,7 @@ def test_a_report_is_continued_after_tracking_without_looking_at_the_pictures_ag
     assert second.pictures == first.pictures and second.pose.source == "motion"
     assert second.tracking is not None and second.tracking.frames[-1] is None
     page = (take_copy.path / "report.html").read_text()
-    assert "Tracking error of every frame" in page
+    assert "Tracking error of every frame" in page and "0.70% in held-out frames" in page
     assert "2.00 picture widths, to about 16%" in page
 
 

@@ -22,7 +22,7 @@ from avatar.io.metrical import is_metrical, read_metrical
 from avatar.io.take import Take
 from avatar.io.vhap import in_camera, is_vhap, read_vhap, write_vhap
 from avatar.motion import PER_FRAME, Motion
-from avatar.preprocess.importing import import_clip
+from avatar.preprocess.importing import finished_import, import_clip
 from avatar.preprocess.landmarks import FaceObservation, Region, region_of
 from avatar.preprocess.observer import Observer
 
@@ -220,7 +220,9 @@ def test_a_folder_of_adnerf(tiny_take: Take, tmp_path: Path, observer: Observer)
         read_adnerf(folder)
 
 
-def test_a_folder_of_metrical_tracker(tiny_take: Take, tmp_path: Path, observer: Observer) -> None:
+def test_a_folder_of_metrical_tracker(
+    tiny_take: Take, tmp_path: Path, observer: Observer, open_head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head rests and the camera moves: the camera's path is what the take's own motion leaves of it."""
     folder, motion = tmp_path / "tracked", tiny_take.motion()
     (folder / "checkpoint").mkdir(parents=True)
@@ -251,6 +253,22 @@ def test_a_folder_of_metrical_tracker(tiny_take: Take, tmp_path: Path, observer:
     assert len(take) == 30 and take.info.stages["ingest"].detail["layout"] == "metrical-tracker"
     # Moved cameras need the head model itself to carry the motion over.
     assert "no such head model" in take.info.stages["ingest"].detail["motion"]
+    # With FLAME at hand (here the open head stands for it) the head lies where the tracker had it.
+    monkeypatch.setattr("avatar.preprocess.importing.FLAME_VERTICES", len(open_head.v_template))
+    observer = replace(observer, landmarker=Seen(tiny_take))
+    take = import_clip(clip, tmp_path / "owned", name="tracked", head=open_head, observer=observer)
+    kept = Motion.load(take.path / "imported_motion.npz")
+    assert (kept.head_id, kept.head_hash) == (open_head.id, open_head.hash)
+    betas, lids = torch.as_tensor(kept.betas)[None], torch.as_tensor(kept.eyelids)
+    still = torch.as_tensor(kept.pose).clone()
+    still[:, 0] = 0
+    with torch.no_grad():
+        posed = open_head(
+            betas=betas, pose=torch.as_tensor(kept.pose), transl=torch.as_tensor(kept.transl), eyelids=lids
+        )
+        rest = open_head(betas=betas, pose=still, eyelids=lids)
+    expected = np.einsum("tij,tvj->tvi", turns.as_matrix(), rest.numpy()) + motion.transl[:, None]
+    assert np.abs(posed.numpy() - expected).max() < 1e-5
     (folder / "input" / "00003.png").unlink()
     with pytest.raises(FormatError, match="29 pictures that belong to them"):
         read_metrical(folder)
@@ -308,3 +326,50 @@ def test_the_command_recognises_by_content_and_exports(
     said = capsys.readouterr()
     assert json.loads(said.out) == {"layout": "vhap", "frames": 30, "flame": False}
     assert "flame_param is left out" in said.err.replace("\n", " ") and is_vhap(tmp_path / "out")
+
+
+def test_an_export_leaves_what_is_there_alone(
+    take_copy: Take, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in take_copy.path.rglob("*") if path.is_file()}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "transforms.json").write_text("precious")
+    for output in (take_copy.path, tmp_path / "mine"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["takes", "export", str(take_copy.path), "-o", str(output)])
+        assert stop.value.code == 2 and "is there already" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "transforms.json").read_text() == "precious"
+    # Where no folder is named, it is not the take's own.
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    cli.main(["takes", "export", str(take_copy.path)])
+    assert is_vhap(tmp_path / "here" / f"{take_copy.path.name}-vhap")
+    assert {path: path.read_bytes() for path in take_copy.path.rglob("*") if path.is_file()} == before
+
+
+def test_an_import_that_is_done_is_not_taken_for_another_one(
+    export: Path, tiny_take: Take, tmp_path: Path, observer: Observer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = read_vhap(export)
+    assert finished_import(clip, tmp_path / "take", name="tiny") is None
+    import_clip(clip, tmp_path / "take", name="tiny", observer=observer)
+    assert finished_import(clip, tmp_path / "take", name="tiny") is not None
+    for picture in (export / "images").iterdir():
+        image = cv2.imread(str(picture))
+        assert image is not None and cv2.imwrite(str(picture), 255 - image)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["takes", "import", str(export), "-o", str(tmp_path / "take")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "holds the take of another recording" in said
+    assert "Found: one of tiny with other pictures" in said
+
+
+@pytest.mark.parametrize("fps", ["0", "-3", "nan", "1000"])
+def test_rates_that_no_recording_has(
+    fps: str, export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["takes", "import", str(export), "--fps", fps, "-o", str(tmp_path / "take")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "The option --fps cannot be used" in said and f"Found: {fps}" in said
+    assert not (tmp_path / "take").exists()

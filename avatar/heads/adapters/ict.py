@@ -294,8 +294,15 @@ def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 corners += [[polygon[0], polygon[k], polygon[k + 1]] for k in range(1, len(polygon) - 1)]
         faces = np.array(corners, dtype=np.int64).reshape(-1, 3, 2) - 1
     except ValueError as error:
-        raise FormatError(f"{path} cannot be read", expected="an OBJ mesh", found=str(error)) from error
+        raise FormatError(
+            f"{path} cannot be read", expected="an OBJ mesh", found=str(error), fix="clone again, or: git lfs pull"
+        ) from error
     if not len(faces) or faces[..., 0].min() < 0 or faces[..., 0].max() >= len(points):
-        raise FormatError(f"{path} is not a mesh", expected="faces over its vertices", found=f"{len(faces)} triangles")
+        raise FormatError(
+            f"{path} is not a mesh",
+            expected="faces over its vertices",
+            found=f"{len(faces)} triangles",
+            fix="clone it again, or: git lfs pull",
+        )
     texture = np.array([*coordinates, [0.0, 0.0]])
     return points, faces[..., 0], texture[np.where(faces[..., 1] < len(coordinates), faces[..., 1], -1)]

@@ -43,7 +43,7 @@ def read_head_source(path: Path, *, progress: Callable[[int, int], None] | None 
         folder = find_ict(path)
         return read_ict(folder, progress=progress) if folder else read_head_source(_only_model(path))
     if not path.is_file():
-        raise InputError(f"There is no head model at {path}", expected=ACCEPTED, found="nothing")
+        raise InputError(f"There is no head model at {path}", expected=ACCEPTED, found="nothing", fix="check the path")
     with path.open("rb") as stream:
         start = stream.read(16)
     if start[:2] == b"PK":
@@ -56,7 +56,12 @@ def read_head_source(path: Path, *, progress: Callable[[int, int], None] | None 
         content = read_pickle(path)
     if not looks_like_flame(content):
         keys = ", ".join(sorted(map(str, content))[:12]) if isinstance(content, dict) else type(content).__name__
-        raise FormatError(f"{path} holds no head model that is known here", expected=ACCEPTED, found=keys or "nothing")
+        raise FormatError(
+            f"{path} holds no head model that is known here",
+            expected=ACCEPTED,
+            found=keys or "nothing",
+            fix="name the model's own file, as its publisher distributes it",
+        )
     return read_flame(content, path, digest=sha256_of(path))
 
 
@@ -77,6 +82,16 @@ def _only_model(folder: Path) -> Path:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            files = [name for name in archive.namelist() if not name.endswith("/")]
+        if not all(name.endswith(".npy") for name in files):
+            raise FormatError(
+                f"{path} is an archive",
+                expected="the head model's own file: a pickle, npz or safetensors, or ICT-FaceKit's folder",
+                found=", ".join(files[:4]) + (" …" if len(files) > 4 else ""),
+                fix="unpack it and import the model's file",
+            )
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

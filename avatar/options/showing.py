@@ -44,8 +44,11 @@ class Render:
         convergence: Distance that --stereo shows in the screen's plane, metres; the head's where it is left out.
         camera_out: Write the cameras of the film as nerfstudio's camera_path.json.
         part: `bust`, or `head` without the shoulders and the clothes.
-        pose: `natural` head motion, the subject's own or that of --video, or `still`.
+        motion_out: Write what the avatar does as a motion file too, .npz, .csv or .json, for `avatar motion` to edit.
+        pose: `natural` head motion, the subject's own or that of --video; `still`; or a motion file whose head motion
+            is taken.
         prosody: How strongly brows, nods and lids follow the melody of the voice: 1 as in the recording, 0 not at all.
+        breathing: How strongly the shoulders rise and fall with the breath: 1 as at rest, 0 not at all.
         seed: Seed of blinks and head motion.
         emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
             happy, sad, angry, surprised, emphatic, calm; docs/editing.md).

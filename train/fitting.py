@@ -13,7 +13,6 @@ import torch
 from avatar.fields.regularizers import Regularizer
 from avatar.fields.sampling import initial_head
 from avatar.fields.survey import take_camera
-from avatar.fields.underlay import around_lips
 from avatar.memory import is_out_of_memory
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
@@ -87,8 +86,7 @@ def fit_avatar(
     poses = gaussians.poses(motion)
     optimizer = make_optimizer(gaussians, config)
     leaves = dict(gaussians.named_parameters())
-    opaque = around_lips(gaussians)
-    held = gaussians.sunk_torso | opaque
+    sunk = gaussians.sunk_torso
     key = take_key(take)
     order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
     relocation = Relocation.of(take, gaussians, config, order)
@@ -113,7 +111,7 @@ def fit_avatar(
             terms = partial(objective.terms, gaussians, *shown, exposure=developed, step=step)
             loss, residual = tried_again(partial(descend, gaussians, pose, terms, learning=learning))
             require_sound(step, frame.index, loss, leaves | {"residual": residual}, partial(terms, residual))
-            hold(held, gaussians, residual, opaque=opaque)
+            hold(sunk, gaussians, residual)
             if residual.grad is not None:
                 # The gradient of all components, ten times the size of the others together, stays an outer product.
                 optimizer.set_outer_gradient(gaussians.residuals, residual.grad, pose.condition)
@@ -273,19 +271,14 @@ def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     return torch.stack(list(terms.values())).sum()
 
 
-def hold(
-    some: Bool[Tensor, " N"], gaussians: GaussianHead, residual: Float[Tensor, "N 10"], *, opaque: Bool[Tensor, " N"]
-) -> None:
+def hold(some: Bool[Tensor, " N"], gaussians: GaussianHead, residual: Float[Tensor, "N 10"]) -> None:
     """Takes the gradients of place, shape and `residual` from some Gaussians, as the shoulders that no frame shows.
 
     What little a frame tells of those, at their edge or through what is before them, would fray them for other views.
-    Of the `opaque` opacity is kept as well: a shade below the lip is not to be explained by a view of the dark mouth.
     """
     for value in (gaussians.offsets, gaussians.log_scales, gaussians.quats, residual):
         if value.grad is not None:
             value.grad[some] = 0
-    if gaussians.opacity_logits.grad is not None:
-        gaussians.opacity_logits.grad[opaque] = 0
 
 
 def make_optimizer(gaussians: GaussianHead, config: TrainConfig) -> FusedAdam:

@@ -9,25 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from scipy.spatial import KDTree
 
-from avatar.fields.gaussian_head import REGIONS
-
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-    from torch import Tensor
 
-    from avatar.fields.gaussian_head import GaussianHead
     from avatar.fields.survey import Survey
 
-# It keeps away from openings, behind which it would be seen, metres; around the lips, where the dark inside is nearest,
-# a finer one comes nearer.
-FROM_LIPS, NEAR_LIPS, FROM_EYES = 0.012, 0.003, 0.02
+# It keeps away from openings, behind which it would be seen, metres.
+FROM_LIPS, FROM_EYES = 0.012, 0.02
 LARGEST_SHARE = 0.12
-# Depths that differ by less are the same, metres.
-TELLING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,6 @@ class Kind:
 
 
 FACE = Kind(spread=3.5e-3, spacing=6e-3, depth=2.5e-3)
-LIPS = Kind(spread=1.5e-3, spacing=2.6e-3, depth=1.5e-3)
 # An ear is thin and strongly curved.
 EAR = Kind(spread=1.8e-3, spacing=3e-3, depth=1e-3)
 
@@ -85,17 +76,14 @@ def underlay(
         seen: The survey of the head.
         surface: (F,) skin, scalp and ears that carry Gaussians.
         ears: (F,) the ears.
-        lips: The outer edge of the lips, around, metres.
+        lips: Points around the mouth, metres.
         eyes: The middles of the eyes, metres.
         budget: Gaussians of the whole head, of which the layer takes a small share at most.
         generator: Of random places.
     """
     to_lips, to_eyes = (KDTree(points).query(seen.centroids)[0] for points in (lips, eyes))
-    face = surface & ~ears & (to_eyes > FROM_EYES)
-    ring = face & (to_lips > NEAR_LIPS) & (to_lips <= FROM_LIPS)
-    ring[ring] = ~_within(lips, seen.centroids[ring])
-    kinds = [(FACE, face & (to_lips > FROM_LIPS)), (LIPS, ring), (EAR, surface & ears & seen.shown)]
-    layers = [(kind, np.where(there, seen.areas, 0)) for kind, there in kinds]
+    face = surface & ~ears & (to_lips > FROM_LIPS) & (to_eyes > FROM_EYES)
+    layers = [(FACE, np.where(face, seen.areas, 0)), (EAR, np.where(surface & ears & seen.shown, seen.areas, 0))]
     wanted = [area.sum() / kind.spacing**2 for kind, area in layers]
     share = min(1, LARGEST_SHARE * budget / max(sum(wanted), 1))
     triangles = [
@@ -107,18 +95,6 @@ def underlay(
         np.repeat([kind.spread for kind, _ in layers], counts),
         np.repeat([kind.depth for kind, _ in layers], counts),
     )
-
-
-def around_lips(initial: GaussianHead) -> Bool[Tensor, " N"]:
-    """Which Gaussians of an initial head are the layer around the lips; they are told by their depth."""
-    unseen = (initial.regions == REGIONS.index("unseen")) & (initial.triangles < len(initial.head.faces))
-    return unseen & ((initial.offsets[:, 1] + LIPS.depth).abs() < TELLING)
-
-
-def _within(contour: Float[np.ndarray, "L 3"], points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-    """Which points a contour goes around, seen from the front."""
-    outline = contour[:, None, :2].astype(np.float32)
-    return np.array([cv2.pointPolygonTest(outline, (float(x), float(y)), False) > 0 for x, y in points[:, :2]], bool)
 
 
 def spread_evenly(weight: Float[np.ndarray, " F"], count: int, generator: np.random.Generator) -> Int[np.ndarray, " n"]:

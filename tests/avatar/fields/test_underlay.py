@@ -10,18 +10,7 @@ from avatar.cameras import Camera
 from avatar.fields.gaussian_head import REGIONS
 from avatar.fields.sampling import IRISES, LIPS, Sampling, ears, initial_head, inside_mouth, landmark_points
 from avatar.fields.survey import Survey, survey, take_camera
-from avatar.fields.underlay import (
-    EAR,
-    FACE,
-    FROM_EYES,
-    FROM_LIPS,
-    LARGEST_SHARE,
-    NEAR_LIPS,
-    Underlay,
-    around_lips,
-    underlay,
-)
-from avatar.fields.underlay import LIPS as AROUND_LIPS
+from avatar.fields.underlay import EAR, FACE, FROM_EYES, FROM_LIPS, LARGEST_SHARE, Underlay, underlay
 from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.render.playback import render_pose
@@ -44,40 +33,22 @@ def laid(seen: Survey, head: Head, budget: int) -> Underlay:
 def test_the_layer_keeps_away_from_mouth_and_eyes(surveyed: Survey, open_head: Head) -> None:
     layer, marks = laid(surveyed, open_head, 100000), landmark_points(open_head, surveyed.rest)
     places = surveyed.centroids[layer.triangles]
-    for opening, room in ((marks[LIPS], NEAR_LIPS), (marks[list(IRISES)], FROM_EYES)):
+    for opening, room in ((marks[LIPS], FROM_LIPS), (marks[list(IRISES)], FROM_EYES)):
         assert np.linalg.norm(places[:, None] - opening, axis=2).min() > room
-    # Nothing around the lips lies on them, between whose outer edges the mouth opens.
-    x, y, _ = places[layer.spread == AROUND_LIPS.spread].T
-    assert not ((np.abs(x) < 0.006) & (y > marks[17, 1]) & (y < marks[0, 1])).any()
 
 
-def test_the_layer_is_even_and_finer_on_ears_and_around_the_lips(surveyed: Survey, open_head: Head) -> None:
-    layer, marks = laid(surveyed, open_head, 100000), landmark_points(open_head, surveyed.rest)
-    to_lips = np.linalg.norm(surveyed.centroids[layer.triangles][:, None] - marks[LIPS], axis=2).min(1)
+def test_the_layer_is_even_and_finer_on_ears(surveyed: Survey, open_head: Head) -> None:
+    layer = laid(surveyed, open_head, 100000)
     of_ear = ears(open_head)[layer.triangles]
-    of_lips = ~of_ear & (to_lips <= FROM_LIPS)
-    kinds = [(EAR, of_ear), (AROUND_LIPS, of_lips), (FACE, ~of_ear & ~of_lips)]
-    for kind, members in kinds:
-        assert members.any() and (layer.depth[members] == kind.depth).all()
-        assert (layer.spread[members] == kind.spread).all()
-    for kind, chosen in ((kind, layer.triangles[members]) for kind, members in kinds):
+    assert of_ear.any() and (layer.depth == np.where(of_ear, EAR.depth, FACE.depth)).all()
+    assert (layer.spread == np.where(of_ear, EAR.spread, FACE.spread)).all()
+    for kind, chosen in ((EAR, layer.triangles[of_ear]), (FACE, layer.triangles[~of_ear])):
         counts = np.bincount(chosen, minlength=len(surveyed.areas))
         assert (counts <= surveyed.areas / kind.spacing**2 * 1.2 + 2).all()
 
 
 def test_a_small_budget_is_not_spent_on_the_layer(surveyed: Survey, open_head: Head) -> None:
     assert 0.1 * 1000 < len(laid(surveyed, open_head, 1000)) <= LARGEST_SHARE * 1000
-
-
-@torch.no_grad()
-def test_the_layer_around_the_lips_is_told_from_all_else(tiny_take: Take, open_head: Head) -> None:
-    motion = tiny_take.motion()
-    gaussians = initial_head(tiny_take, open_head, motion, tiny_take.split()["train"], CONFIG)
-    told, pose = around_lips(gaussians), gaussians.poses(motion[:1])[0]
-    marks = landmark_points(open_head, gaussians.vertices(pose)[: len(open_head.v_template)].numpy())
-    to_lips = np.linalg.norm(gaussians(pose).means.numpy()[:, None] - marks[LIPS], axis=2).min(1)
-    assert told.any() and to_lips[told.numpy()].max() < FROM_LIPS + 5e-3
-    assert (gaussians.log_scales[told, 0].exp() - AROUND_LIPS.spread).abs().max() < 1e-6
 
 
 def turned(camera: Camera, center: np.ndarray, degrees: float) -> Camera:

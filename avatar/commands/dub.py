@@ -96,9 +96,9 @@ class Footage:
 
 def run(options: Dub) -> None:
     """Dubs the clip and says what was written."""
+    device = chosen_device(options.device)
     check_video_name(options.output)
     check_outputs([options.output], {"--video": options.video, "--audio": options.audio})
-    device = chosen_device(options.device)
     stored = load_avatar(options.avatar).on(device)
     probe(options.video)
     able = able_speaker(stored)

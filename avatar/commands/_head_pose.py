@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
 
-# Columns of the track in which place and shoulders go up, and metres over which they gently reach their bound.
-PLACE_UP, SHOULDERS_UP = 7, 10
+# Metres over which the shoulders gently reach their bound.
 SOFTNESS = 0.001
 ROWS = (*HEAD_JOINTS, "transl", "torso")
 
@@ -59,9 +58,7 @@ def with_filmed_shoulders(stored: StoredAvatar, motion: Motion) -> Motion:
     Above that the picture would show what no frame has of the clothes; the head comes down with them, since neck and
     collar stay together.
     """
-    model = LifeModel.from_tensors(stored.life)
-    risen = model.track[:, PLACE_UP] + model.track[:, SHOULDERS_UP]
-    highest = float(model.transl[1] + model.torso[1] + risen.max())
+    highest = LifeModel.from_tensors(stored.life).highest
     height = (motion.transl[:, 1] + motion.torso[:, 1]).astype(np.float64)
     held = highest - SOFTNESS * np.logaddexp(0, (highest - height) / SOFTNESS)
     transl = motion.transl.copy()

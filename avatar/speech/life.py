@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatError, InputError
-from avatar.speech._track import BROWS, POSE_WIDTH, RATE, TORSO_WIDTH, track_times
+from avatar.speech._track import BROWS, POSE_WIDTH, POSTURE, RATE, TORSO_WIDTH, track_times
 from avatar.speech._wander import wander
 from avatar.speech.blinks import BLINK_APART, BLINK_REACH, blink_curve, blink_statistics, draw_blinks, find_blinks
 from avatar.speech.breath import RISE, breath_curve
@@ -159,6 +159,12 @@ class LifeModel:
             eyelids=eyelids,
             blink=blink,
         ).rounded()
+
+    @property
+    def highest(self) -> float:
+        """Height of the place and the shoulders together at their highest in the take, metres."""
+        risen = self.track[:, POSTURE.start + 1] + self.track[:, POSE_WIDTH + 1]
+        return float(self.transl[1] + self.torso[1] + risen.max())
 
     def rounded(self) -> LifeModel:
         """This model as it is stored, so that a loaded one gives the same motion to the last bit."""

@@ -25,8 +25,43 @@ from avatar.options.shared import (
 )
 
 
-@dataclass(frozen=True)
-class Create:
+@dataclass(frozen=True, kw_only=True)
+class _Making:
+    """What every long job takes; the commands' own options follow those of their bases in `--help`."""
+
+    output: Output = Path("me")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training(_Making):
+    """How a take becomes an avatar."""
+
+    preset: Preset = "standard"
+    set: Settings = ()
+    consent: Consent = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tracking(_Making):
+    """How a clip becomes a take."""
+
+    size: Size = 512
+    all_shots: AllShots = False
+    head: HeadName = "open"
+    speech_features: SpeechFeatures = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """What the job may use, and whether it goes on with a poor recording."""
+
+    max_memory: MaxMemory = None
+    force: Force = False
+    device: Device = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(_Limits, _Tracking, _Training):
     """Make an avatar from a video of one person talking; continues where an earlier run stopped.
 
     Attributes:
@@ -36,23 +71,12 @@ class Create:
     """
 
     video: Positional[Path]
-    output: Output = Path("me")
-    preset: Preset = "standard"
-    set: Settings = ()
-    size: Size = 512
-    all_shots: AllShots = False
-    head: HeadName = "open"
-    speech_features: SpeechFeatures = None
-    consent: Consent = None
-    max_memory: MaxMemory = None
-    force: Force = False
-    device: Device = "cpu"
     open: OpenReport = False
     json: bool = False
 
 
-@dataclass(frozen=True)
-class Preprocess:
+@dataclass(frozen=True, kw_only=True)
+class Preprocess(_Limits, _Tracking):
     """Turn a video into a tracked take: crop, landmarks, masks, speech features, motion.
 
     Attributes:
@@ -63,13 +87,6 @@ class Preprocess:
 
     video: Positional[Path]
     output: Output = Path("take")
-    size: Size = 512
-    all_shots: AllShots = False
-    head: HeadName = "open"
-    speech_features: SpeechFeatures = None
-    max_memory: MaxMemory = None
-    force: Force = False
-    device: Device = "cpu"
     json: bool = False
 
 
@@ -102,8 +119,8 @@ class Takes:
     json: bool = False
 
 
-@dataclass(frozen=True)
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class Train(_Limits, _Training):
     """Train an avatar on a take that was preprocessed before.
 
     Attributes:
@@ -113,13 +130,6 @@ class Train:
     """
 
     take: Positional[Path]
-    output: Output = Path("me")
-    preset: Preset = "standard"
-    set: Settings = ()
-    consent: Consent = None
-    max_memory: MaxMemory = None
-    force: Force = False
-    device: Device = "cpu"
     open: OpenReport = False
     json: bool = False
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.preprocess._capture_excerpts import OVERLAY, excerpt, thumbnails
+from avatar.preprocess._picture_rules import brightness_change, times
 from avatar.preprocess.capture_figures import GO, NO_GO, STOP, CaptureReport, Finding
-from avatar.preprocess.capture_verdict import brightness_change, times
 from avatar.reporting import (
     Series,
     bars,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from avatar.preprocess.capture_figures import STOP, WARNING
+
 
 @dataclass(frozen=True)
 class CaptureLimits:
@@ -68,3 +72,13 @@ class CaptureLimits:
     tracking_warn: float = 0.012
     tracking_stop: float = 0.04
     outliers_warn: float = 0.05
+
+
+def low(value: float, warn: float, stop: float = -np.inf) -> str | None:
+    """The severity of a value that should be large."""
+    return STOP if value < stop else WARNING if value < warn else None
+
+
+def high(value: float, warn: float, stop: float = np.inf) -> str | None:
+    """The severity of a value that should be small."""
+    return low(-value, -warn, -stop)

@@ -15,7 +15,8 @@ from avatar.motion import PER_FRAME, Motion
 from avatar.speech.drive import motion_from_audio
 from avatar.speech.feature_kinds import at_hand
 from avatar.speech.general import speaker_of
-from avatar.speech.life import LifeModel, natural_motion
+from avatar.speech.life import natural_motion
+from avatar.speech.life_model import LifeModel
 from avatar.speech.silence import loudness, speech_activity
 from avatar.speech.stand_in import able_speaker
 

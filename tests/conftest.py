@@ -22,7 +22,7 @@ from avatar.models import fetch
 from avatar.motion import Motion
 from avatar.render.compose import compose
 from avatar.render.playback import render_pose
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.synthetic.clip import ClipSettings, clip_camera, synthetic_motion
 
 pytest_plugins = ("strict_device",)

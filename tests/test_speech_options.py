@@ -18,7 +18,7 @@ from avatar.io.video import probe
 from avatar.motion import PER_FRAME, Motion
 from avatar.render.motions import ease_motion
 from avatar.speech.features import LOG_MEL
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.take import take_features
 
 

@@ -22,7 +22,7 @@ from avatar.motion import PER_FRAME
 from avatar.render.playback import background_image, render_motion
 from avatar.render.trajectories import ORBIT_SECONDS, orbit, resized
 from avatar.speech.drive import motion_from_audio
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.silence import loudness, speech_activity
 from avatar.speech.stand_in import able_speaker
 

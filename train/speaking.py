@@ -12,7 +12,7 @@ from avatar.errors import InputError
 from avatar.speech.evaluation import evaluate_speech
 from avatar.speech.fitting import fit_speech_model
 from avatar.speech.general import general_speech_of
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.mouth import landmark_opening
 from avatar.speech.offset import estimate_offset
 from avatar.speech.prosody import default_prosody, fit_prosody, melody_of

@@ -10,7 +10,8 @@ import numpy as np
 from avatar.errors import InputError, PartError
 from avatar.fields.survey import take_camera
 from avatar.speech.blinks import find_blinks
-from avatar.speech.life import LifeModel, natural_motion
+from avatar.speech.life import natural_motion
+from avatar.speech.life_model import LifeModel
 from avatar.speech.lip_quality import (
     ROWS,
     SpokenTake,

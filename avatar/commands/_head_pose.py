@@ -13,7 +13,8 @@ from avatar.commands._edits import ENDINGS, driving_motion, file_track
 from avatar.editing import FaceMap, neutral_of, transfer
 from avatar.errors import InputError
 from avatar.render import motions
-from avatar.speech.life import HEAD_JOINTS, LifeModel, Pose
+from avatar.speech.life import Pose
+from avatar.speech.life_model import HEAD_JOINTS, LifeModel
 
 if TYPE_CHECKING:
     from avatar.io.avatar import StoredAvatar

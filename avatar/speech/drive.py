@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from avatar.io.sound import StoredSound
     from avatar.motion import Motion
-    from avatar.speech.life import LifeModel, Pose
+    from avatar.speech.life import Pose
+    from avatar.speech.life_model import LifeModel
     from avatar.speech.speaker import Speaker
 
 

@@ -15,7 +15,7 @@ from avatar.motion import ROTATIONS
 from avatar.speech._regressor import FeatureStatistics
 from avatar.speech._space import RANGE_PERCENTILES, mouth_of
 from avatar.speech.feature_kinds import at_hand
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avatar.heads import Head
     from avatar.io.sound import StoredSound
     from avatar.motion import Motion
-    from avatar.speech.life import LifeModel
+    from avatar.speech.life_model import LifeModel
 
 SAMPLE_RATE = 16_000
 # Fundamental frequencies of speech, Hz, and the window they are found in.

@@ -10,7 +10,7 @@ import numpy as np
 from avatar.speech.feature_kinds import at_hand
 from avatar.speech.features import LOG_MEL
 from avatar.speech.general import GENERAL_NOTE, GeneralSpeech, general_speech, ranged, speaker_of, speaks_generally
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.model import SpeechModel
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from avatar.heads.arkit import ARKIT_NAMES
 from avatar.speech._space import mouth_of
 from avatar.speech.features import LOG_MEL, SpeechFeatures
 from avatar.speech.general import CLOSED, GeneralSpeech, general_speech, general_speech_of
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import PriorReading, load_prior
 

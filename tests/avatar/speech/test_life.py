@@ -10,7 +10,8 @@ from avatar.speech._wander import wander
 from avatar.speech.blinks import TEXTBOOK_RATE, blink_curve, blink_statistics, draw_blinks, find_blinks
 from avatar.speech.drive import motion_from_audio
 from avatar.speech.fitting import SpeechConfig, fit_speech_model
-from avatar.speech.life import LifeModel, natural_motion
+from avatar.speech.life import natural_motion
+from avatar.speech.life_model import LifeModel
 from avatar.speech.mouth import mouth_map
 
 POSES = ("global_orient", "neck_pose", "leye_pose", "reye_pose", "transl")

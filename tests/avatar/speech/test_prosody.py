@@ -8,7 +8,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from avatar.errors import FormatError
 from avatar.speech._track import BROWS
-from avatar.speech.life import LifeModel, natural_motion
+from avatar.speech.life import natural_motion
+from avatar.speech.life_model import LifeModel
 from avatar.speech.prosody import SIGNALS, Prosody, default_prosody, fit_prosody, melody_of
 
 PITCH = SIGNALS.index("pitch")

@@ -14,7 +14,7 @@ from avatar.speech._space import closed_at_rest, fit_mouth_space, mouth_of
 from avatar.speech.features import LOG_MEL
 from avatar.speech.fitting import SpeechConfig, fit_speech_model
 from avatar.speech.general import general_speech, general_speech_of
-from avatar.speech.life import LifeModel
+from avatar.speech.life_model import LifeModel
 from avatar.speech.lips import landmark_track
 from avatar.speech.mouth import INNER_LIP_PAIRS, landmark_opening, mouth_map
 from avatar.speech.rest import REST_OPENING, closed_mouth, closing, first_closed

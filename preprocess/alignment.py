@@ -16,8 +16,9 @@ from avatar.preprocess._frame_file import working_folder
 from avatar.preprocess._likeness import Likeness
 from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._threads import one_thread
+from avatar.preprocess._view import View
 from avatar.preprocess._windows import evenly
-from avatar.preprocess.photometric import TrackedClip, View, counted, smoothed
+from avatar.preprocess.photometric import TrackedClip, counted, smoothed
 from avatar.preprocess.refinement_config import FINE, RefinementConfig
 from avatar.preprocess.tracking_config import TrackingConfig
 

@@ -10,18 +10,10 @@ import numpy as np
 from avatar.errors import InputError, PartError
 from avatar.fields.survey import take_camera
 from avatar.speech.blinks import find_blinks
+from avatar.speech.held_out import SpokenTake, cross_splits, fit_folds, tail_split
 from avatar.speech.life import natural_motion
 from avatar.speech.life_model import LifeModel
-from avatar.speech.lip_quality import (
-    ROWS,
-    SpokenTake,
-    cross_splits,
-    fit_folds,
-    measure_lips,
-    spoken_at,
-    tail_split,
-    with_mouth,
-)
+from avatar.speech.lip_quality import ROWS, measure_lips, spoken_at, with_mouth
 from avatar.speech.mouth import landmark_opening, mouth_map
 from avatar.speech.offset import estimate_offset
 from avatar.speech.silence import loudness, speech_activity

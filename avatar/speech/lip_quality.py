@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +10,8 @@ import numpy as np
 from avatar.errors import PartError
 from avatar.motion import PER_FRAME
 from avatar.speech._ridge import fit_components
-from avatar.speech._sampling import blocked_folds, correlation, taps
+from avatar.speech._sampling import correlation, taps
 from avatar.speech.features import SAMPLE_RATE
-from avatar.speech.fitting import SpeechConfig, fit_speech_model
 from avatar.speech.lips import (
     LIPS,
     closed_threshold,
@@ -27,120 +26,24 @@ from avatar.speech.silence import loudness, mouth_activity
 from avatar.speech.sync import NAME, SHIFTS, SyncCurve, expected_mouth, mouth_signals, sync_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from jaxtyping import Bool, Float
 
-    from avatar.cameras import Camera
-    from avatar.heads import Head
     from avatar.motion import Motion
-    from avatar.speech.features import SpeechFeatures
+    from avatar.speech.held_out import Fold, SpokenTake
     from avatar.speech.lips import LipTrack
     from avatar.speech.model import SpeechModel
 
 TRUTH, MODEL, MEAN, NEAREST, SHUFFLED = "truth", "model", "mean_face", "nearest_audio", "shuffled"
 WITHOUT_REST = "model_without_rest"
 ROWS = (MODEL, TRUTH, MEAN, NEAREST, SHUFFLED, WITHOUT_REST)
-FOLDS, GAP = 5, 0.4
 # Seconds around the judged sound that help to tell its words.
 CONTEXT = 1.0
 # A motion is asked of the model at this rate and read at the pictures' moments.
 FINE_RATE = 100.0
 # Shares of the recording that sound and mouth are moved apart by for the shuffled row.
 SHUFFLES = (0.2, 0.35, 0.5, 0.65, 0.8)
-
-
-@dataclass(frozen=True)
-class SpokenTake:
-    """What lip quality is measured on.
-
-    Attributes:
-        features: Features of the take's sound.
-        samples: (N,) the sound, 16 kHz mono.
-        motion: The tracked motion, T moments.
-        landmarks: (T, 478, 3) as detected, pixels.
-        used: (T,) moments that were tracked well.
-        offset: Sound time minus picture time, seconds.
-        head: The head model.
-        camera: The take's camera.
-    """
-
-    features: SpeechFeatures
-    samples: Float[np.ndarray, " N"]
-    motion: Motion
-    landmarks: Float[np.ndarray, "T 478 3"]
-    used: Bool[np.ndarray, " T"]
-    offset: float
-    head: Head
-    camera: Camera
-
-    @property
-    def time(self) -> Float[np.ndarray, " T"]:
-        """(T,) the pictures' moments on the clock of the sound."""
-        return np.asarray(self.motion.time, np.float64) + self.offset
-
-    @property
-    def heard(self) -> Bool[np.ndarray, " T"]:
-        """(T,) moments that were tracked well and have sound."""
-        inside = (self.time >= 0) & (self.time <= len(self.features.values) / self.features.rate)
-        return self.used & inside & np.isfinite(self.landmarks).all((1, 2))
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A speech model and the moments it is judged on.
-
-    Attributes:
-        learned: (T,) moments it was fitted on.
-        judged: (T,) moments it has not seen, with a gap to the others.
-        model: The model.
-    """
-
-    learned: Bool[np.ndarray, " T"]
-    judged: Bool[np.ndarray, " T"]
-    model: SpeechModel
-
-
-def tail_split(take: SpokenTake, test: Bool[np.ndarray, " T"]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """One split: the held-out moments for the test, what lies more than 0.4 s before them for training."""
-    first = take.time[test].min() if test.any() else np.inf
-    return [(take.time < first - GAP, test)]
-
-
-def cross_splits(take: SpokenTake) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Five blocks of the take in turn, with a gap of 0.4 s on either side."""
-    return list(blocked_folds(take.time, count=FOLDS, gap=GAP))
-
-
-def fit_folds(
-    take: SpokenTake,
-    splits: Sequence[tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]],
-    *,
-    config: SpeechConfig | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Fold]:
-    """One speech model for each pair of training and test moments; pairs that test nothing are passed over.
-
-    Args:
-        take: What to learn from.
-        splits: Training and test moments.
-        config: Settings of the fits.
-        progress: Called with the models done and the models in all.
-
-    Raises:
-        InputError: A split leaves too little speech to learn from.
-    """
-    folds, heard = [], take.heard
-    for done, (train, test) in enumerate(splits, start=1):
-        learned, judged = train & heard, test & heard
-        if judged.any():
-            model = fit_speech_model(
-                take.features, take.motion, offset=take.offset, head=take.head, used=learned, config=config
-            )
-            folds.append(Fold(learned, judged, model))
-        if progress:
-            progress(done, len(splits))
-    return folds
 
 
 def with_mouth(motion: Motion, spoken: Motion, speech_part: Float[np.ndarray, "E E"]) -> Motion:

@@ -10,7 +10,8 @@ from avatar.heads.head import Head
 from avatar.speech import lip_quality
 from avatar.speech.features import SpeechFeatures
 from avatar.speech.fitting import SpeechConfig
-from avatar.speech.lip_quality import ROWS, SpokenTake, cross_splits, fit_folds, measure_lips, tail_split
+from avatar.speech.held_out import SpokenTake, cross_splits, fit_folds, tail_split
+from avatar.speech.lip_quality import ROWS, measure_lips
 from avatar.speech.lips import (
     closed_threshold,
     closure_f1,

@@ -19,12 +19,12 @@ from avatar.io._files import replacing
 from avatar.io.audio import read_audio
 from avatar.io.imported import ImportedClip, read_picture
 from avatar.io.parts import BACKGROUND
-from avatar.io.take import Perception, Take, TakeInfo
+from avatar.io.take import Perception, Take
 from avatar.io.vhap import in_camera
 from avatar.preprocess.camera_check import check_cameras
 from avatar.preprocess.faces import FaceFollower
 from avatar.preprocess.framing import Crop, bridge_gaps, require_enough
-from avatar.preprocess.ingest import STAGE, require_place
+from avatar.preprocess.ingest import STAGE, new_take, require_place
 from avatar.preprocess.main_face import cast_shot
 from avatar.preprocess.observer import LooseSample, Observer, default_observer
 from avatar.preprocess.selection import select_shots
@@ -90,17 +90,7 @@ def import_clip(
         intrinsics = np.array([[clip.focal * scale, 0, side / 2], [0, clip.focal * scale, side / 2], [0, 0, 1]])
         check_cameras(name, clip.to_world, motion=clip.motion, landmarks=seen["landmarks"], intrinsics=intrinsics)
     rate = Fraction(clip.fps).limit_denominator(1001)
-    take = Take.create(
-        take_path,
-        TakeInfo(
-            width=side,
-            height=side,
-            fps=(rate.numerator, rate.denominator),
-            source_name=name,
-            source_sha256=digest,
-            crop=(crop.left, crop.top, crop.side),
-        ),
-    )
+    take = new_take(take_path, crop, side, rate=rate, name=name, digest=digest)
     landmarks = bridge_gaps(seen["landmarks"], used, clip.time)
     _write(clip, take, crop, landmarks, used, observer=observer, progress=report)
     take.write_perception(

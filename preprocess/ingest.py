@@ -92,17 +92,7 @@ def ingest(
 
     side = min(size, crop.side)
     rate = frame_rate(source[slice(*max(selection.shots, key=lambda shot: shot.stop - shot.start))], info.fps)
-    take = Take.create(
-        take_path,
-        TakeInfo(
-            width=side,
-            height=side,
-            fps=(rate.numerator, rate.denominator),
-            source_name=video.name,
-            source_sha256=digest,
-            crop=(crop.left, crop.top, crop.side),
-        ),
-    )
+    take = new_take(take_path, crop, side, rate=rate, name=video.name, digest=digest)
     seen = _to_crop(sightings, crop, side)
     _write_pictures(video, take, crop, seen, sightings, observer, report)
     take.write_perception(seen)
@@ -178,6 +168,28 @@ def _existing(path: Path, video: Path, digest: str, size: int, all_shots: bool) 
         return take
     require_place(path)
     return None
+
+
+def new_take(path: Path, crop: Crop, side: int, *, rate: Fraction, name: str, digest: str) -> Take:
+    """An empty take for what a crop of a clip shows.
+
+    Args:
+        path: The take's folder.
+        crop: What of the upright source is shown.
+        side: Pixels of the take's square pictures.
+        rate: Frames a second.
+        name: The clip's name.
+        digest: Its SHA-256.
+    """
+    info = TakeInfo(
+        width=side,
+        height=side,
+        fps=(rate.numerator, rate.denominator),
+        source_name=name,
+        source_sha256=digest,
+        crop=(crop.left, crop.top, crop.side),
+    )
+    return Take.create(path, info)
 
 
 def require_place(path: Path) -> None:

@@ -20,7 +20,7 @@ from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior
 from avatar.speech.rest import CLOSED_SHARE, PARTED, closed_mouth
-from avatar.speech.speaker import Speaker
+from avatar.speech.speaker import STATED, Speaker, require_format
 from avatar.speech.visemes import viseme_weights
 
 if TYPE_CHECKING:
@@ -54,14 +54,6 @@ class GeneralSpeech(Speaker):
         mouth: (E + 3,) expression and jaw of the closed mouth.
         gain: (1,) how far the subject moves the mouth, as a part of the general measure.
         widest: (1,) largest gap of the lips beyond rest, metres.
-        pose: (6, 3) mean root, neck, jaw, left eye, right eye (axis-angle) and translation.
-        eyelids: (2,) the open lids.
-        upper: (E,) the mean expression outside speech.
-        betas: (S,) identity.
-        head_id: Head model of the coefficients.
-        head_hash: Its content hash.
-        feature_model: Which features the prior reads.
-        feature_rate: Their rows a second.
     """
 
     matrix: Float[np.ndarray, "52 D"]
@@ -69,14 +61,6 @@ class GeneralSpeech(Speaker):
     mouth: Float[np.ndarray, " D"]
     gain: Float[np.ndarray, " 1"]
     widest: Float[np.ndarray, " 1"]
-    pose: Float[np.ndarray, "6 3"]
-    eyelids: Float[np.ndarray, " 2"]
-    upper: Float[np.ndarray, " E"]
-    betas: Float[np.ndarray, " S"]
-    head_id: str
-    head_hash: str
-    feature_model: str
-    feature_rate: float
 
     def ready(self) -> GeneralSpeech:
         """The model on features that can be had here: both priors mean the same mouth."""
@@ -127,8 +111,7 @@ class GeneralSpeech(Speaker):
 
     def settings(self) -> dict[str, Any]:
         """What is not a tensor, as plain values for JSON."""
-        named = ("head_id", "head_hash", "feature_model", "feature_rate")
-        return {"format": FORMAT, "kind": KIND} | {name: getattr(self, name) for name in named}
+        return {"format": FORMAT, "kind": KIND} | {name: getattr(self, name) for name in STATED}
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Everything else as a flat dict of float32 tensors."""
@@ -139,17 +122,11 @@ class GeneralSpeech(Speaker):
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], settings: dict[str, Any]) -> GeneralSpeech:
         """The model of `to_tensors` and `settings`; raises FormatError when something is missing."""
-        if settings.get("format") != FORMAT:
-            raise FormatError(
-                "The speech model cannot be read",
-                expected=f"format {FORMAT}",
-                found=str(settings.get("format")),
-                fix="train the avatar again, or update this software",
-            )
+        require_format(settings, FORMAT)
         try:
             return cls(
                 **{name: tensors[name].double().numpy() for name in _arrays()},
-                **{name: settings[name] for name in ("head_id", "head_hash", "feature_model", "feature_rate")},
+                **{name: settings[name] for name in STATED},
             )
         except KeyError as error:
             raise FormatError(
@@ -159,8 +136,7 @@ class GeneralSpeech(Speaker):
 
 def _arrays() -> list[str]:
     """Names of the fields that are tensors."""
-    named = ("head_id", "head_hash", "feature_model", "feature_rate")
-    return [each.name for each in fields(GeneralSpeech) if each.name not in named]
+    return [each.name for each in fields(GeneralSpeech) if each.name not in STATED]
 
 
 def general_speech(

@@ -13,7 +13,7 @@ from avatar.speech._regressor import FeatureStatistics, Regressor
 from avatar.speech._ridge import Components, Linear
 from avatar.speech._space import MouthSpace
 from avatar.speech.prior import load_prior
-from avatar.speech.speaker import Speaker
+from avatar.speech.speaker import STATED, Speaker, require_format
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -31,33 +31,17 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class SpeechModel(Speaker):
-    """One person's speech model.
+    """One person's speech model; pose, lids and upper face are those of the take.
 
     Attributes:
         regressor: Features to normalised targets.
         calibration: Restores the take's own variance and closures.
         space: Normalised targets to expression and jaw.
-        pose: (6, 3) the take's mean root, neck, jaw, left eye, right eye (axis-angle) and translation.
-        eyelids: (2,) the take's open lids.
-        upper: (E,) the take's mean expression outside speech: brows, lids, nose.
-        betas: (S,) identity.
-        head_id: Head model of the coefficients.
-        head_hash: Its content hash.
-        feature_model: Which features the model was fitted on.
-        feature_rate: Their rows a second.
     """
 
     regressor: Regressor
     calibration: Calibration
     space: MouthSpace
-    pose: Float[np.ndarray, "6 3"]
-    eyelids: Float[np.ndarray, " 2"]
-    upper: Float[np.ndarray, " E"]
-    betas: Float[np.ndarray, " S"]
-    head_id: str
-    head_hash: str
-    feature_model: str
-    feature_rate: float
 
     @property
     def feature_width(self) -> int:
@@ -140,13 +124,7 @@ class SpeechModel(Speaker):
         """
         from avatar.speech._net import SpeechNet
 
-        if settings.get("format") != FORMAT:
-            raise FormatError(
-                "The speech model cannot be read",
-                expected=f"format {FORMAT}",
-                found=str(settings.get("format")),
-                fix="train the avatar again, or update this software",
-            )
+        require_format(settings, FORMAT)
         try:
             arrays = {name: tensor.double().numpy() for name, tensor in tensors.items() if not name.startswith("net")}
             built = {
@@ -166,7 +144,7 @@ class SpeechModel(Speaker):
                 calibration=calibration,
                 space=space,
                 **{name: arrays[name] for name in ("pose", "eyelids", "upper", "betas")},
-                **{name: settings[name] for name in ("head_id", "head_hash", "feature_model", "feature_rate")},
+                **{name: settings[name] for name in STATED},
             )
         except (KeyError, RuntimeError, TypeError) as error:
             raise FormatError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avatar.errors import InputError
+from avatar.errors import FormatError, InputError
 from avatar.io.sound import StoredSound
 from avatar.motion import Motion
 from avatar.speech._regressor import CONTEXT_ROWS
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 STRETCH_SECONDS, CONTEXT_SECONDS = 60, 3
 # Statistics of a recording come from its first minute.
 STATISTICS_SECONDS = 60
+# What of a speaker is stored as plain values, not as tensors.
+STATED = ("head_id", "head_hash", "feature_model", "feature_rate")
 
 
+@dataclass(frozen=True)
 class Speaker(ABC):
     """A mouth that says what it hears: rows of its own kind from features, and expression and jaw from rows.
 
@@ -192,3 +196,14 @@ class Speaker(ABC):
 def frame_times(seconds: float, fps: float) -> Float[np.ndarray, " T"]:
     """Times of ``round(seconds * fps)`` frames, at least one, so that picture and sound end within a frame."""
     return np.arange(max(round(seconds * fps), 1)) / fps
+
+
+def require_format(settings: dict[str, Any], known: int) -> None:
+    """Raises FormatError where a stored model is of another format than the one that is known here."""
+    if settings.get("format") != known:
+        raise FormatError(
+            "The speech model cannot be read",
+            expected=f"format {known}",
+            found=str(settings.get("format")),
+            fix="train the avatar again, or update this software",
+        )

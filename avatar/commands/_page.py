@@ -47,7 +47,7 @@ def draw_report(take: Take, stored: StoredAvatar, output: Path, report: dict[str
         output: Its folder.
         report: What ``report.json`` holds.
     """
-    from avatar.commands.render import head_center
+    from avatar.commands._film import head_center
     from avatar.train import showcase
     from avatar.train.contact_sheet import contact_sheet
     from avatar.train.evaluation import FrameFigures

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from avatar.assets import asset
 from avatar.commands._console import say, show
 from avatar.commands._device import chosen_device
+from avatar.commands._film import render_video
 from avatar.commands._page import CONTACT, PAGE, open_page
 from avatar.commands._preview import show_preview
 from avatar.commands._take import TakeOptions
 from avatar.commands.create import create
-from avatar.commands.render import render_video, spoken_motion
+from avatar.commands.render import spoken_motion
 from avatar.io.avatar import load_avatar
 from avatar.memory import MemoryCap
 

@@ -27,7 +27,7 @@ from avatar.options.shared import (
 
 @dataclass(frozen=True, kw_only=True)
 class _Making:
-    """What every long job takes; the commands' own options follow those of their bases in `--help`."""
+    """What every long job takes. `--help` shows the options of the bases, the last base first, then a command's own."""
 
     output: Output = Path("me")
 
@@ -38,7 +38,6 @@ class _Training(_Making):
 
     preset: Preset = "standard"
     set: Settings = ()
-    consent: Consent = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +51,13 @@ class _Tracking(_Making):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Provenance:
+    """What an avatar keeps of who is shown."""
+
+    consent: Consent = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Limits:
     """What the job may use, and whether it goes on with a poor recording."""
 
@@ -61,7 +67,7 @@ class _Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Create(_Limits, _Tracking, _Training):
+class Create(_Limits, _Provenance, _Tracking, _Training):
     """Make an avatar from a video of one person talking; continues where an earlier run stopped.
 
     Attributes:
@@ -120,7 +126,7 @@ class Takes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(_Limits, _Training):
+class Train(_Limits, _Provenance, _Training):
     """Train an avatar on a take that was preprocessed before.
 
     Attributes:

@@ -49,6 +49,8 @@ class TrainConfig(Sampling):
         feature_weight: Weight of the distance of deep features in a small patch of the face; 0 for none. Where their
             network is not at hand, training goes on without.
         feature_start: Share of the steps after which it counts; before that the picture is still rough.
+        side_weight: Weight of what is seen from the side and should not be (`avatar.train.side_views`), in the steps
+            that look from there; 0 for none.
         relocations: How many times the Gaussians that show least are moved to where the error is; see
             `avatar.train.relocation`.
         relocated_share: How many of the head's Gaussians are moved each time at most, as a share.
@@ -80,6 +82,7 @@ class TrainConfig(Sampling):
     focus_contrast: float = 2.0
     feature_weight: float = 0.02
     feature_start: float = 0.5
+    side_weight: float = 1.5
     relocations: int = 0
     relocated_share: float = 0.05
     checkpoint_every: int = 500

@@ -30,6 +30,7 @@ from avatar.train.projection import condition_gradient, current_condition, learn
 from avatar.train.relocation import Relocation
 from avatar.train.schedule import drawn, rarity
 from avatar.train.shortage import too_little_memory, tried_again
+from avatar.train.side_views import SideViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,6 +182,7 @@ class Objective:
         threads: Threads of the rasteriser.
         focus: Where mouth and eyes are; None where they are looked at no closer.
         deep_look: What compares deep features; None where nothing does.
+        side_views: What looks from the side; None where nothing does.
     """
 
     viewmat: Float[Tensor, "4 4"]
@@ -191,6 +193,7 @@ class Objective:
     threads: int | None
     focus: Focus | None = None
     deep_look: DeepLook | None = None
+    side_views: SideViews | None = None
 
     @classmethod
     def of(cls, take: Take, gaussians: GaussianHead, config: TrainConfig, threads: int | None) -> Objective:
@@ -201,7 +204,8 @@ class Objective:
         plate = torch.from_numpy(take.background()).to(device).float() / 255
         focus = Focus.of(take) if config.focus_weight else None
         deep_look = DeepLook.of(take, config)
-        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus, deep_look)
+        side_views = SideViews.of(gaussians, config.seed) if config.side_weight else None
+        return cls(viewmat, K, plate, Regularizer(gaussians), config, threads, focus, deep_look, side_views)
 
     def __call__(
         self,
@@ -226,7 +230,7 @@ class Objective:
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted summands of the objective by name; the picture is exposed like the frame, if that is known.
 
-        Without a `step` no patch is drawn for deep features, which are left out then.
+        Without a `step` nothing is drawn for deep features and views from the side, which are left out then.
         """
         residual = gaussians.residual(pose.condition) if residual is None else residual
         height, width = frame.alpha.shape
@@ -263,6 +267,10 @@ class Objective:
             apart = self.deep_look(step, frame.index, image, target)
             if apart is not None:
                 named["deep features"] = self.config.feature_weight * apart
+        if self.side_views is not None and step is not None:
+            flaws = self.side_views(step, gaussians, pose, residual, threads=self.threads)
+            if flaws is not None:
+                named["side views"] = self.config.side_weight * flaws
         return named | penalties
 
 

@@ -139,9 +139,8 @@ class GaussianHead(nn.Module):
 
     def _prepare(self) -> None:
         """Works out what follows from the buffers: the vertices in use and the triangles' sizes at rest."""
-        rest = torch.cat([self._subject.v_template, self.torso_vertices])
         corners = torch.cat([self.head.faces, self.torso_faces])[self.triangles]
-        rest_sizes = triangle_frames(rest[corners]).sizes.clamp_min(1e-5)
+        rest_sizes = triangle_frames(self.rest_vertices[corners]).sizes.clamp_min(1e-5)
         used, renumbered = torch.unique(corners, return_inverse=True)
         of_head = used[used < len(self.head.v_template)]
         self._used_subject = self._subject.subset(of_head)
@@ -192,6 +191,11 @@ class GaussianHead(nn.Module):
         self.sound = sound.to(self.residuals.device)
         more = self.residuals.new_zeros(len(self), 10, len(sound))
         self.residuals = nn.Parameter(torch.cat([self.motion_residuals.detach(), more], 2))
+
+    @property
+    def rest_vertices(self) -> Float[Tensor, "V 3"]:
+        """The subject's head in its neutral pose, then the torso; metres."""
+        return torch.cat([self._subject.v_template, self.torso_vertices])
 
     @property
     def sunk_torso(self) -> Bool[Tensor, " N"]:

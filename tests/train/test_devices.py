@@ -21,7 +21,7 @@ from avatar.io.take import Take
 from avatar.render import Rendering, losses, optim, rasterize
 from avatar.render.flaws import view_flaws
 from avatar.render.head_alone import head_alone
-from avatar.train import fitting, relocation, rows
+from avatar.train import fitting, relocation, rows, side_views
 from avatar.train.config import TrainConfig
 from avatar.train.evaluation import evaluate_held_out
 from avatar.train.fitting import fit_avatar
@@ -75,7 +75,7 @@ def unfused(monkeypatch: pytest.MonkeyPatch) -> None:
         scene = (world.means, world.quats, world.scales, world.opacities, world.colors)
         return rasterize(*scene, viewmats, Ks, width, height, **settings)
 
-    for module in (fitting, relocation):
+    for module in (fitting, relocation, side_views):
         monkeypatch.setattr(module, "rasterize_rigged", in_two_steps)
     for module in (losses, optim):
         monkeypatch.setattr(module, "_native", SimpleNamespace(is_installed=lambda: False))

@@ -10,6 +10,8 @@ import tyro
 
 from avatar.options.shared import AvatarPath, Device, Output, Positional
 
+Beyond = Literal["bounce", "hold"]
+
 
 @dataclass(frozen=True)
 class Render:
@@ -104,6 +106,8 @@ class Dub:
     Attributes:
         video: A clip of the avatar's subject.
         audio: What is said instead; any audio or video file.
+        beyond: What the picture does where the sound is longer than the clip: `bounce`, it goes back and forth, or
+            `hold`, its last picture stays.
         output: The video.
         json: Print what was written as JSON, with how well the head fits in.
     """
@@ -111,6 +115,7 @@ class Dub:
     avatar: AvatarPath
     video: Path
     audio: Path
+    beyond: Beyond = "bounce"
     output: Output = Path("dub.mp4")
     device: Device = "cpu"
     json: bool = False

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.markup import escape
 
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._device import chosen_device
@@ -17,6 +18,7 @@ from avatar.commands._edits import check_motion_name, driving_motion, edited_for
 from avatar.commands._head_pose import chosen_pose, posed_as
 from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech, check_driver, sound_to_say
+from avatar.commands._unused import unused_options
 from avatar.errors import InputError
 from avatar.io.avatar import load_avatar
 from avatar.io.picture_folder import PictureFolder
@@ -69,15 +71,19 @@ def run(options: Render) -> None:
     if options.part == "head":
         stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
-    pose = chosen_pose(stored, options.pose)
+    pose, notes = chosen_pose(stored, options.pose), unused_options(options)
+    for note in notes:
+        say(escape(note))
     with sound_to_say(options) as speech:
         facts: dict[str, Any] = {}
         if options.video is not None:
             driver = track_driver(options.video, stored.gaussians.head)
             motion, sound, facts = driven_motion(
-                stored, driver, fps=fps, pose=options.video_pose, still=options.pose == "still"
+                stored, driver, fps=fps, pose=options.video_pose, still=pose == "still"
             )
-            motion = posed_as(stored, motion, pose)
+            if not isinstance(pose, str):
+                motion = posed_as(stored, motion, pose)
+                facts["driver"]["pose"] = options.pose
         elif speech is None:
             assert options.motion
             motion = posed_as(stored, filed_motion(options.motion, fps=fps, stored=stored), pose)
@@ -88,13 +94,13 @@ def run(options: Render) -> None:
                 stored,
                 speech,
                 fps=fps,
-                seed=options.seed,
+                seed=options.seed or 0,
                 pose=pose,
-                prosody=options.prosody,
-                breathing=options.breathing,
+                prosody=1.0 if options.prosody is None else options.prosody,
+                breathing=1.0 if options.breathing is None else options.breathing,
                 able=able,
             )
-            facts = {"notes": list(able.notes)} if able.notes else {}
+            notes += able.notes
         motion = edited_for(stored, motion, options, shot)
         if options.motion_out is not None:
             options.motion_out.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +116,7 @@ def run(options: Render) -> None:
             layers=tuple(name for name, wanted in (("depth", options.depth), ("normals", options.normals)) if wanted),
             camera_out=options.camera_out,
         )
-        written |= facts
+        written |= facts | ({"notes": notes} if notes and options.json else {})
         if speech is not None:
             written |= speech.write_transcripts(options.output)
     say(f"[bold]{options.output}[/bold] is ready.")
@@ -123,14 +129,14 @@ def shot_of(options: Render) -> Shot:
     _check_files(options)
     strengths = {"--prosody": (options.prosody, MOST_PROSODY), "--breathing": (options.breathing, MOST_BREATHING)}
     for name, (strength, most) in strengths.items():
-        if not 0 <= strength <= most:
+        if strength is not None and not 0 <= strength <= most:
             raise InputError(
                 f"The option {name} cannot be used",
                 expected=f"0 (off) to {most:g}",
                 found=f"{strength:g}",
                 fix="leave it out for 1, as the person does",
             )
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         raise InputError(
             "The option --seed cannot be used",
             expected="a whole number from 0 on",

@@ -193,6 +193,20 @@ def test_the_folder_of_another_size_is_left_alone(refused: Refused, faceless: Pa
     assert tree(folder) == before
 
 
+def test_what_is_read_is_not_written_over(
+    refused: Refused, take_copy: Take, faceless: Path, tiny_avatar: Path, tmp_path: Path
+) -> None:
+    shutil.copy(faceless, tmp_path / "tracking.mp4")
+    pack_avatar(tiny_avatar, tmp_path / "me.avatar")
+    before = tree(tmp_path), tree(take_copy.path)
+    text = refused("train", take_copy.path, "-o", take_copy.path)
+    assert f"{take_copy.path} is the take itself.\n  Expected: another folder for what is made of it." in text
+    for command in (("preprocess", tmp_path / "tracking.mp4", "-o", tmp_path), ("export", tmp_path / "me.avatar")):
+        text = refused(*command, *(() if "-o" in command else ("-o", tmp_path / "me.avatar")))
+        assert "would be written over.\n  Expected: another file than " in text and "the same file" in text
+    assert (tree(tmp_path), tree(take_copy.path)) == before
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"source": 3}', "[]"])
 def test_a_damaged_job(content: str, refused: Refused, faceless: Path, tmp_path: Path) -> None:
     folder = started_job(tmp_path / "me")

@@ -194,6 +194,7 @@ def _check_files(options: Render) -> None:
     named = {f"--{name.replace('_', '-')}": getattr(options, name) for name in READ}
     named |= {f"--{name}": Path(text) for name in ("pose", "gaze", "camera") if (text := getattr(options, name))}
     named |= {f"--emotion {text}": Path(text) for text in options.emotion}
+    named |= {"AVATAR": options.avatar}
     check_outputs([options.output, *beside_it, options.motion_out, options.camera_out], named)
 
 

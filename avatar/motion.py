@@ -156,12 +156,13 @@ class Motion:
     @classmethod
     def load(cls, path: Path) -> Motion:
         """Reads a motion npz; raises FormatError for anything else."""
+        path = Path(path)
         try:
             # Opened here: of a broken archive numpy leaves the file open.
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 # Files of other tools need not know about the shoulders and the offsets.
                 values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name not in OPTIONAL}
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise
         # What numpy reads as something other than an npz fails as a context manager, by type or by attribute.
         except (
@@ -178,7 +179,7 @@ class Motion:
                 f"{path} is not a motion file",
                 expected=f"an npz with {', '.join(f.name for f in fields(cls))}",
                 # What is no archive at all numpy takes for a pickle, and tells how to run it.
-                found="something else" if "pickle" in str(error) else str(error),
+                found="a folder" if path.is_dir() else "something else" if "pickle" in str(error) else str(error),
             ) from error
         for name in {"head_id", "head_hash", "sound_id"} & values.keys():
             values[name] = str(values[name])

@@ -16,6 +16,7 @@ from avatar.editing.face import check_channels
 from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.heads.retarget import head_of, motion_on
+from avatar.io._files import check_place
 from avatar.io.avatar import load_avatar
 from avatar.motion import PER_FRAME, Motion
 from avatar.render import motions
@@ -46,6 +47,7 @@ def run(options: EditMotion) -> None:
     texts = {"--gaze": options.gaze, **{f"--emotion {text}": text for text in options.emotion}}
     texts |= {f"--mix {text}": text for text in options.mix}
     named = {name: Path(text) for name, text in texts.items() if text}
+    check_place(options.output)
     for path in options.inputs:
         check_outputs([options.output], {"INPUTS": path, "--keys": options.keys, "--avatar": options.avatar, **named})
     stored = load_avatar(options.avatar) if options.avatar else None

@@ -20,8 +20,9 @@ from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech, check_driver, sound_to_say
 from avatar.commands._unused import unused_options
 from avatar.errors import InputError
+from avatar.io._files import check_place, writing
 from avatar.io.avatar import load_avatar
-from avatar.io.picture_folder import PictureFolder
+from avatar.io.picture_folder import PictureFolder, check_picture_folder
 from avatar.io.sound import SoundFile, store_sound
 from avatar.io.video import VideoWriter, check_video_name
 from avatar.render import motions
@@ -103,7 +104,7 @@ def run(options: Render) -> None:
             notes += able.notes
         motion = edited_for(stored, motion, options, shot)
         if options.motion_out is not None:
-            options.motion_out.parent.mkdir(parents=True, exist_ok=True)
+            writing(options.motion_out, lambda file: file.parent.mkdir(parents=True, exist_ok=True))
             write_motion(options.motion_out, motion, stored.head)
             facts["motion"] = str(options.motion_out)
         written = render_shot(
@@ -169,6 +170,8 @@ def shot_of(options: Render) -> Shot:
         )
     if options.output.suffix:
         check_video_name(options.output, alpha=clear)
+    else:
+        check_picture_folder(options.output)
     if options.stereo is None and (options.ipd is not None or options.convergence is not None):
         raise InputError(
             "One eye has no other beside it",
@@ -196,6 +199,12 @@ def _check_files(options: Render) -> None:
     named |= {f"--emotion {text}": Path(text) for text in options.emotion}
     named |= {"AVATAR": options.avatar}
     check_outputs([options.output, *beside_it, options.motion_out, options.camera_out], named)
+    for layer in ("depth", "normals"):
+        if getattr(options, layer) and options.output.suffix:
+            check_place(beside(options.output, layer))
+    for path in (options.motion_out, options.camera_out):
+        if path is not None:
+            check_place(path)
 
 
 def parsed_size(text: str | None) -> int | tuple[int, int] | None:

@@ -101,7 +101,7 @@ def _recognised(options: Takes) -> ImportedClip:
         expected="an export of VHAP (transforms.json, images, fg_masks, flame_param), a folder of AD-NeRF "
         "(transforms_train.json, ori_imgs, parsing) or of metrical-tracker (checkpoint/*.frame, input), "
         "or a Live Link Face CSV beside its video",
-        found=", ".join(sorted(file.name for file in options.path.iterdir())[:8])
+        found=", ".join(sorted(file.name for file in options.path.iterdir())[:8]) or "an empty folder"
         if options.path.is_dir()
         else "a file",
         fix="give the folder that the tool wrote; a video goes to `avatar preprocess`",

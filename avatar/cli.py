@@ -49,6 +49,8 @@ COMMANDS: dict[str, tuple[type, str, str]] = {
     "voices": (Voices, "voices", "run"),
     "doctor": (Doctor, "doctor", "run"),
 }
+# What the file system refuses for reasons that are not ours.
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -69,9 +71,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno in REFUSED and error.filename:
+            sys.stderr.write(
+                f"error: {error.filename} cannot be used.\n  Found: {error.strerror}.\n"
+                "  To do: check what is there and who may read and write it, or choose another path.\n"
+            )
+        elif error.errno == errno.ENOSPC:
+            sys.stderr.write("error: The disk is full.\n  To do: free some space and run the same command again.\n")
+        else:
             raise
-        sys.stderr.write("error: The disk is full.\n  To do: free some space and run the same command again.\n")
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

@@ -23,6 +23,21 @@ PER_FRAME = ("expression", *ROTATIONS, "eyelids", "transl", "torso")
 OPTIONAL = ("torso", "vertex_offsets", "sound", "sound_id")
 
 
+def bounced(moments: Float[np.ndarray, " N"], length: float) -> Float[np.ndarray, " N"]:
+    """Where something of a length (seconds, above 0) is at rising moments from 0 on, as it goes back and forth.
+
+    Where it turns around it is slow for `TURN_SECONDS`; moments that do not reach beyond its end stay as they are.
+    """
+    place = length - np.abs(moments % (2 * length) - length)
+    if not len(moments) or moments[-1] <= length:
+        return place
+    half = min(TURN_SECONDS, length) / 2
+    gap = length - place
+    place = np.where(gap < half, length - (gap**2 + half**2) / (2 * half), place)
+    turning = (place < half) & (moments > length)
+    return np.where(turning, (place**2 + half**2) / (2 * half), place)
+
+
 @dataclass(frozen=True)
 class Motion:
     """A head's motion over T moments.
@@ -112,13 +127,7 @@ class Motion:
         moments, length = np.asarray(time, np.float64), float(self.time[-1] - self.time[0])
         if length <= 0:
             return self.resample(moments)
-        place = length - np.abs(moments % (2 * length) - length)
-        if len(moments) and moments[-1] > length:
-            half = min(TURN_SECONDS, length) / 2
-            gap = length - place
-            place = np.where(gap < half, length - (gap**2 + half**2) / (2 * half), place)
-            turning = (place < half) & (moments > length)
-            place = np.where(turning, (place**2 + half**2) / (2 * half), place)
+        place = bounced(moments, length)
         return replace(self, time=moments, **({"sound": None} | self._rows_at(self.time[0] + place)))
 
     def _rows_at(self, moments: Float[np.ndarray, " N"]) -> dict[str, np.ndarray]:
@@ -147,12 +156,13 @@ class Motion:
     @classmethod
     def load(cls, path: Path) -> Motion:
         """Reads a motion npz; raises FormatError for anything else."""
+        path = Path(path)
         try:
             # Opened here: of a broken archive numpy leaves the file open.
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 # Files of other tools need not know about the shoulders and the offsets.
                 values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored or f.name not in OPTIONAL}
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             raise
         # What numpy reads as something other than an npz fails as a context manager, by type or by attribute.
         except (
@@ -169,7 +179,7 @@ class Motion:
                 f"{path} is not a motion file",
                 expected=f"an npz with {', '.join(f.name for f in fields(cls))}",
                 # What is no archive at all numpy takes for a pickle, and tells how to run it.
-                found="something else" if "pickle" in str(error) else str(error),
+                found="a folder" if path.is_dir() else "something else" if "pickle" in str(error) else str(error),
             ) from error
         for name in {"head_id", "head_hash", "sound_id"} & values.keys():
             values[name] = str(values[name])

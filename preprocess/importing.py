@@ -70,11 +70,12 @@ def import_clip(
         progress: Called with pictures done and in total, over both passes.
 
     Raises:
-        InputError: There is a take already, or the pictures show too little of a face or two equal ones.
+        InputError: There is a take already, or the unfinished one of other pictures, or the pictures show too little of
+            a face or two equal ones.
         FormatError: A picture cannot be read, or the cameras do not fit the pictures.
     """
     started = time.perf_counter()
-    if (take_path / "take.json").is_file() and Take.open(take_path).is_complete(STAGE):
+    if finished_import(clip, take_path, name=name) is not None:
         raise InputError(f"{take_path} already holds a take", expected="a new folder", fix="choose another with -o")
     observer = default_observer() if observer is None else observer
     report = progress or (lambda done, total: None)
@@ -131,8 +132,7 @@ def finished_import(clip: ImportedClip, take_path: Path, *, name: str) -> Take |
         require_place(take_path)
         return None
     take = Take.open(take_path)
-    if not take.is_complete(STAGE):
-        return None
+    finished = take.is_complete(STAGE)
     crop, digest = _crop(clip), hashlib.sha256()
     for path in clip.images:
         digest.update(_square(read_picture(path), crop, take.info.width).tobytes())
@@ -140,10 +140,10 @@ def finished_import(clip: ImportedClip, take_path: Path, *, name: str) -> Take |
         raise InputError(
             f"{take_path} holds the take of another recording",
             expected=f"a take of {name} or no take",
-            found=f"one of {take.info.source_name} with other pictures",
-            fix="choose another output folder with -o",
+            found=f"{'one' if finished else 'an unfinished one'} of {take.info.source_name} with other pictures",
+            fix="choose another output folder with -o" + ("" if finished else ", or remove that one"),
         )
-    return take
+    return take if finished else None
 
 
 def _crop(clip: ImportedClip) -> Crop:

@@ -1,5 +1,6 @@
 """What the command line says to input it cannot use: the texts are part of the interface."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -191,6 +192,20 @@ def test_the_folder_of_another_size_is_left_alone(refused: Refused, faceless: Pa
     text = refused("create", faceless, "-o", folder, "--size", "256")
     assert "already holds a take of another size" in text and "Expected: --size 512" in text and "Found: 256" in text
     assert tree(folder) == before
+
+
+def test_what_is_read_is_not_written_over(
+    refused: Refused, take_copy: Take, faceless: Path, tiny_avatar: Path, tmp_path: Path
+) -> None:
+    shutil.copy(faceless, tmp_path / "tracking.mp4")
+    pack_avatar(tiny_avatar, tmp_path / "me.avatar")
+    before = tree(tmp_path), tree(take_copy.path)
+    text = refused("train", take_copy.path, "-o", take_copy.path)
+    assert f"{take_copy.path} is the take itself.\n  Expected: another folder for what is made of it." in text
+    for command in (("preprocess", tmp_path / "tracking.mp4", "-o", tmp_path), ("export", tmp_path / "me.avatar")):
+        text = refused(*command, *(() if "-o" in command else ("-o", tmp_path / "me.avatar")))
+        assert "would be written over.\n  Expected: another file than " in text and "the same file" in text
+    assert (tree(tmp_path), tree(take_copy.path)) == before
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"source": 3}', "[]"])
@@ -455,6 +470,78 @@ def test_a_video_that_cannot_be_written(
     assert "Expected: " in text and "Found: " in text and "To do: " in text
 
 
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (
+            ("-o", "folder.mp4"),
+            "folder.mp4 cannot be written.\n  Expected: a folder that can be written to.\n  Found: a fol",
+        ),
+        (("-o", "file/a.mp4"), "Found: file is a file."),
+        (("-o", "file/pictures"), "Found: file is a file."),
+        (("-o", "a.mp4", "--motion-out", "file/m.csv"), "Found: file is a file."),
+        (("-o", "a.mp4", "--motion-out", "folder.npz"), "Found: a folder of that name."),
+        (("-o", "a.mp4", "--camera-out", "folder.json"), "Found: a folder of that name."),
+        (("-o", "a.mp4", "--depth"), "a_depth.mp4 cannot be written"),
+    ],
+)
+def test_outputs_are_looked_at_before_anything_long(
+    output: tuple[str, ...], found: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("in the way")
+    for name in ("folder.mp4", "folder.npz", "folder.json", "a_depth.mp4"):
+        Path(name).mkdir()
+    # There is not even an avatar.
+    text = refused("render", "none", "--video", "none.mp4", *output)
+    assert found in text and text.endswith("To do: choose another output path.\n")
+    if len(output) == 2 and output[1].endswith(".mp4"):
+        assert found in refused("dub", "none", "--video", "none.mp4", "--audio", "none.wav", *output)
+    if output[-2] == "--motion-out":
+        assert found in refused("motion", "none.npz", "-o", output[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("motion", "folder.npz", "-o", "o.npz"), "Found: a folder."),
+        (("motion", "folder.json", "-o", "o.npz"), "Found: a folder."),
+        (("motion", "none.csv", "-o", "o.npz"), "There is no file none.csv"),
+        (("motion", "MOTION", "-o", "o.npz", "--keys", "folder.json"), "Found: a folder."),
+        (("motion", "MOTION", "-o", "o.npz", "--gaze", "folder.json"), "Found: a folder."),
+        (
+            ("motion", "MOTION", "MOTION", "-o", "o.npz", "--mix", "1", "text.json"),
+            "Expected: JSON such as [[0, 1], [2, 0]].",
+        ),
+        (("motion", "MOTION", "-o", "o.npz", "--smooth", "1e9"), "Expected: 0 to 60 s."),
+        (
+            ("create", "CLIP", "-o", "o", "--head", "text.json"),
+            "Found: something else.\n  To do: name one that `avatar heads",
+        ),
+        (("takes", "import", "empty", "-o", "o"), "Found: an empty folder."),
+        (("takes", "import", "tables", "-o", "o"), "tables is not recognised"),
+        (("export", "none"), "To do: check the path, or make one with: avatar create"),
+    ],
+)
+def test_files_that_are_something_else(
+    arguments: tuple[str, ...],
+    said: str,
+    refused: Refused,
+    motion: Path,
+    faceless: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.json").write_text("hello")
+    for name in ("folder.npz", "folder.json", "empty", "tables/folder.csv"):
+        Path(name).mkdir(parents=True)
+    given = {"MOTION": motion, "CLIP": faceless}
+    text = refused(*(given.get(each, each) for each in arguments))
+    assert said in text and "Errno" not in text and "unsafely" not in text
+    assert not Path("o").exists() and not Path("o.npz").exists()
+
+
 def test_pictures_of_eval_that_cannot_be_written(
     refused: Refused, tiny_avatar: Path, tiny_take: Take, tmp_path: Path
 ) -> None:
@@ -477,6 +564,30 @@ def test_a_part_that_there_is_none_of(refused: Refused) -> None:
 )
 def test_options_that_there_are_none_of(arguments: list[str], refused: Refused) -> None:
     assert "avatar" in refused(*arguments)
+
+
+def test_what_may_not_be_read(
+    refused: Refused, tiny_avatar: Path, motion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed, plain = tmp_path / "me.avatar", Path.open
+    pack_avatar(tiny_avatar, packed)
+
+    def shut(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == motion:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", shut)
+    text = refused("motion", motion, "-o", tmp_path / "o.npz")
+    assert f"{motion} cannot be used.\n  Found: Permission denied.\n  To do: check what is there" in text
+    monkeypatch.setattr("zipfile.ZipFile", lambda path: shut(motion))
+    assert "Found: Permission denied.\n" in refused("export", packed, "-o", tmp_path / "o.ply")
+
+
+def test_no_voice_speaks_it(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["voices", "--language", "xx"])
+    said = capsys.readouterr()
+    assert said.err == "No voice here speaks xx.\n" and said.out == ""
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (None, 1)])

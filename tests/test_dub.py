@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -30,11 +31,12 @@ Run = Callable[..., Any]
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Dubs; gives what it prints, or the error text where it fails with a code of 2 and leaves nothing."""
 
-    def call(avatar: Path, video: Path, audio: Path, *, fails: bool = False) -> Any:
+    def call(avatar: Path, video: Path, audio: Path, *, fails: bool = False, beyond: str = "") -> Any:
         capsys.readouterr()
         output = tmp_path / "out.mp4"
         output.unlink(missing_ok=True)
         command = ["dub", str(avatar), "--video", str(video), "--audio", str(audio), "-o", str(output), "--json"]
+        command += ["--beyond", beyond] if beyond else []
         if not fails:
             cli.main(command)
             said = capsys.readouterr()
@@ -109,21 +111,54 @@ def test_the_mouth_opens_and_all_else_stays(
     assert mouth > 15 and forehead < 8 and outside < 3
 
 
-def test_a_longer_sound_holds_the_last_picture(
+def test_a_longer_sound_makes_the_clip_go_back_and_forth(
     run: Run, avatar: Path, video: Path, tiny_take: Take, tmp_path: Path, wide_open: Motion
 ) -> None:
-    written, said = run(avatar, video, sound(tmp_path / "new.wav", 9.0))
-    assert written["frames"] == 36 == len(list(read_frames(tmp_path / "out.mp4")))
-    assert "is 1.5 s longer than the clip, whose last picture is held" in said
+    new = sound(tmp_path / "new.wav", 18.0)
+    written, said = run(avatar, video, new)
+    after = [frame.image.astype(float) for frame in read_frames(tmp_path / "out.mp4")]
+    assert written["frames"] == 72 == len(after)
+    assert "The new sound is 10.5 s longer than the clip, which goes back and forth." in said
     stored = load_avatar(avatar)
     with dub.tracked_footage(video, stored, avatar) as footage:
-        rows = dub.shown_rows(footage, 36)
+        rows = dub.shown_rows(footage, 72)
         motion = dub.dubbed_motion(stored, footage, wide_open, rows)
-    assert rows.tolist() == [*range(30), *[29] * 6]
-    assert np.allclose(motion.jaw_pose, [0.35, 0, 0]) and np.allclose(
-        motion.neck_pose[:30], tiny_take.motion().neck_pose
+    assert rows[:29].tolist() == list(range(29)) and rows[29] == 29 and rows[58] <= 1
+    assert (
+        set(np.diff(rows[:30])) <= {0, 1} and set(np.diff(rows[29:59])) <= {0, -1} and (np.diff(rows[59:]) >= 0).all()
     )
-    assert np.array_equal(motion.eyelids[:30], tiny_take.motion().eyelids)
+    # Picture, motion and what is blended where are of the same row.
+    tracked = tiny_take.motion()
+    assert np.allclose(motion.jaw_pose, [0.35, 0, 0]) and np.allclose(motion.neck_pose, tracked.neck_pose[rows])
+    assert np.array_equal(motion.eyelids, tracked.eyelids[rows])
+    before = np.array([frame.image.astype(float) for frame in read_frames(video)])
+    for image, row in zip(after, rows, strict=True):
+        behind = tiny_take.parts(int(row)) != 1
+        away = np.abs(before - image)[:, behind].mean(axis=(1, 2))
+        assert away[row] <= away.min() + 0.5
+
+    held, said = run(avatar, video, new, beyond="hold")
+    assert held["frames"] == 72 and "whose last picture is held while the lips go on" in said
+    with dub.tracked_footage(video, stored, avatar) as footage:
+        assert dub.shown_rows(footage, 36, "hold").tolist() == [*range(30), *[29] * 6]
+        # Too little to turn around for.
+        assert dub.shown_rows(footage, 30).tolist() == list(range(30))
+
+
+def test_pictures_are_let_go_one_by_one(
+    run: Run, avatar: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide_open: Motion
+) -> None:
+    written, alive = [], []
+
+    class Watched(VideoWriter):
+        def write(self, image: np.ndarray) -> None:
+            written.append(weakref.ref(image))
+            alive.append(sum(each() is not None for each in written))
+            super().write(image)
+
+    monkeypatch.setattr(dub, "VideoWriter", Watched)
+    run(avatar, video, sound(tmp_path / "new.wav", 9.0))
+    assert len(alive) == 36 and max(alive) <= 3
 
 
 def test_what_cannot_be_dubbed(run: Run, avatar: Path, video: Path, tmp_path: Path) -> None:

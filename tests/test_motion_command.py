@@ -1,6 +1,7 @@
 """``avatar motion``, and the options of `avatar render` that edit: what they do, and what they refuse."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,39 @@ def test_everything_at_once_in_the_order_it_says(run: Run, source: Path, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
+def test_nothing_that_is_read_is_written_over(run: Run, source: Path, tiny_avatar: Path, tmp_path: Path) -> None:
+    shutil.copy(source, tmp_path / "a.npz")
+    shutil.copytree(tiny_avatar, tmp_path / "me")
+    (tmp_path / "me" / "take").mkdir()
+    shutil.copy(source, tmp_path / "me" / "take" / "motion.npz")
+    for name in ("keys", "gaze", "felt", "fade"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    (tmp_path / "link.npz").symlink_to(tmp_path / "a.npz")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    command, film = ("motion", source, tmp_path / "a.npz"), ("-o", tmp_path / "a.mp4")
+    says = {
+        "INPUTS": (*command, "-o", tmp_path / "link.npz", "--smooth", 0.1),
+        "--keys": (*command, "-o", tmp_path / "keys.json", "--keys", tmp_path / "keys.json"),
+        "--gaze": (*command, "-o", tmp_path / "gaze.json", "--gaze", tmp_path / "gaze.json"),
+        "--emotion": (*command, "-o", tmp_path / "felt.json", "--emotion", tmp_path / "felt.json"),
+        "--mix": (*command, "-o", tmp_path / "fade.json", "--mix", 1, tmp_path / "fade.json"),
+        "--avatar": (*command, "-o", tmp_path / "me" / "take" / "motion.npz", "--avatar", tmp_path / "me"),
+        "AVATAR": (
+            "render",
+            tmp_path / "me",
+            "--motion",
+            source,
+            *film,
+            "--camera-out",
+            tmp_path / "me" / "avatar.json",
+        ),
+    }
+    for name, arguments in says.items():
+        text = run(*arguments, fails=True)
+        assert "would be written over.\n  Expected: another file than " + name in text, name
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_formats_there_and_back(run: Run, source: Path, tiny_avatar: Path, tmp_path: Path) -> None:
     own = Motion.load(source)
     for name in ("a.csv", "a.json"):
@@ -92,13 +126,6 @@ def test_parts_of_two_motions_are_put_together(run: Run, source: Path, tmp_path:
     run("motion", source, tmp_path / "late.npz", "--mix", 0, 1, "--channels", "pose", "-o", tmp_path / "both.npz")
     own, late, both = (Motion.load(path) for path in (source, tmp_path / "late.npz", tmp_path / "both.npz"))
     assert np.allclose(both.neck_pose, late.neck_pose, atol=1e-6) and np.array_equal(both.expression, own.expression)
-
-
-def test_a_motion_can_replace_its_own_file(run: Run, source: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    run("motion", source, "-o", path, "--end", 3)
-    run("motion", path, "-o", path, "--end", 2)
-    assert Motion.load(path).time[-1] == 2.0
 
 
 def test_render_edits_what_it_shows(

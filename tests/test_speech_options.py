@@ -1,5 +1,6 @@
 """Options of speech on the command line: what it is learned from, and how the head follows the voice."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,58 @@ def test_a_spoken_motion_is_written_edited_and_heard_again(
     assert np.ptp(again.neck_pose, axis=0).max() == 0 < np.ptp(posed.neck_pose, axis=0).max()
     sound = read_audio(tmp_path / "a.mp4")
     assert sound is not None and abs(len(sound) / 16000 - probe(tmp_path / "a.mp4").duration) < 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (("--motion", "MOTION"), None),
+        (
+            ("--motion", "MOTION", "--breathing", "1", "--seed", "0", "--speed", "2"),
+            ["--speed, --seed and --breathing have no effect beside --motion: all movement is the file's."],
+        ),
+        (
+            ("--video", "TAKE", "--prosody", "2"),
+            ["--prosody has no effect beside --video: all movement is the driver's."],
+        ),
+        (
+            ("--video", "TAKE", "--pose", "still", "--video-pose", "absolute"),
+            ["--video-pose has no effect beside --pose still: that says how the head moves."],
+        ),
+        (
+            ("--video", "TAKE", "--pose", "MOTION", "--video-pose", "relative"),
+            ["--video-pose has no effect beside --pose"],
+        ),
+        (("--audio", "SOUND", "--prosody", "0", "--seed", "1", "--breathing", "0"), None),
+        (
+            ("--audio", "SOUND", "--language", "fr", "--pose", "MOTION", "--breathing", "2"),
+            [
+                "--language has no effect beside --audio: the recording is heard as it is.",
+                "--breathing has no effect beside --pose motion.npz: its shoulders are taken too.",
+            ],
+        ),
+    ],
+)
+def test_options_that_do_nothing_are_named(
+    options: tuple[str, ...],
+    notes: list[str] | None,
+    capsys: pytest.CaptureFixture[str],
+    tiny_avatar: Path,
+    tiny_take: Take,
+    tmp_path: Path,
+) -> None:
+    write_wav(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32))
+    files = {"MOTION": tiny_take.path / "motion.npz", "TAKE": tiny_take.path, "SOUND": tmp_path / "a.wav"}
+    given = [str(files.get(option, option)) for option in options]
+    capsys.readouterr()
+    cli.main(["render", str(tiny_avatar), *given, "-o", str(tmp_path / "a.mp4"), "--size", "32", "--json"])
+    said = capsys.readouterr()
+    written = json.loads(said.out)
+    own = [note for note in written.get("notes", ()) if "no effect" in note]
+    assert len(own) == len(notes or ()) and all(map(str.startswith, own, notes or ()))
+    assert said.err.count("no effect") == len(own)
+    if "--video" in options and "--pose" in options:
+        assert written["driver"]["pose"] == given[given.index("--pose") + 1]
 
 
 def test_somebody_else_s_pose_lifts_the_shoulders_no_higher_than_the_recording_shows(tiny_avatar: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import numpy as np
 
-from avatar.config import read_json
 from avatar.editing import Curve, FaceMap, GazeKey, gain, look, motion_of, override, read_curves, read_keys, track_of
 from avatar.editing.emotions import with_emotions
 from avatar.editing.gaze import eye_turns, eyes_place
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 TRACKS = {".csv": read_livelink, ".json": read_arkit_json}
 WRITERS = {".csv": write_livelink, ".json": write_arkit_json}
 ENDINGS = (".npz", *TRACKS)
+CURVE_FORMAT = "[[0, 1], [2, 0]]"
 GAZE_FORMAT = '[{"time": 0, "at": "camera"}, {"time": 2, "at": [0.3, 0, -0.2]}, {"time": 3, "at": "own"}]'
 
 
@@ -201,7 +201,8 @@ def _read_gaze(path: Path) -> list[GazeKey]:
 def existing(path: Path, read: Any) -> Any:
     """What is in a file; raises InputError where there is none."""
     if not path.is_file():
-        raise InputError(f"There is no file {path}", expected="JSON", found="nothing", fix="check the path")
+        found = "a folder" if path.is_dir() else "nothing"
+        raise InputError(f"There is no file {path}", expected="JSON", found=found, fix="check the path")
     return read(path)
 
 
@@ -209,5 +210,14 @@ def file_curve(text: str) -> Curve:
     """A number, or the curve in a JSON file."""
     path = Path(text)
     if path.suffix.lower() != ".json":
-        return parsed_number(text, "--mix", text, "a number, or a .json file of a curve")
-    return existing(path, lambda file: read_json(file, list))
+        return parsed_number(text, "--mix", text, f"a number, or a .json file of a curve such as {CURVE_FORMAT}")
+    return existing(path, _read_curve)
+
+
+def _read_curve(path: Path) -> Curve:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[tuple[float, float]])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormatError(
+            f"{path} cannot be read", expected=f"JSON such as {CURVE_FORMAT}", found=str(error), fix="correct the file"
+        ) from error

@@ -134,9 +134,9 @@ def sound_to_say(options: Render) -> Iterator[Speech | None]:
             Path(folder) / "speech.wav",
             voice=options.voice,
             language=options.language,
-            speed=options.speed,
+            speed=1.0 if options.speed is None else options.speed,
             command=options.voice_command,
-            seed=options.seed,
+            seed=options.seed or 0,
             bar=True,
         )
 

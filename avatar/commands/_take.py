@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 CPU = torch.device("cpu")
+OVERLAY = "tracking.mp4"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
             refine_take(take, head, progress=progress)
     if not job.done("overlay"):
         with job.stage(output, "overlay"), progress_bar("draw the tracking") as progress:
-            tracking_overlay(take, take.path / "tracking.mp4", head=head, progress=progress)
+            tracking_overlay(take, take.path / OVERLAY, head=head, progress=progress)
     if not job.done("features"):
         with job.stage(output, "features"):
             take_features(take, how.speech_features)

@@ -12,9 +12,10 @@ from rich.markup import escape
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._device import chosen_device
 from avatar.commands._job import Job
+from avatar.commands._output import check_folder, check_outputs
 from avatar.commands._page import PAGE, draw_report, next_commands, open_page
 from avatar.commands._preview import show_preview
-from avatar.commands._take import CPU, TakeOptions, prepare_take
+from avatar.commands._take import CPU, OVERLAY, TakeOptions, prepare_take
 from avatar.commands._training import train
 from avatar.commands.capture import require_go_of
 from avatar.config import read_json, write_json
@@ -70,6 +71,7 @@ def run_train(options: Train) -> None:
     from avatar.train.evaluation import require_held_out
 
     config, device = train_config(options.preset, options.set), chosen_device(options.device)
+    check_folder(options.output, options.take, "the take")
     take = Take.open(options.take)
     # An unfinished take is refused before the output folder is touched.
     take.motion()
@@ -111,6 +113,7 @@ def open_job(video: Path, output: Path, settings: dict[str, Any]) -> Job:
             fix="leave it out for 512",
         )
     probe(video)
+    check_outputs([output / OVERLAY, output / "take" / OVERLAY], {"VIDEO": video})
     return Job.open(output, video.name, sha256_of(video), settings)
 
 

@@ -26,13 +26,14 @@ from avatar.editing import FaceMap, take_channels
 from avatar.heads import load_head
 from avatar.heads.retarget import motion_on, on_footage
 from avatar.io.avatar import load_avatar
+from avatar.io.footage import pictures_at
 from avatar.io.parts import HEAD
 from avatar.io.sound import SoundFile
 from avatar.io.take import Take
-from avatar.io.video import VideoWriter, check_video_name, frame_count, probe, read_frames
+from avatar.io.video import VideoWriter, check_video_name, frame_count, probe
 from avatar.models.cache import sha256_of
-from avatar.motion import PER_FRAME
-from avatar.render.dubbing import Dubbed, dub_picture
+from avatar.motion import PER_FRAME, bounced
+from avatar.render.dubbing import dub_picture
 from avatar.render.head_alone import head_alone
 from avatar.render.playback import render_pose
 from avatar.render.shots import poses_of
@@ -41,11 +42,12 @@ from avatar.speech.stand_in import able_speaker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Float, Int
 
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
     from avatar.options import Dub
+    from avatar.options.showing import Beyond
 
 TRACKED_SIDE = 512
 SOUND_RATE = 48_000
@@ -104,7 +106,7 @@ def run(options: Dub) -> None:
     able = able_speaker(stored)
     spoken, _ = spoken_motion(stored, Speech(options.audio), fps=LIP_RATE, seed=0, pose="still", able=able)
     with tracked_footage(options.video, stored, options.avatar) as footage:
-        rows = shown_rows(footage, frame_count(len(spoken) / float(LIP_RATE), footage.fps))
+        rows = shown_rows(footage, frame_count(len(spoken) / float(LIP_RATE), footage.fps), options.beyond)
         motion = dubbed_motion(stored, footage, spoken, rows)
         written = write_dub(stored, footage, motion, rows, options)
     if able.notes:
@@ -150,18 +152,23 @@ def _footage(video: Path, take: Take, *, tracked_before: bool) -> Footage:
     )
 
 
-def shown_rows(footage: Footage, count: int) -> Int[np.ndarray, " N"]:
-    """Which row of the tracked motion each of the film's pictures shows; says what becomes of unequal lengths."""
+def shown_rows(footage: Footage, count: int, beyond: Beyond = "bounce") -> Int[np.ndarray, " N"]:
+    """Which row of the tracked motion each of the film's pictures shows; says what becomes of unequal lengths.
+
+    Beyond its end a clip goes back and forth, slower where it turns around, or its last picture is held.
+    """
     times = footage.motion.time - footage.motion.time[0]
-    seconds = count / float(footage.fps)
+    seconds, last = count / float(footage.fps), float(times[-1])
+    places = np.arange(count) / float(footage.fps)
     if seconds > footage.seconds + WORTH_SAYING:
-        over = seconds - footage.seconds
-        say(f"The new sound is {over:.1f} s longer than the clip, whose last picture is held while the lips go on.")
+        held = beyond == "hold" or last <= 0
+        becomes = "whose last picture is held while the lips go on" if held else "which goes back and forth"
+        say(f"The new sound is {seconds - footage.seconds:.1f} s longer than the clip, {becomes}.")
+        places = places if held else bounced(places, last)
     elif seconds < footage.seconds - WORTH_SAYING:
         say(f"The clip is {footage.seconds - seconds:.1f} s longer than the new sound and is cut to it.")
-    moments = np.arange(count) / float(footage.fps)
-    after = np.searchsorted(times, moments).clip(1, max(len(times) - 1, 1))
-    nearer = moments - times[after - 1] < times[after] - moments
+    after = np.searchsorted(times, places).clip(1, max(len(times) - 1, 1))
+    nearer = places - times[after - 1] < times[after] - places
     return (after - nearer).astype(np.int64)
 
 
@@ -184,7 +191,7 @@ def write_dub(
     """Writes the film; returns its figures."""
     info = probe(footage.video)
     sound = SoundFile(options.audio, SOUND_RATE, end=len(rows) / float(footage.fps))
-    seams: list[Dubbed] = []
+    seams: list[tuple[float, float]] = []
     with (
         VideoWriter(
             options.output, fps=footage.fps, width=info.width, height=info.height, audio=(sound, SOUND_RATE)
@@ -194,15 +201,14 @@ def write_dub(
     ):
         alone = head_alone(stored.gaussians)
         left, top, side = footage.crop
-        pictures = held_pictures(footage, rows)
+        pictures = pictures_at(footage.video, footage.first + rows)
         square = np.s_[top : top + side, left : left + side]
         for done, (row, pose, picture) in enumerate(zip(rows, poses_of(alone, motion), pictures, strict=True), start=1):
             drawn = render_pose(alone, pose, footage.camera)
             dubbed = dub_picture(np.ascontiguousarray(picture[square]), drawn, footage.head_area(int(row)))
-            whole = picture.copy()
-            whole[square] = dubbed.image
-            writer.write(whole)
-            seams.append(dubbed._replace(image=whole[:0]))
+            picture[square] = dubbed.image
+            writer.write(picture)
+            seams.append((dubbed.seam, dubbed.seam_unmatched))
             progress(done, len(rows))
     return {
         "output": str(options.output),
@@ -212,8 +218,8 @@ def write_dub(
         "height": info.height,
         "clip_seconds": footage.seconds,
         "tracked_before": footage.tracked_before,
-        "seam": _mean([each.seam for each in seams]),
-        "seam_unmatched": _mean([each.seam_unmatched for each in seams]),
+        "seam": _mean([seam for seam, _ in seams]),
+        "seam_unmatched": _mean([unmatched for _, unmatched in seams]),
     }
 
 
@@ -221,13 +227,3 @@ def _mean(values: list[float]) -> float | None:
     """The mean of what is known, None where nothing is."""
     known = [value for value in values if np.isfinite(value)]
     return round(float(np.mean(known)), 2) if known else None
-
-
-def held_pictures(footage: Footage, rows: Int[np.ndarray, " N"]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """The clip's picture for each row, decoded once and one at a time; a row that comes again is shown again."""
-    wanted = set((footage.first + np.unique(rows)).tolist())
-    place = 0
-    for frame in read_frames(footage.video, wanted=wanted):
-        while place < len(rows) and footage.first + rows[place] == frame.index:
-            yield frame.image
-            place += 1

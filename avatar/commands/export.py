@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar.commands._console import say, show
+from avatar.commands._output import check_outputs
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
 from avatar.io.audio import require_audio
@@ -32,6 +33,7 @@ def run(options: Export) -> None:
     kind = find_format(name)
     output = options.output or default_output(options.avatar, name, kind)
     check_output(output, kind)
+    check_outputs([output], {"AVATAR": options.avatar, "--motion": options.motion, "--audio": options.audio})
     more = asked_extras(options, name, kind)
     stored = load_avatar(options.avatar)
     # A time chooses a moment; a format that shows none takes the motion as if no time were given.

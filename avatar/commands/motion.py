@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,18 +10,19 @@ import torch
 
 from avatar.commands._console import say, show
 from avatar.commands._edits import ENDINGS, check_motion_name, edited, file_curve, file_track, write_motion
+from avatar.commands._output import check_outputs
 from avatar.editing import CHANNELS, FaceMap, mix, motion_of, retime, shift, smooth, take_channels, trim
 from avatar.editing.face import check_channels
 from avatar.errors import InputError
 from avatar.heads import load_head
 from avatar.heads.retarget import head_of, motion_on
+from avatar.io._files import check_place
 from avatar.io.avatar import load_avatar
 from avatar.motion import PER_FRAME, Motion
 from avatar.render import motions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from avatar.editing.face import Channel
     from avatar.heads import Head
@@ -42,6 +44,12 @@ def run(options: EditMotion) -> None:
             fix="name one, as in `avatar motion in.npz -o out.npz`; `avatar render --motion-out` writes what is said",
         )
     check_channels(options.channels)
+    texts = {"--gaze": options.gaze, **{f"--emotion {text}": text for text in options.emotion}}
+    texts |= {f"--mix {text}": text for text in options.mix}
+    named = {name: Path(text) for name, text in texts.items() if text}
+    check_place(options.output)
+    for path in options.inputs:
+        check_outputs([options.output], {"INPUTS": path, "--keys": options.keys, "--avatar": options.avatar, **named})
     stored = load_avatar(options.avatar) if options.avatar else None
     read = [_read(path) for path in options.inputs]
     head, rest = _subject(read, stored)

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.markup import escape
 
 from avatar.commands._console import say, show
 from avatar.commands._device import chosen_device
 from avatar.commands._driver import driven_motion, track_driver
 from avatar.commands._edits import check_motion_name, driving_motion, edited_for, write_motion
-from avatar.commands._film import Sound, render_shot
+from avatar.commands._film import Sound, beside, render_shot
 from avatar.commands._head_pose import chosen_pose, posed_as
 from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech, check_driver, sound_to_say
+from avatar.commands._unused import unused_options
 from avatar.errors import InputError
+from avatar.io._files import check_place, writing
 from avatar.io.avatar import load_avatar
+from avatar.io.picture_folder import check_picture_folder
 from avatar.io.sound import SoundFile, store_sound
 from avatar.io.video import check_video_name
 from avatar.render import motions
@@ -51,15 +55,19 @@ def run(options: Render) -> None:
     if options.part == "head":
         stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
-    pose = chosen_pose(stored, options.pose)
+    pose, notes = chosen_pose(stored, options.pose), unused_options(options)
+    for note in notes:
+        say(escape(note))
     with sound_to_say(options) as speech:
         facts: dict[str, Any] = {}
         if options.video is not None:
             driver = track_driver(options.video, stored.gaussians.head)
             motion, sound, facts = driven_motion(
-                stored, driver, fps=fps, pose=options.video_pose, still=options.pose == "still"
+                stored, driver, fps=fps, pose=options.video_pose, still=pose == "still"
             )
-            motion = posed_as(stored, motion, pose)
+            if not isinstance(pose, str):
+                motion = posed_as(stored, motion, pose)
+                facts["driver"]["pose"] = options.pose
         elif speech is None:
             assert options.motion
             motion = posed_as(stored, filed_motion(options.motion, fps=fps, stored=stored), pose)
@@ -70,16 +78,16 @@ def run(options: Render) -> None:
                 stored,
                 speech,
                 fps=fps,
-                seed=options.seed,
+                seed=options.seed or 0,
                 pose=pose,
-                prosody=options.prosody,
-                breathing=options.breathing,
+                prosody=1.0 if options.prosody is None else options.prosody,
+                breathing=1.0 if options.breathing is None else options.breathing,
                 able=able,
             )
-            facts = {"notes": list(able.notes)} if able.notes else {}
+            notes += able.notes
         motion = edited_for(stored, motion, options, shot)
         if options.motion_out is not None:
-            options.motion_out.parent.mkdir(parents=True, exist_ok=True)
+            writing(options.motion_out, lambda file: file.parent.mkdir(parents=True, exist_ok=True))
             write_motion(options.motion_out, motion, stored.head)
             facts["motion"] = str(options.motion_out)
         written = render_shot(
@@ -92,7 +100,7 @@ def run(options: Render) -> None:
             layers=tuple(name for name, wanted in (("depth", options.depth), ("normals", options.normals)) if wanted),
             camera_out=options.camera_out,
         )
-        written |= facts
+        written |= facts | ({"notes": notes} if notes and options.json else {})
         if speech is not None:
             written |= speech.write_transcripts(options.output)
     say(f"[bold]{options.output}[/bold] is ready.")
@@ -105,14 +113,14 @@ def shot_of(options: Render) -> Shot:
     _check_files(options)
     strengths = {"--prosody": (options.prosody, MOST_PROSODY), "--breathing": (options.breathing, MOST_BREATHING)}
     for name, (strength, most) in strengths.items():
-        if not 0 <= strength <= most:
+        if strength is not None and not 0 <= strength <= most:
             raise InputError(
                 f"The option {name} cannot be used",
                 expected=f"0 (off) to {most:g}",
                 found=f"{strength:g}",
                 fix="leave it out for 1, as the person does",
             )
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         raise InputError(
             "The option --seed cannot be used",
             expected="a whole number from 0 on",
@@ -145,6 +153,8 @@ def shot_of(options: Render) -> Shot:
         )
     if options.output.suffix:
         check_video_name(options.output, alpha=clear)
+    else:
+        check_picture_folder(options.output)
     if options.stereo is None and (options.ipd is not None or options.convergence is not None):
         raise InputError(
             "One eye has no other beside it",
@@ -170,7 +180,14 @@ def _check_files(options: Render) -> None:
     named = {f"--{name.replace('_', '-')}": getattr(options, name) for name in READ}
     named |= {f"--{name}": Path(text) for name in ("pose", "gaze", "camera") if (text := getattr(options, name))}
     named |= {f"--emotion {text}": Path(text) for text in options.emotion}
+    named |= {"AVATAR": options.avatar}
     check_outputs([options.output, *beside_it, options.motion_out, options.camera_out], named)
+    for layer in ("depth", "normals"):
+        if getattr(options, layer) and options.output.suffix:
+            check_place(beside(options.output, layer))
+    for path in (options.motion_out, options.camera_out):
+        if path is not None:
+            check_place(path)
 
 
 def parsed_size(text: str | None) -> int | tuple[int, int] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from avatar.commands._console import progress_bar, say, show
 from avatar.commands._device import chosen_device
 from avatar.commands._job import Job
+from avatar.commands._output import check_folder
 from avatar.commands._take import TakeOptions, finish_take, prepare_take
 from avatar.commands.create import open_job
 from avatar.errors import InputError
@@ -69,6 +70,7 @@ def run_import(options: Takes, output: Path) -> None:
         raise InputError(
             f"{options.path} is not there", expected="a folder or a CSV", found="nothing", fix="check the path"
         )
+    check_folder(output, options.path, "the folder to import")
     if is_livelink(options.path):
         _import_livelink(options, output)
         layout = "Live Link Face"
@@ -99,7 +101,7 @@ def _recognised(options: Takes) -> ImportedClip:
         expected="an export of VHAP (transforms.json, images, fg_masks, flame_param), a folder of AD-NeRF "
         "(transforms_train.json, ori_imgs, parsing) or of metrical-tracker (checkpoint/*.frame, input), "
         "or a Live Link Face CSV beside its video",
-        found=", ".join(sorted(file.name for file in options.path.iterdir())[:8])
+        found=", ".join(sorted(file.name for file in options.path.iterdir())[:8]) or "an empty folder"
         if options.path.is_dir()
         else "a file",
         fix="give the folder that the tool wrote; a video goes to `avatar preprocess`",

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from avatar.commands._console import show
+from avatar.commands._console import say, show
 from avatar.speech.text.voices import voice_rows
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ def run(options: Voices) -> None:
     rows = voice_rows(options.language)
     if options.json:
         show(rows, as_json=True)
+        return
+    if not rows:
+        say(f"No voice here speaks {escape(str(options.language))}.")
         return
     table = Table(box=None, pad_edge=False)
     # Names are there to be typed, so none is cut.

@@ -159,7 +159,7 @@ def read_keys(path: Path) -> list[Key]:
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}", expected="keys", found="nothing", fix="check the path") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise _refusal(path, "no text") from error
+        raise _refusal(path, "a folder" if isinstance(error, IsADirectoryError) else "no text") from error
     try:
         rows = msgspec.json.decode(text) if path.suffix.lower() == ".json" else _table(text)
         rows = rows["keys"] if isinstance(rows, dict) and "keys" in rows else rows

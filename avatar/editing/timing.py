@@ -15,6 +15,7 @@ from avatar.motion import PER_FRAME, ROTATIONS, Motion
 SPEEDS = (0.01, 100.0)
 RATES = (1.0, 1000.0)
 FILLED = 20
+MOST_SMOOTHING = 60
 
 
 def trim(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion:
@@ -84,10 +85,10 @@ def smooth(motion: Motion, seconds: float) -> Motion:
         seconds: Standard deviation.
 
     Raises:
-        InputError: It is negative or not finite.
+        InputError: It is negative, or more than `MOST_SMOOTHING`.
     """
-    if not (np.isfinite(seconds) and seconds >= 0):
-        raise InputError("The smoothing cannot be used", expected="seconds, 0 or more", found=f"{seconds:g}")
+    if not 0 <= seconds <= MOST_SMOOTHING:
+        raise InputError("The smoothing cannot be used", expected=f"0 to {MOST_SMOOTHING} s", found=f"{seconds:g}")
     if len(motion) < 3 or seconds == 0:
         return motion
     length = float(motion.time[-1] - motion.time[0])

@@ -120,10 +120,16 @@ def read_head(path: Path) -> HeadLayout:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path} is not a head model", expected="an npz of plain arrays", found=str(error)) from error
+        raise FormatError(
+            f"{path} is not a head model",
+            expected="an npz of plain arrays",
+            # What is no archive at all numpy takes for a pickle, and tells how to run it.
+            found="something else" if "pickle" in str(error) else str(error),
+            fix="name one that `avatar heads list` names, or import the model with `avatar heads import PATH`",
+        ) from error
     arrays, embeddings = _split_embeddings(arrays)
     wanted = [f.name for f in fields(HeadLayout) if f.name not in OPTIONAL]
     missing = [name for name in wanted if name not in arrays]

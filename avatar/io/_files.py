@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,6 +18,8 @@ from avatar.errors import FormatError, InputError
 if TYPE_CHECKING:
     from jaxtyping import Shaped
     from torch import Tensor
+
+NOT_FOR_LACK_OF_ROOM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
 def peak_memory() -> float:
@@ -97,11 +101,23 @@ def writing(path: Path, write: Callable[[Path], object]) -> None:
         raise not_writable(path, error) from error
 
 
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Raises InputError where no file, or no `folder`, can be written at a path; asked before anything long is done."""
+    if path.is_dir() and not folder:
+        raise not_writable(path, IsADirectoryError(errno.EISDIR, "a folder of that name"))
+    places = (path, *path.absolute().parents) if folder else path.absolute().parents
+    place = next(each for each in places if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise not_writable(path, PermissionError(errno.EACCES, f"{place} is write-protected"))
+
+
 def not_writable(path: Path, error: OSError) -> InputError:
     """What to say where the file system refuses to take a file or a folder."""
+    blocked = next((each for each in path.parents if each.is_file()), None)
+    full = blocked is None and error.errno not in NOT_FOR_LACK_OF_ROOM
     return InputError(
         f"{path} cannot be written",
         expected="a folder that can be written to",
-        found=error.strerror or str(error),
-        fix="choose another output path, or make room on the disk",
+        found=f"{blocked} is a file" if blocked else error.strerror or str(error),
+        fix="choose another output path" + (", or make room on the disk" if full else ""),
     )

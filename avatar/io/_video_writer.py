@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from avatar.errors import InputError
 from avatar.io._colour import EXACT
-from avatar.io._files import not_writable
+from avatar.io._files import check_place, not_writable
 from avatar.io._spherical import mark_stereo
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def frame_count(duration: float, fps: Fraction) -> int:
 
 
 def check_video_name(path: Path, *, alpha: bool = False) -> None:
-    """Raises InputError for a name whose ending no video that is written here has."""
+    """Raises InputError for a name whose ending no video that is written here has, or where none can be written."""
     suffixes = _TRANSPARENT if alpha else _OPAQUE
     if path.suffix.lower() not in suffixes:
         raise InputError(
@@ -46,6 +46,7 @@ def check_video_name(path: Path, *, alpha: bool = False) -> None:
             found=path.suffix or "no suffix",
             fix="change the name",
         )
+    check_place(path)
 
 
 class VideoWriter:

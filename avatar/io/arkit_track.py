@@ -68,6 +68,7 @@ def read_arkit_json(path: Path) -> ArkitTrack:
         raise InputError(f"There is no file {path}", expected="JSON", found="nothing", fix="check the path") from error
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError, IsADirectoryError) as error:
         found = f"no {error}" if isinstance(error, KeyError) else str(error)
+        found = "a folder" if isinstance(error, IsADirectoryError) else found
         raise FormatError(
             f"{path} cannot be read",
             expected='JSON such as {"fps": 30, "frames": [{"weights": {"jawOpen": 0.4}, "head": [10, 0, 0]}]}',

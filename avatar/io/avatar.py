@@ -245,8 +245,13 @@ def _read_files(path: Path) -> dict[str, bytes]:
             return {name: archive.read(name) for name in needed}
     except FileNotFoundError as error:
         raise InputError(
-            f"There is no avatar at {path}", expected="an avatar folder or an .avatar file", found="nothing"
+            f"There is no avatar at {path}",
+            expected="an avatar folder or an .avatar file",
+            found="nothing",
+            fix="check the path, or make one with: avatar create VIDEO -o FOLDER",
         ) from error
+    except PermissionError:
+        raise
     except (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
         raise FormatError(
             f"{path} is not an avatar, or is cut short",

@@ -24,6 +24,7 @@ TURNS = ("HeadYaw", "HeadPitch", "HeadRoll")
 EYE_TURNS = tuple(f"{side}Eye{turn}" for side in ("Left", "Right") for turn in ("Yaw", "Pitch", "Roll"))
 # Frames a second of the clock in the time codes; the app records at 30 or 60.
 CLOCKS = (24, 25, 30, 50, 60)
+_TABLE = "a CSV of Live Link Face: Timecode, BlendShapeCount and ARKit's coefficients"
 _CODE = re.compile(r"(\d+):(\d+):(\d+)[:;.](\d+(?:\.\d+)?)$")
 
 
@@ -58,11 +59,14 @@ def read_livelink(path: Path, *, clock: float | None = None) -> ArkitTrack:
         clock: Frames a second of the time codes; the smallest usual one that fits them when None.
 
     Raises:
+        InputError: There is no such file.
         FormatError: It is no CSV of Live Link Face.
     """
     table = _csv(path)
     if table is None:
-        raise _refusal(path, "another table" if path.is_file() else "no such CSV")
+        if not path.exists():
+            raise InputError(f"There is no file {path}", expected=_TABLE, found="no such CSV", fix="check the path")
+        raise _refusal(path, "another table" if path.is_file() else "a folder without one")
     rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
     try:
         codes = [_code(row["Timecode"]) for row in rows]
@@ -108,8 +112,7 @@ def write_livelink(path: Path, track: ArkitTrack, *, clock: float = 60.0) -> Non
 
 
 def _csv(path: Path) -> Path | None:
-    files = sorted(path.glob("*.csv")) if path.is_dir() else [path] if path.is_file() else []
-    for file in files:
+    for file in filter(Path.is_file, sorted(path.glob("*.csv")) if path.is_dir() else [path]):
         with file.open("rb") as stream:
             head = stream.read(64).decode("utf-8-sig", "replace")
         if head.startswith("Timecode,BlendShapeCount"):
@@ -129,7 +132,7 @@ def _code(text: str) -> tuple[float, float]:
 def _refusal(path: Path, found: str) -> FormatError:
     return FormatError(
         f"{path} cannot be read",
-        expected="a CSV of Live Link Face: Timecode, BlendShapeCount and ARKit's coefficients",
+        expected=_TABLE,
         found=found,
         fix="export the take from the app again",
     )

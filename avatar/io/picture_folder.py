@@ -13,13 +13,25 @@ import numpy as np
 
 from avatar.config import write_json
 from avatar.errors import InputError
-from avatar.io._files import not_writable, write_png
+from avatar.io._files import check_place, not_writable, write_png
 from avatar.io.audio import write_wav
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
 
 SEQUENCE = "sequence.json"
+
+
+def check_picture_folder(path: Path) -> None:
+    """Raises InputError where something is in the way of a folder of pictures, or none can be made."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(
+            f"{path} is in the way",
+            expected="a folder that is not there yet, or an empty one",
+            found="a folder with files" if path.is_dir() else "a file",
+            fix="choose another output, or remove it",
+        )
+    check_place(path, folder=True)
 
 
 class PictureFolder:
@@ -49,13 +61,7 @@ class PictureFolder:
         self.path, self.frames = Path(path), 0
         self._fps, self._audio, self._facts = fps, audio, facts or {}
         self._partial = self.path.with_name(f".{self.path.name}.partial")
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise InputError(
-                f"{self.path} is in the way",
-                expected="a folder that is not there yet, or an empty one",
-                found="a folder with files" if self.path.is_dir() else "a file",
-                fix="choose another output, or remove it",
-            )
+        check_picture_folder(self.path)
         try:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)

@@ -160,8 +160,8 @@ def probe(path: Path) -> VideoInfo:
                 fix="copy the file again, or convert it with ffmpeg",
             )
         _require_known_colours(first, path)
-        orientation = _orientation(first)
-        width, height = _square_size(first, stream)
+        orientation = orientation_of(first)
+        width, height = square_size(first, stream)
         if orientation[0]:
             width, height = height, width
     return VideoInfo(width, height, rate, duration, count, _ROTATIONS.get(orientation, 0), has_audio, codec)
@@ -199,29 +199,23 @@ def read_frames(
     with open_media(path) as container:
         stream = video_stream(container, path)
         stream.thread_type = "AUTO"
-        period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
         expected = _duration(container, stream)
         start = last = None
         orientation = (False, False, False)
-        index, final = -1, None if wanted is None else max(wanted, default=0)
-        for frame in decoded(container, stream):
-            moment = _moment(frame)
-            if moment is None:
-                moment = Fraction(0) if last is None else last + period
-            if last is not None and moment <= last:
-                continue
+        final = None if wanted is None else max(wanted, default=0)
+        for index, (moment, frame) in enumerate(timed_frames(container, stream)):
             if start is None:
                 start = moment
                 _require_known_colours(frame, path)
                 # Asked of one frame only: PyAV keeps a frame whose side data was read until the garbage collector runs.
-                orientation = _orientation(frame)
+                orientation = orientation_of(frame)
             last = moment
-            index += 1
             if wanted is None or index in wanted:
                 image = _picture(frame, stream, orientation, max_side=max_side, box=box, size=size)
                 yield Frame(float(moment - start), image, index)
             if index == final:
                 return
+        period = _period(stream)
     if start is None or last is None:
         raise FormatError(
             f"{path} cannot be decoded", expected="at least one picture", found="none", fix="copy the file again"
@@ -231,27 +225,43 @@ def read_frames(
         logger.warning("%s is damaged or cut off: %.1f of %.1f s could be decoded", path, seen, expected)
 
 
+def timed_frames(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """What is decoded from here on, with its seconds by the container; pictures without a new time are dropped."""
+    period, last = _period(stream), None
+    for frame in decoded(container, stream):
+        moment = _moment(frame)
+        if moment is None:
+            moment = Fraction(0) if last is None else last + period
+        if last is None or moment > last:
+            last = moment
+            yield moment, frame
+
+
+def _period(stream: VideoStream) -> Fraction:
+    return 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
+
+
 def _picture(
     frame: VideoFrame,
     stream: VideoStream,
-    orientation: _Orientation,
+    orientation: Orientation,
     *,
     max_side: int | None,
     box: Box | None,
     size: tuple[int, int] | None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A frame, or a box of it, upright and with square pixels."""
-    whole = _square_size(frame, stream)
+    whole = square_size(frame, stream)
     if box is None:
-        return _upright(to_rgb(frame, *_fit(whole, max_side)), orientation)
+        return upright(to_rgb(frame, *_fit(whole, max_side)), orientation)
     stored = _stored(box, whole, orientation)
     width, height = (box.width, box.height) if size is None else size
     if orientation[0]:
         width, height = height, width
     if whole == (frame.width, frame.height):
-        return _upright(to_rgb(frame, width, height, box=stored), orientation)
+        return upright(to_rgb(frame, width, height, box=stored), orientation)
     part = to_rgb(frame, *whole)[stored.top : stored.top + stored.height, stored.left : stored.left + stored.width]
-    return _upright(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), orientation)
+    return upright(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), orientation)
 
 
 def _require_known_colours(frame: VideoFrame, path: Path) -> None:
@@ -282,7 +292,8 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     return container.duration / av.time_base if container.duration else 0.0
 
 
-def _square_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
+def square_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
+    """Width and height of a stored picture with square pixels."""
     ratio = stream.sample_aspect_ratio or Fraction(1)
     return max(1, round(frame.width * ratio)) if ratio > 0 else frame.width, frame.height
 
@@ -295,8 +306,8 @@ def _fit(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 
 
 # What to do with a stored picture, in this order: swap its axes, mirror it left-right, mirror it upside down.
-_Orientation = tuple[bool, bool, bool]
-_ROTATIONS: dict[_Orientation, int] = {
+Orientation = tuple[bool, bool, bool]
+_ROTATIONS: dict[Orientation, int] = {
     (False, False, False): 0,
     (True, False, True): 90,
     (False, True, True): 180,
@@ -304,7 +315,7 @@ _ROTATIONS: dict[_Orientation, int] = {
 }
 
 
-def _orientation(frame: VideoFrame) -> _Orientation:
+def orientation_of(frame: VideoFrame) -> Orientation:
     """Reads the display matrix (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y with y downwards."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -313,7 +324,7 @@ def _orientation(frame: VideoFrame) -> _Orientation:
     return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
 
 
-def _stored(box: Box, whole: tuple[int, int], orientation: _Orientation) -> Box:
+def _stored(box: Box, whole: tuple[int, int], orientation: Orientation) -> Box:
     """Where a box of the upright picture is in the stored one, whose square-pixel size is `whole`."""
     swap, mirror, flip = orientation
     width, height = (whole[1], whole[0]) if swap else whole
@@ -322,7 +333,8 @@ def _stored(box: Box, whole: tuple[int, int], orientation: _Orientation) -> Box:
     return Box(top, left, box.height, box.width) if swap else Box(left, top, box.width, box.height)
 
 
-def _upright(image: Float[np.ndarray, "H W C"], orientation: _Orientation) -> Float[np.ndarray, "H2 W2 C"]:
+def upright(image: Float[np.ndarray, "H W C"], orientation: Orientation) -> Float[np.ndarray, "H2 W2 C"]:
+    """A stored picture as it is to be looked at."""
     swap, mirror, flip = orientation
     image = image.swapaxes(0, 1) if swap else image
     image = image[:, ::-1] if mirror else image

@@ -10,6 +10,8 @@ import tyro
 
 from avatar.options.shared import AvatarPath, Device, Output, Positional
 
+Beyond = Literal["bounce", "hold"]
+
 
 @dataclass(frozen=True)
 class Render:
@@ -21,7 +23,7 @@ class Render:
         text_file: The same in a file of plain text.
         voice: Who says it, as `avatar voices` lists them; the best one of the language where it is left out.
         language: The text's language, such as `es` or `pt-br`; English where it is left out.
-        speed: How fast it is said; 1 is the voice's own pace.
+        speed: How fast it is said; 1, the voice's own pace, where it is left out.
         voice_command: Another program that says it: 'mytts --text {text} --out {wav}'.
         motion: A motion file that drives it: .npz, .csv of Live Link Face, .json of ARKit's coefficients.
         video: A video of anybody who drives it, whose sound is kept; or a take that `avatar preprocess` made of one.
@@ -47,9 +49,11 @@ class Render:
         motion_out: Write what the avatar does as a motion file too, .npz, .csv or .json, for `avatar motion` to edit.
         pose: `natural` head motion, the subject's own or that of --video; `still`; or a motion file whose head motion
             is taken.
-        prosody: How strongly brows, nods and lids follow the melody of the voice: 1 as in the recording, 0 not at all.
-        breathing: How strongly the shoulders rise and fall with the breath: 1 as at rest, 0 not at all.
-        seed: Seed of blinks and head motion.
+        prosody: How strongly brows, nods and lids follow the melody of the voice: 0 not at all; 1, as in the recording,
+            where it is left out.
+        breathing: How strongly the shoulders rise and fall with the breath: 0 not at all; 1, as at rest, where it is
+            left out.
+        seed: Seed of blinks and head motion; 0 where it is left out.
         emotion: Emotions and styles over the face, each NAME or NAME:INTENSITY, or a JSON file of curves (neutral,
             happy, sad, angry, surprised, emphatic, calm; docs/editing.md).
         gain: How strongly parts of the motion act, each NAME=FACTOR (mouth, brows, cheeks, blinks, gaze, pose).
@@ -64,7 +68,7 @@ class Render:
     text_file: Path | None = None
     voice: str | None = None
     language: str | None = None
-    speed: float = 1.0
+    speed: float | None = None
     voice_command: str | None = None
     motion: Path | None = None
     video: Path | None = None
@@ -86,9 +90,9 @@ class Render:
     part: Literal["bust", "head"] = "bust"
     motion_out: Path | None = None
     pose: str = "natural"
-    seed: int = 0
-    prosody: float = 1.0
-    breathing: float = 1.0
+    seed: int | None = None
+    prosody: float | None = None
+    breathing: float | None = None
     emotion: tuple[str, ...] = ()
     gain: tuple[str, ...] = ()
     gaze: str | None = None
@@ -104,6 +108,8 @@ class Dub:
     Attributes:
         video: A clip of the avatar's subject.
         audio: What is said instead; any audio or video file.
+        beyond: What the picture does where the sound is longer than the clip: `bounce`, it goes back and forth, or
+            `hold`, its last picture stays.
         output: The video.
         json: Print what was written as JSON, with how well the head fits in.
     """
@@ -111,6 +117,7 @@ class Dub:
     avatar: AvatarPath
     video: Path
     audio: Path
+    beyond: Beyond = "bounce"
     output: Output = Path("dub.mp4")
     device: Device = "cpu"
     json: bool = False

@@ -1,6 +1,7 @@
 """Takes of other tools: round trips through generated folders in their layouts, and cameras of wrong conventions."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,8 +51,13 @@ def few_frames_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def observer(tiny_take: Take) -> Observer:
+    return observer_of(tiny_take)
+
+
+def observer_of(take: Take) -> Observer:
+    """What sees a take's frames from the first one on."""
     return Observer(
-        landmarker=Seen(tiny_take),
+        landmarker=Seen(take),
         segment=lambda image: np.ones(image.shape[:2], np.float32),
         fit_regions=lambda samples: len(list(samples)),
         label_parts=lambda model, frames: ((alpha > 0.5).astype(np.uint8) for _, alpha, _ in frames),
@@ -362,6 +368,52 @@ def test_an_import_that_is_done_is_not_taken_for_another_one(
     said = capsys.readouterr().err
     assert stop.value.code == 2 and "holds the take of another recording" in said
     assert "Found: one of tiny with other pictures" in said
+
+
+def test_an_unfinished_import_goes_on_and_no_other_one_takes_its_place(
+    export: Path, tiny_take: Take, tmp_path: Path, observer: Observer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, folder = read_vhap(export), tmp_path / "take"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done > 0.7 * total:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        import_clip(clip, folder, name="tiny", observer=observer, progress=stop)
+    unfinished = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert (folder / "take.json") in unfinished and not Take.open(folder).is_complete("ingest")
+
+    other = Path(shutil.copytree(export, tmp_path / "other"))
+    for picture in (other / "images").iterdir():
+        image = cv2.imread(str(picture))
+        assert image is not None and cv2.imwrite(str(picture), 255 - image)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["takes", "import", str(other), "-o", str(folder)])
+    said = capsys.readouterr().err
+    assert (
+        ended.value.code == 2 and "holds the take of another recording.\n  Expected: a take of other or no take" in said
+    )
+    assert (
+        "Found: an unfinished one of tiny with other pictures.\n  To do: choose another output folder with -o" in said
+    )
+    with pytest.raises(InputError, match="another recording"):
+        import_clip(read_vhap(other), folder, name="other", observer=observer)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == unfinished
+
+    assert finished_import(clip, folder, name="tiny") is None
+    assert import_clip(clip, folder, name="tiny", observer=observer_of(tiny_take)).is_complete("ingest")
+
+
+def test_no_import_into_what_is_imported(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["takes", "import", str(export), "-o", str(export)])
+    assert stop.value.code == 2 and "is the folder to import itself" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("fps", ["0", "-3", "nan", "1000"])

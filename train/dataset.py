@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.io.take import Take
+    from avatar.train.spill import Spill
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,18 @@ class FrameReader:
         take: The take.
         has_room: Whether so many bytes more may be kept; nothing is kept where it is None.
         outline: What becomes of the masks.
+        spill: What takes the background's hues out of the outline; None leaves them.
     """
 
-    def __init__(self, take: Take, has_room: Callable[[int], bool] | None = None, *, outline: Outline = SOFT) -> None:
-        self.take, self._has_room, self._outline = take, has_room, outline
+    def __init__(
+        self,
+        take: Take,
+        has_room: Callable[[int], bool] | None = None,
+        *,
+        outline: Outline = SOFT,
+        spill: Spill | None = None,
+    ) -> None:
+        self.take, self._has_room, self._outline, self._spill = take, has_room, outline, spill
         self._kept: dict[
             int, tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]
         ] = {}
@@ -94,7 +103,10 @@ class FrameReader:
             image, alpha, parts = self._kept[index]
         else:
             image, parts = self.take.image(index), self.take.parts(index)
-            alpha = np.rint(self._outline(np.asarray(self.take.mask(index), np.float32)) * 255).astype(np.uint8)
+            firm = self._outline(np.asarray(self.take.mask(index), np.float32))
+            if self._spill is not None:
+                image = self._spill(image, firm, parts)
+            alpha = np.rint(firm * 255).astype(np.uint8)
             if self._has_room is not None and self._has_room(image.nbytes + alpha.nbytes + parts.nbytes):
                 self._kept[index] = (image, alpha, parts)
         return TrainingFrame(
@@ -113,6 +125,7 @@ def read_ahead(
     *,
     has_room: Callable[[int], bool] | None = None,
     outline: Outline = SOFT,
+    spill: Spill | None = None,
 ) -> Iterator[TrainingFrame]:
     """Reads frames in the order of `indices`; the next one is decoded while the current one is in use.
 
@@ -121,8 +134,9 @@ def read_ahead(
         indices: Rows, each as often as it is wanted.
         has_room: Whether so many bytes more may be kept in memory; nothing is kept where it is None.
         outline: What becomes of the masks.
+        spill: What takes the background's hues out of the outline; None leaves them.
     """
-    read = FrameReader(take, has_room, outline=outline)
+    read = FrameReader(take, has_room, outline=outline, spill=spill)
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = None
         for index in indices:

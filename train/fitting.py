@@ -31,6 +31,7 @@ from avatar.train.relocation import Relocation
 from avatar.train.schedule import drawn, rarity
 from avatar.train.shortage import too_little_memory, tried_again
 from avatar.train.side_views import SideViews
+from avatar.train.spill import Spill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +91,10 @@ def fit_avatar(
     sunk = gaussians.sunk_torso
     key = take_key(take)
     order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
-    relocation = Relocation.of(take, gaussians, config, order)
+    read = partial(
+        read_ahead, take, outline=config.outline, spill=Spill.of(take.background()) if config.despill else None
+    )
+    relocation = Relocation.of(read, gaussians, config, order)
     exposure = take_exposure(take, indices, config)
     exposure = exposure and exposure.to(head.device)
     start = load_checkpoint(checkpoint, gaussians, optimizer, key, config, exposure) if checkpoint else 0
@@ -98,7 +102,7 @@ def fit_avatar(
     objective.regularizer.follow(gaussians)
     device, done = head.device, start
     steps = range(start, config.steps)
-    frames = read_ahead(take, order(steps), has_room=has_room, outline=config.outline)
+    frames = read(order(steps), has_room=has_room)
     try:
         for step, frame in zip(steps, frames, strict=True):
             relocation(step, gaussians, optimizer, objective, poses)

@@ -20,7 +20,6 @@ from avatar.fields.gaussian_head import REGIONS
 from avatar.fields.rig import place_gaussians, quat_rotate
 from avatar.render.losses import ssim_map
 from avatar.render.rigged import rasterize_rigged
-from avatar.train.dataset import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead, Pose
     from avatar.fields.regularizers import Regularizer
     from avatar.fields.rig import RiggedGaussians
-    from avatar.io.take import Take
     from avatar.train.config import TrainConfig
-    from avatar.train.dataset import Outline, TrainingFrame
+    from avatar.train.dataset import TrainingFrame
 
 log = logging.getLogger(__name__)
 
@@ -82,26 +80,28 @@ class Relocation:
     """The rounds of a training run in which Gaussians are moved.
 
     Attributes:
-        take: The take.
+        read: Reads the take's frames as training does.
         steps: The steps that begin with such a round.
         count: How many Gaussians are moved in a round at most.
         floors: (R,) how many Gaussians each of `REGIONS` keeps at least.
         order: The frames of some steps; a round measures the error on those that come next.
         seed: Seed of the draws.
-        outline: As in training.
     """
 
-    take: Take
+    read: Callable[[Iterable[int]], Iterable[TrainingFrame]]
     steps: tuple[int, ...]
     count: int
     floors: Int[np.ndarray, " R"]
     order: Callable[[range], Iterable[int]]
     seed: int
-    outline: Outline
 
     @classmethod
     def of(
-        cls, take: Take, gaussians: GaussianHead, config: TrainConfig, order: Callable[[range], Iterable[int]]
+        cls,
+        read: Callable[[Iterable[int]], Iterable[TrainingFrame]],
+        gaussians: GaussianHead,
+        config: TrainConfig,
+        order: Callable[[range], Iterable[int]],
     ) -> Relocation:
         """The rounds, evenly spread from where the residuals learn to 60 % of all steps; `gaussians` as they start."""
         span = np.linspace(config.residual_start, LAST * config.steps, config.relocations + 1)[1:]
@@ -109,7 +109,7 @@ class Relocation:
         floors = np.ceil(kept * np.bincount(gaussians.regions.cpu().numpy(), minlength=len(REGIONS))).astype(int)
         count = round(config.relocated_share * config.gaussians)
         steps = tuple(span.round().astype(int).tolist())
-        return cls(take, steps, count, floors, order, config.seed, config.outline)
+        return cls(read, steps, count, floors, order, config.seed)
 
     def __call__(
         self,
@@ -123,8 +123,7 @@ class Relocation:
         if step not in self.steps:
             return
         coming = list(self.order(range(step, step + MEASURED)))
-        frames = read_ahead(self.take, coming, outline=self.outline)
-        shares = measured_shares(gaussians, objective, poses, frames)
+        shares = measured_shares(gaussians, objective, poses, self.read(coming))
         generator = np.random.default_rng([self.seed, step, self.count])
         pose = poses[coming[0]]
         moved = relocate(gaussians, optimizer, shares, pose, floors=self.floors, count=self.count, generator=generator)

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.render import rasterize
 from avatar.train.config import TrainConfig
-from avatar.train.dataset import read_frame
+from avatar.train.dataset import read_ahead, read_frame
 from avatar.train.fitting import Objective, fit_avatar, make_optimizer
 from avatar.train.relocation import FIXED, FLOORS, Relocation, Shares, measured_shares, relocate
 
@@ -121,8 +122,9 @@ def test_the_optimiser_forgets_what_moved(gaussians: GaussianHead, tiny_take: Ta
 
 def test_rounds_are_spread_and_end_early(gaussians: GaussianHead, tiny_take: Take, tiny_config: TrainConfig) -> None:
     config = replace(tiny_config, steps=1000, residual_start=100, relocations=5)
-    assert Relocation.of(tiny_take, gaussians, config, lambda steps: steps).steps == (200, 300, 400, 500, 600)
-    assert Relocation.of(tiny_take, gaussians, replace(config, relocations=0), lambda steps: steps).steps == ()
+    read, none = partial(read_ahead, tiny_take), replace(config, relocations=0)
+    assert Relocation.of(read, gaussians, config, lambda steps: steps).steps == (200, 300, 400, 500, 600)
+    assert Relocation.of(read, gaussians, none, lambda steps: steps).steps == ()
 
 
 def test_a_run_stopped_after_a_round_goes_on_to_the_same_bits(

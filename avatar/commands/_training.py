@@ -54,8 +54,9 @@ def train(
     head = load_head(take.info.head_id).on(device)
     has_room = (memory or MemoryCap.of(None)).has_room
     if config.draft_share and can_align(take) and not job.done(ALIGNMENT):
-        # A draft is thrown away: what makes it nice to look at is left out.
-        draft = replace(config, steps=max(round(config.draft_share * config.steps), 1), feature_weight=0.0)
+        # A draft is thrown away: what makes it nice to look at is left out, and it explains the frames as they are.
+        steps = max(round(config.draft_share * config.steps), 1)
+        draft = replace(config, steps=steps, feature_weight=0.0, side_weight=0.0, despill=False)
         gaussians = fitted(output / DRAFT, "draft", take, head, job, draft, consent=consent, has_room=has_room)
         with (
             restartable(take, ALIGNMENT),

@@ -180,7 +180,8 @@ def test_at_ease_the_subject_looks_at_the_lens(tiny_avatar: Path) -> None:
         (("--gaze", "1,2"), "Found: 1,2"),
         (("--gaze", "1,2,nan"), "Found: 1,2,nan"),
         (("--keys", "none.csv"), "There is no file none.csv"),
-        (("--mix", "1", "2"), "1 weights, one an input"),
+        (("--mix", "0.5"), "at least two inputs"),
+        (("--mix", "1", "2"), "at least two inputs"),
     ],
 )
 def test_options_that_cannot_be(
@@ -189,6 +190,12 @@ def test_options_that_cannot_be(
     monkeypatch.chdir(tmp_path)
     text = run("motion", source, *(() if "-o" in options else ("-o", "out.npz")), *options, fails=True)
     assert said in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_motion_of_a_mix_needs_its_weight(run: Run, source: Path, tmp_path: Path) -> None:
+    text = run("motion", source, source, "--mix", "1", "-o", tmp_path / "out.npz", fails=True)
+    assert "2 weights, one an input" in text
     assert not list(tmp_path.iterdir())
 
 

@@ -117,11 +117,12 @@ def _fitted(read, head: Head, rest: Motion) -> Motion:
 def _timed(inputs: list[Motion], face: FaceMap, options: EditMotion) -> Motion:
     """The inputs mixed, trimmed, retimed, smoothed and moved in time, in this order."""
     channels: tuple[Channel, ...] = options.channels or CHANNELS  # type: ignore[assignment]
-    if options.mix and len(options.mix) != len(inputs):
+    if options.mix and (len(inputs) == 1 or len(options.mix) != len(inputs)):
         raise InputError(
             "The option --mix cannot be used",
-            expected=f"{len(inputs)} weights, one an input",
-            found=str(len(options.mix)),
+            expected=f"{len(inputs)} weights, one an input" if len(inputs) > 1 else "at least two inputs",
+            found=str(len(options.mix)) if len(inputs) > 1 else "one",
+            fix="name the motions and one weight for each; `--gain` makes a single one stronger or weaker",
         )
 
     def within(motion: Motion, change: Callable[[Motion], Motion]) -> Motion:

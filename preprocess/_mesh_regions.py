@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from avatar.speech.mouth import INNER_LIPS
+
 # Outer eye corners of the subject: right, left. Their distance is the scale that every error is stated in.
 OUTER_CORNERS = (33, 263)
 OVAL = (
@@ -12,10 +14,9 @@ OVAL = (
 )
 # Closed contours, in drawing order.
 LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-LIPS = (*LIPS_OUTER, *LIPS_INNER)
+LIPS = (*LIPS_OUTER, *INNER_LIPS)
 EYES = (*RIGHT_EYE, *LEFT_EYE)
 # The centre, then the ring; the subject's right iris comes first.
 RIGHT_IRIS = (468, 469, 470, 471, 472)
@@ -30,7 +31,7 @@ def facing(contour: tuple[int, ...]) -> np.ndarray:
 
 
 LID_PAIRS = np.concatenate([facing(RIGHT_EYE), facing(LEFT_EYE)])
-LIP_PAIRS = facing(LIPS_INNER)
+LIP_PAIRS = facing(INNER_LIPS)
 
 
 def interior() -> np.ndarray:

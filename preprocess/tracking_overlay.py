@@ -111,7 +111,7 @@ def draw_overlay(
     embedding = head.landmarks
     triangles, shares = embedding.faces.cpu().numpy(), embedding.barycentric.cpu().numpy()
     points = (pixels[faces[triangles]] * shares[..., None]).sum(axis=1)
-    for contour in (regions.LIPS_OUTER, regions.LIPS_INNER, regions.RIGHT_EYE, regions.LEFT_EYE):
+    for contour in (regions.LIPS_OUTER, regions.INNER_LIPS, regions.RIGHT_EYE, regions.LEFT_EYE):
         cv2.polylines(canvas, [_fixed(points[list(contour)])], True, CONTOUR, 1, cv2.LINE_AA, FINEST)
     for centre, *ring in (regions.RIGHT_IRIS, regions.LEFT_IRIS):
         radius = float(np.linalg.norm(points[ring] - points[centre], axis=1).mean())

@@ -25,7 +25,7 @@ from avatar.render.playback import render_pose
 from avatar.speech.life_model import LifeModel
 from avatar.synthetic.clip import ClipSettings, clip_camera, synthetic_motion
 
-pytest_plugins = ("strict_device",)
+pytest_plugins = ("refusals", "strict_device")
 
 SIDE, FRAMES, RATE, COLLAR = 80, 30, 4, -0.13
 SETTINGS = ClipSettings(size=SIDE, fps=RATE, movement=1.5, seed=5)

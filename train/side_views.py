@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.cameras import FRONT_VIEW, Camera, intrinsics
+from avatar.cameras import Camera
 from avatar.fields.gaussian_head import REGIONS
 from avatar.fields.survey import project
 from avatar.fields.underlay import spread_evenly
 from avatar.render.rigged import rasterize_rigged
 from avatar.render.trajectories import around
+from avatar.speech.mouth import INNER_LIPS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -34,8 +35,7 @@ SIDE, ACROSS = 192, 0.3
 YAW, PITCH, FILMED = 45.0, 12.0, 15.0
 # The mouth may be seen, and skin lie, so far beyond the outlines of lips and head, metres: the mesh is not exact.
 LIP_MARGIN, OUTLINE_MARGIN = 1.5e-3, 2.5e-3
-# Among the 478 landmarks: the ring of the inner lips; forehead, chin and both sides, whose middle the camera looks at.
-INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+# Of the 478 landmarks forehead, chin and both sides, whose middle the camera looks at.
 AROUND = (10, 152, 234, 454)
 # Points that stand for the surface of head and torso, some 3 mm apart.
 POINTS = 40000
@@ -177,5 +177,5 @@ def _camera(center: Float[np.ndarray, " 3"], *, yaw: float, pitch: float) -> Cam
     """A camera at the tracker's distance from `center`, turned about it from the tracker's own by angles in degrees."""
     distance = float(np.linalg.norm(center))
     ahead = np.degrees(np.arctan2(-center[0], -center[2])), np.degrees(np.arcsin(-center[1] / distance))
-    camera = Camera(FRONT_VIEW.copy(), intrinsics(SIDE * distance / ACROSS, SIDE, SIDE), SIDE, SIDE)
+    camera = Camera.front(SIDE * distance / ACROSS, SIDE, SIDE)
     return around(camera, center, yaw=ahead[0] + yaw, pitch=ahead[1] + pitch)

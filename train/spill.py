@@ -51,7 +51,7 @@ class Spill:
     def __call__(
         self, image: UInt8[np.ndarray, "H W 3"], alpha: Float[np.ndarray, "H W"], parts: UInt8[np.ndarray, "H W"]
     ) -> UInt8[np.ndarray, "H W 3"]:
-        """The frame as it would be had nothing been spilled; it differs near the outline alone.
+        """The frame as if nothing had been spilled: near the outline it differs, where nobody is it is the plate.
 
         Args:
             image: sRGB.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from avatar.cameras import FRONT_VIEW, Camera, intrinsics
+from avatar.cameras import Camera
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
 from avatar.fields.sampling import initial_head
 from avatar.heads import Head
@@ -26,7 +26,7 @@ from avatar.train.side_views import (
 )
 
 DISTANCE = 0.8
-CAMERA = Camera(FRONT_VIEW, intrinsics(SIDE * DISTANCE / ACROSS, SIDE, SIDE), SIDE, SIDE)
+CAMERA = Camera.front(SIDE * DISTANCE / ACROSS, SIDE, SIDE)
 MILLIMETRE = SIDE / ACROSS / 1000
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -100,14 +100,19 @@ def closed_threshold(opening: Float[np.ndarray, " T"]) -> float:
     return float(low + (usual - low) / 3)
 
 
-def closure_f1(
-    time: Float[np.ndarray, " T"],
-    opening: Float[np.ndarray, " T"],
-    *,
-    phones: Sequence[Phone],
-    threshold: float,
-) -> tuple[float | None, int]:
-    """F1 of telling bilabials from vowels by a closed mouth, and how many bilabials there were to tell.
+class ClosureCounts(NamedTuple):
+    """At how many sounds a mouth closes: bilabials with and without, vowels with, and all vowels."""
+
+    hits: int
+    misses: int
+    alarms: int
+    vowels: int
+
+
+def closure_counts(
+    time: Float[np.ndarray, " T"], opening: Float[np.ndarray, " T"], *, phones: Sequence[Phone], threshold: float
+) -> ClosureCounts:
+    """At which of the sounds within some moments a mouth closes.
 
     A sound counts as closed when the mouth's least opening, within 40 ms of a bilabial or in the middle half of a
     vowel, is at most the threshold.
@@ -117,11 +122,8 @@ def closure_f1(
         opening: (T,) of the mouth.
         phones: The sounds.
         threshold: What counts as closed.
-
-    Returns:
-        None where no bilabial falls into the moments.
     """
-    hits = misses = alarms = 0
+    hits = misses = alarms = vowels = 0
     for phone in phones:
         if phone.name in BILABIALS:
             within = (time >= phone.start - TOLERANCE) & (time <= phone.end + TOLERANCE)
@@ -136,7 +138,23 @@ def closure_f1(
         if phone.name in BILABIALS:
             hits, misses = hits + closed, misses + (not closed)
         else:
-            alarms += closed
+            alarms, vowels = alarms + closed, vowels + 1
+    return ClosureCounts(hits, misses, alarms, vowels)
+
+
+def closure_f1(
+    time: Float[np.ndarray, " T"],
+    opening: Float[np.ndarray, " T"],
+    *,
+    phones: Sequence[Phone],
+    threshold: float,
+) -> tuple[float | None, int]:
+    """F1 of telling bilabials from vowels by a closed mouth (`closure_counts`), and how many bilabials there were.
+
+    Returns:
+        None where no bilabial falls into the moments.
+    """
+    hits, misses, alarms, _ = closure_counts(time, opening, phones=phones, threshold=threshold)
     if not hits + misses:
         return None, 0
     return 2 * hits / (2 * hits + misses + alarms), hits + misses

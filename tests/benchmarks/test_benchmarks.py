@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,11 +39,17 @@ def test_benchmarks_write_rows_of_ratios(script, options, ops, tmp_path):
         assert f"{row['ratio']:.2f}" in done.stdout
 
 
-def test_the_length_benchmark_measures_offsets(tmp_path):
-    spec = importlib.util.spec_from_file_location("bm_length", FOLDER / "bm_length.py")
+def imported(name):
+    """A benchmark as a module."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     bench = importlib.util.module_from_spec(spec)
-    sys.modules["bm_length"] = bench
+    sys.modules[name] = bench
     spec.loader.exec_module(bench)
+    return bench
+
+
+def test_the_length_benchmark_measures_offsets(tmp_path):
+    bench = imported("bm_length")
     bench.write_syllables(tmp_path / "a.wav", 2.0)
     said, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
     assert len(said) == 2 * rate and 0.05 < abs(said).max() < 1
@@ -62,6 +69,44 @@ def test_the_orbit_s_benchmark_compares_with_its_bar(tiny_avatar, tmp_path):
     assert [row["yaw"] for row in result["rows"]] == [-40, -20, 0, 20, 40]
     assert all(0 <= row["holes"] < 0.2 and row["floaters"] == 0 for row in result["rows"])
     assert "30 degrees" in done.stdout and ("met" in done.stdout or "MISSED" in done.stdout)
+
+
+def test_the_closures_benchmark_tells_closed_from_sealed_and_hears_any_language(monkeypatch):
+    bench = imported("bm_closures")
+    spoken = [("b", 400), ("aʊ", 700), ("m", 1000), ("t͡ʃ", 1200), ("p", 1400), ("ɛ", 1700)]
+
+    class Ear:
+        def transcribe_waveform(self, waveform, rate):
+            return len(waveform) / rate
+
+        def phoneme_spans(self, seconds):
+            assert seconds == 2
+            return [SimpleNamespace(phoneme=name, start_ms=start, end_ms=start + 100) for name, start in spoken]
+
+    monkeypatch.setitem(sys.modules, "hama", SimpleNamespace(ASRModel=Ear))
+    phones = bench.ipa_phones(np.zeros(2 * bench.SPEECH_RATE, np.float32))
+    assert [phone.name for phone in phones] == ["P", "AA", "P", "t͡ʃ", "P", "AA"]
+    time = np.arange(100) / bench.FPS
+    opening = np.full(100, 0.2)
+    # Sealed at the first, nearly closed at the second and in the second vowel; open at the third.
+    for second, gap in ((0.45, 0.01), (1.05, 0.05), (1.75, 0.05)):
+        opening[np.abs(time - second) < 0.05] = gap
+    found = bench.judged("a", time, opening, phones)
+    assert (found.bilabials, found.vowels) == (3, 2)
+    assert (found.recall, found.sealed, found.false) == pytest.approx((2 / 3, 1 / 3, 1 / 2))
+    silent = bench.judged("b", time, opening, [])
+    assert (silent.recall, silent.sealed, silent.false) == (None, None, None)
+
+
+def test_the_closures_benchmark_judges_an_avatar(tiny_avatar, tmp_path, monkeypatch):
+    bench = imported("bm_closures")
+    noise = np.random.default_rng(0).standard_normal(bench.SPEECH_RATE).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", 0.1 * noise, bench.SPEECH_RATE)
+    monkeypatch.setattr(bench, "spoken_phones", lambda samples: [bench.Phone("B", 0.2, 0.3)])
+    file = tmp_path / "rows.json"
+    bench.main(bench.Options(tiny_avatar, (tmp_path / "a.wav",), json=file))
+    (row,) = json.loads(file.read_text())["sounds"]
+    assert (row["sound"], row["bilabials"], row["vowels"], row["false"]) == ("a", 1, 0, None)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from avatar.speech.held_out import SpokenTake, cross_splits, fit_folds, tail_spl
 from avatar.speech.lip_quality import ROWS, measure_lips
 from avatar.speech.lips import (
     closed_threshold,
+    closure_counts,
     closure_f1,
     landmark_track,
     lip_track,
@@ -37,6 +38,7 @@ def test_closures_are_counted_against_vowels() -> None:
     opening[np.abs(time - 1.5) < 0.03] = 0.01
     phones = [Phone("B", 0.45, 0.55), Phone("M", 0.95, 1.05), Phone("AA", 1.4, 1.6), Phone("IY", 0.6, 0.8)]
     phones += [Phone("S", 0.45, 0.55), Phone("P", 3.0, 3.1)]
+    assert closure_counts(time, opening, phones=phones, threshold=0.05) == (1, 1, 1, 2)
     # One of two bilabials is met, one of two vowels is closed: precision and recall 1/2.
     assert closure_f1(time, opening, phones=phones, threshold=0.05) == (0.5, 2)
     assert closure_f1(time, opening, phones=phones[:1], threshold=0.05) == (1.0, 1)

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from avatar import cli
 from avatar.commands import _speech
 from avatar.commands._speech import Speech, say_text, sound_notes
+from avatar.errors import PartError
 from avatar.io.audio import SoundFacts, write_wav
+from avatar.io.video import probe
+from avatar.speech.general import GENERAL_NOTE
+from avatar.speech.stand_in import DEAF_NOTE
 from avatar.speech.text import espeak, hibari
 
 Refused = Callable[..., str]
@@ -124,6 +129,44 @@ def test_the_note_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with Speech(tmp_path / "quiet.wav").samples(rate=16_000) as sound:
         assert len(sound) == 8000
     assert heard == ["quiet.wav: the sound is silent, so the mouth stays closed."]
+
+
+@pytest.mark.parametrize(
+    ("level", "rate", "channels", "said"),
+    [
+        (0.0, 16_000, 1, ["a.wav: the sound is silent"]),
+        (10.0, 16_000, 1, ["a.wav: "]),
+        (0.1, 8_000, 1, ["a.wav: recorded at 8 kHz"]),
+        (0.1, 96_000, 6, []),
+    ],
+)
+def test_programs_are_told_what_people_are(
+    level: float,
+    rate: int,
+    channels: int,
+    said: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_avatar: Path,
+    tmp_path: Path,
+) -> None:
+    def missing(name: str) -> None:
+        raise PartError(f"The pretrained part {name} could not be had")
+
+    # The general model listens to log-mel, which every machine has.
+    monkeypatch.setattr("avatar.models.fetch", missing)
+    noise = level * np.random.default_rng(0).standard_normal(rate // 2)
+    soundfile.write(tmp_path / "a.wav", np.repeat(noise.clip(-1, 1)[:, None], channels, axis=1), rate)
+    film = tmp_path / "talk.mp4"
+    options = ["--audio", str(tmp_path / "a.wav"), "--size", "32", "--fps", "10", "--json", "-o", str(film)]
+    capsys.readouterr()
+    cli.main(["render", str(tiny_avatar), *options])
+    heard = capsys.readouterr()
+    notes = json.loads(heard.out)["notes"]
+    assert notes[:2] == [GENERAL_NOTE, DEAF_NOTE] and len(notes) == 2 + len(said)
+    assert all(note.startswith(start) and note in heard.err for note, start in zip(notes[2:], said, strict=True))
+    assert ("clipped" in "".join(notes)) == (level == 10)
+    assert probe(film).has_audio and probe(film).frames == 5
 
 
 def test_a_recording_with_its_words_gets_a_transcript(tmp_path: Path) -> None:

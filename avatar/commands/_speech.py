@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,17 +45,20 @@ class Speech:
         path: Any audio or video file.
         spoken: Its words and their times, where they are known.
         voice: Who says it, and in which language; empty for a recording.
+        notes: What is to be known of it; what the sound itself is like once it was read.
     """
 
     path: Path
     spoken: SpokenText | None = None
     voice: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def samples(self, *, rate: int) -> StoredSound:
         """The sound on disk; says what will make its lips worse. Raises InputError where there is none."""
         sound, facts = store_sound(self.path, rate=rate)
         for note in sound_notes(facts):
-            say(escape(f"{self.path.name}: {note}"))
+            self.notes.append(f"{self.path.name}: {note}")
+            say(escape(self.notes[-1]))
         return sound
 
     def closures(self, seconds: float) -> np.ndarray | None:
@@ -168,7 +171,7 @@ def say_text(
     check_text(text, language=chosen.language)
     with progress_bar(f"voice {chosen.name}") if bar else nullcontext() as on_passage:
         spoken = speak_text(text, wav, voice=chosen, on_passage=on_passage)
-    return Speech(wav, spoken, f"{chosen.name} ({chosen.language})")
+    return Speech(wav, spoken, f"{chosen.name} ({chosen.language})", [chosen.note] if chosen.note else [])
 
 
 def transcribed(audio: Path, text: str) -> SpokenText:

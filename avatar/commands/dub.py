@@ -103,14 +103,14 @@ def run(options: Dub) -> None:
     check_outputs([options.output], {"--video": options.video, "--audio": options.audio})
     stored = load_avatar(options.avatar).on(device)
     probe(options.video)
-    able = able_speaker(stored)
-    spoken, _ = spoken_motion(stored, Speech(options.audio), fps=LIP_RATE, seed=0, pose="still", able=able)
+    able, speech = able_speaker(stored), Speech(options.audio)
+    spoken, _ = spoken_motion(stored, speech, fps=LIP_RATE, seed=0, pose="still", able=able)
     with tracked_footage(options.video, stored, options.avatar) as footage:
         rows = shown_rows(footage, frame_count(len(spoken) / float(LIP_RATE), footage.fps), options.beyond)
         motion = dubbed_motion(stored, footage, spoken, rows)
         written = write_dub(stored, footage, motion, rows, options)
-    if able.notes:
-        written |= {"notes": list(able.notes)}
+    if (notes := [*able.notes, *speech.notes]) and options.json:
+        written |= {"notes": notes}
     say(f"[bold]{escape(str(options.output))}[/bold] is ready.")
     show(written, as_json=options.json)
 

@@ -84,7 +84,7 @@ def run(options: Render) -> None:
                 breathing=1.0 if options.breathing is None else options.breathing,
                 able=able,
             )
-            notes += able.notes
+            notes += [*able.notes, *speech.notes]
         motion = edited_for(stored, motion, options, shot)
         if options.motion_out is not None:
             writing(options.motion_out, lambda file: file.parent.mkdir(parents=True, exist_ok=True))

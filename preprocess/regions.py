@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 # Histogram bins of Lab: lightness coarse, since shade changes it on one material, hue fine.
 _BINS = (16, 32, 32)
 _SHIFTS = (4, 3, 3)
+# A chin is bearded where so much of it has colours that the upper face has so much less of, in any shade (log ratio).
+_BEARDED, _FOREIGN = 0.5, 2.0
+# A beard in the colours of the clothes is believed so far below the chin and beside the middle, in face heights; it
+# narrows downwards by as much as it is long.
+_BEARD_LENGTH, _BEARD_REACH = 0.25, 0.4
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,13 @@ class RegionModel:
     Args:
         skin: (16 * 32 * 32,) skin and beard against clothes, positive for skin.
         hair: The same for hair against clothes.
+        beard: The same for the chin against the upper face; None for a chin in the colours of the face.
     """
 
-    def __init__(self, skin: Float[np.ndarray, " B"], hair: Float[np.ndarray, " B"]) -> None:
-        self.skin, self.hair = skin, hair
+    def __init__(
+        self, skin: Float[np.ndarray, " B"], hair: Float[np.ndarray, " B"], beard: Float[np.ndarray, " B"] | None = None
+    ) -> None:
+        self.skin, self.hair, self.beard = skin, hair, beard
 
     @classmethod
     def fit(
@@ -100,14 +108,17 @@ class RegionModel:
         Raises:
             InputError: There is no frame, or no frame shows the face inside the mask.
         """
-        counts = {name: np.zeros(int(np.prod(_BINS))) for name in ("skin", "hair", "clothes")}
+        counts = {name: np.zeros(int(np.prod(_BINS))) for name in ("skin", "hair", "clothes", "chin", "upper face")}
         for image, alpha, landmarks in samples:
             height, width = alpha.shape
             codes, frame = _codes(image), face_frame(landmarks, height, width)
             around = face_mask(landmarks, height, width, scale=1.12)
             beside = np.abs(frame.across)
+            skin = face_mask(landmarks, height, width, scale=0.92) > 0
             zones = {
-                "skin": face_mask(landmarks, height, width, scale=0.92) > 0,
+                "skin": skin,
+                "chin": skin & (frame.below > 0.55 * frame.mouth),
+                "upper face": skin & (frame.below < frame.mouth - 0.2),
                 "hair": (around == 0) & (frame.below < frame.mouth - 0.25),
                 # Well below the collar, and higher up at the sides, where a neck never is.
                 "clothes": (frame.below > 0.5) | ((frame.below > 0.2) & (beside > 0.6)),
@@ -122,7 +133,8 @@ class RegionModel:
             )
         skin, hair = _density(_with_shadows(counts["skin"])), _density(counts["hair"])
         clothes = _density(counts["clothes"])
-        return cls(_log_ratio(skin, clothes), _log_ratio(hair, clothes))
+        beard = _beard_colours(counts["chin"], counts["upper face"])
+        return cls(_log_ratio(skin, clothes), _log_ratio(hair, clothes), beard)
 
     def label(
         self,
@@ -156,6 +168,11 @@ class RegionModel:
         # Collars lie 0.1 to 0.5 face heights below the chin: colour outweighs place there, but not far from there.
         place = 0.3 - 2.5 * np.maximum(below, 0) - 2.0 * np.maximum(beside - 0.4, 0)
         skin = (cv2.GaussianBlur(self.skin.take(codes), (0, 0), sigma) + place > 0) & person
+        if self.beard is not None:
+            near = (below < _BEARD_LENGTH) & (beside + np.maximum(below, 0) < _BEARD_REACH)
+            beard = near & person & (cv2.GaussianBlur(self.beard.take(codes), (0, 0), sigma) > 0)
+            # A collar of its colour is apart from it, beyond the neck.
+            skin |= beard & _reached(beard | (face > 0), face)
         # Opening cuts bridges such as a tie's edge, closing fills a necklace or a shadow.
         skin = cv2.morphologyEx((skin | (face > 0)).astype(np.uint8), cv2.MORPH_OPEN, kernel)
         skin = cv2.morphologyEx(cv2.bitwise_or(skin, face), cv2.MORPH_CLOSE, kernel)
@@ -234,6 +251,12 @@ def _single_votes(model: RegionModel, frames: Iterable) -> Iterator[Votes]:
     return map_ordered(vote, with_last())
 
 
+def _reached(area: Bool[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The parts of an area that hang together with the face."""
+    _, components = cv2.connectedComponents(area.astype(np.uint8), connectivity=4)
+    return np.isin(components, np.unique(components[(face > 0) & area])) & area
+
+
 def _attached(head: UInt8[np.ndarray, "H W"], face: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     """The part of `head` that hangs together with the face, its holes filled."""
     _, components = cv2.connectedComponents(head, connectivity=4)
@@ -276,6 +299,12 @@ def _density(counts: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
 
     smooth = gaussian_filter(counts.reshape(_BINS), sigma=(1.2, 0.7, 0.7), mode="nearest").ravel()
     return smooth / max(smooth.sum(), 1e-12)
+
+
+def _beard_colours(chin: Float[np.ndarray, " B"], upper: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"] | None:
+    """How much more common each colour is on the chin than on the upper face; None without a beard."""
+    ratio = _log_ratio(_density(chin), _density(_with_shadows(upper)))
+    return ratio if chin[ratio > _FOREIGN].sum() > _BEARDED * max(chin.sum(), 1) else None
 
 
 def _log_ratio(head: np.ndarray, clothes: np.ndarray, *, limit: float = 4.0) -> Float[np.ndarray, " B"]:

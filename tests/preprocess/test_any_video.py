@@ -169,6 +169,30 @@ def test_low_light_and_glasses_keep_every_frame(ingested, person, landmarker):
     assert take.used.all() and len(take) == 120
 
 
+def test_a_full_beard_keeps_every_frame_and_the_landmarks(ingested, person, landmarker):
+    landmarker.reset()
+    seen = [landmarker.track(image).landmarks for image in person]
+    rng, frames = np.random.default_rng(0), []
+    for image, marks in zip(person, seen, strict=True):
+        # From ear to ear, below the nose and to below the chin, around bare lips.
+        points, chin = marks[:, :2], marks[152, :2] - marks[17, :2]
+        jaw = points[[454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93]]
+        jaw = np.concatenate([jaw[:6], jaw[6:15] + 0.6 * chin, jaw[15:], points[[234, 205, 203, 2, 423, 425]]])
+        lips = points[[61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91]]
+        worn = np.zeros(image.shape[:2], np.float32)
+        cv2.fillPoly(worn, [np.round(jaw).astype(np.int32)], 1.0)
+        cv2.fillPoly(worn, [np.round(lips).astype(np.int32)], 0.0)
+        worn = cv2.GaussianBlur(worn, (0, 0), 1.5)[..., None] * 0.9
+        hair = np.array([60, 42, 30]) + rng.normal(0, 14, (*image.shape[:2], 1))
+        frames.append((image * (1 - worn) + hair * worn).clip(0, 255).astype(np.uint8))
+    take = ingested(frames)
+    assert take.used.all() and len(take) == 60
+    corners, before = [61, 291, 13, 14, 33, 263], np.array(seen)[..., :2]
+    apart = np.linalg.norm(in_clip(take)[:, corners] - before[:, corners], axis=-1)
+    eyes = np.linalg.norm(before[:, 33] - before[:, 263], axis=-1)
+    assert np.percentile(apart / eyes[:, None], 95) < 0.06
+
+
 def test_a_cut_leaves_the_longest_shot_with_its_sound(ingested, person):
     other = [small(image[20:200, 30:210], SIDE) for image in person[:20]]
     take = ingested([*person[:20], *other, *person])

@@ -18,11 +18,19 @@ PEOPLE = {
     "long red hair, green dress": ((230, 190, 170), (130, 55, 30), (40, 110, 60), True),
     "long dark hair, light shirt": ((190, 140, 110), (45, 32, 28), (200, 205, 210), True),
     "bald, beige jumper": ((215, 165, 140), (215, 165, 140), (200, 195, 170), False),
+    "full brown beard, white shirt": ((225, 180, 160), (95, 62, 40), (235, 235, 240), False),
+    "full black beard, black suit": ((150, 100, 75), (22, 20, 22), (28, 28, 32), False),
+    "full grey beard, grey jumper": ((215, 165, 140), (150, 148, 145), (120, 120, 125), False),
 }
 
 
 def draw(
-    skin: tuple[int, ...], hair: tuple[int, ...], cloth: tuple[int, ...], long_hair: bool, shift: float = 0.0
+    skin: tuple[int, ...],
+    hair: tuple[int, ...],
+    cloth: tuple[int, ...],
+    long_hair: bool,
+    shift: float = 0.0,
+    beard: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A drawn person: image, alpha, landmarks and the true labels."""
     centre = np.array([150 + shift, 120.0])
@@ -42,6 +50,10 @@ def draw(
     shade = tuple(int(0.75 * c) for c in skin)
     put(centre + np.array((0, 75)), (32, 45), shade, HEAD)
     put(centre, (55, 72), skin, HEAD)
+    if beard:
+        # From below the cheekbones to well below the chin, around a bare mouth.
+        put(centre + np.array((0, 48)), (48, 42), hair, HEAD)
+        put(centre + np.array((0, 33)), (20, 9), skin, HEAD)
     rng = np.random.default_rng(int(shift) + 20)
     image = np.clip(cv2.GaussianBlur(paint, (0, 0), 0.8) + rng.normal(0, 4, paint.shape), 0, 255).astype(np.uint8)
     landmarks = np.tile(np.append(centre, 0.0), (478, 1))
@@ -56,7 +68,7 @@ def draw(
 
 @pytest.mark.parametrize("name", PEOPLE)
 def test_labels_of_people_of_all_colours(name: str) -> None:
-    frames = [draw(*PEOPLE[name], shift=shift) for shift in (-8.0, 0.0, 8.0)]
+    frames = [draw(*PEOPLE[name], shift=shift, beard="beard" in name) for shift in (-8.0, 0.0, 8.0)]
     model = RegionModel.fit((image, alpha, landmarks) for image, alpha, landmarks, _ in frames)
     image, alpha, landmarks, truth = frames[1]
     label = model.label(image, alpha, landmarks)
@@ -65,9 +77,27 @@ def test_labels_of_people_of_all_colours(name: str) -> None:
     head = truth == HEAD
     overlap = (head & (label == HEAD)).sum() / ((head & person) | (label == HEAD)).sum()
     assert overlap > 0.95, f"{name}: {overlap:.3f}"
+    assert (model.beard is None) == ("beard" not in name)
     # None of the clothes well inside their outline may count as head.
     inside = cv2.erode((truth == TORSO).astype(np.uint8), np.ones((7, 7))) > 0
     assert (label[inside] == HEAD).mean() < 0.01
+
+
+def test_a_collar_in_the_colour_of_the_beard_stays_clothes() -> None:
+    """A narrow goatee, and a high collar on either side of the bare neck."""
+    person = PEOPLE["full black beard, black suit"]
+    image, alpha, landmarks, _ = draw(*person, beard=True)
+    model = RegionModel.fit([(image, alpha, landmarks)])
+    skin, _, cloth, _ = person
+    cv2.rectangle(image, (100, 170), (200, 240), skin, -1)
+    cv2.ellipse(image, (150, 175), (20, 30), 0, 0, 360, person[1], -1)
+    for left in (118, 168):
+        cv2.rectangle(image, (left, 196), (left + 14, 240), cloth, -1)
+    alpha[170:240, 100:200] = 1
+    label = model.label(image, alpha, landmarks)
+    assert (label[185:203, 146:154] == HEAD).all()
+    for left in (118, 168):
+        assert (label[200:236, left + 4 : left + 11] == TORSO).all()
 
 
 def test_labels_follow_a_turned_picture() -> None:

@@ -31,10 +31,14 @@ from avatar.heads.arkit import ARKIT_NAMES
 from avatar.heads.build.embedding import INNER_LIPS, OVAL
 from avatar.heads.layout import HeadLayout
 from avatar.heads.library import heads_folder, imported, keep_head
+from avatar.io.audio import write_wav
 from avatar.io.avatar import load_avatar
 from avatar.io.take import Take
 from avatar.io.video import probe
+from avatar.motion import Motion
 from avatar.preprocess.tracking import TrackingConfig, track
+from avatar.render.export.formats import FORMATS
+from avatar.speech.features import LOG_MEL
 from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
@@ -349,7 +353,7 @@ def test_an_avatar_is_made_with_an_imported_head(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Tracking, training, evaluation and rendering know the head by its name alone."""
+    """Tracking, training, evaluation, rendering, speech, edits and exports know the head by its name alone."""
     head = load_head(flame_head)
     figures = track(take_copy, head, config=TrackingConfig(shared_steps=120))
     take = Take.open(take_copy.path)
@@ -367,3 +371,14 @@ def test_an_avatar_is_made_with_an_imported_head(
     where = ["--motion", str(take.path / "motion.npz"), "-o", str(tmp_path / "talk.mp4")]
     cli.main(["render", str(tmp_path / "me"), "--camera", "orbit", *where])
     assert probe(tmp_path / "talk.mp4").frames > 10
+    write_wav(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32))
+    monkeypatch.setattr("avatar.speech.stand_in.at_hand", lambda kind: LOG_MEL)
+    spoken = ["--audio", str(tmp_path / "a.wav"), "--emotion", "happy:0.5", "--gain", "blinks=0", "--gaze", "camera"]
+    out = ["--motion-out", str(tmp_path / "said.npz"), "-o", str(tmp_path / "said.mp4"), "--size", "32"]
+    cli.main(["render", str(tmp_path / "me"), *spoken, *out])
+    said = Motion.load(tmp_path / "said.npz")
+    assert said.head_hash == head.hash and np.ptp(said.jaw_pose[:, 0]) + np.ptp(said.expression) > 0.01
+    for name in sorted(FORMATS):
+        written = tmp_path / f"{name}{'' if FORMATS[name].is_folder else FORMATS[name].suffixes[0]}"
+        cli.main(["export", str(tmp_path / "me"), "--format", name, "-o", str(written)])
+        assert written.exists()

@@ -80,6 +80,26 @@ def test_the_unseen_back_starts_closed_thin_and_in_the_colour_of_the_hair(
     assert result.color_logits[skull].sigmoid().mean() < 0.36
 
 
+def test_a_side_that_no_frame_shows_is_like_the_other(
+    tiny_take: Take, open_head: Head, surveyed: Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The subject's right is unseen, and the left is red in front and blue towards the ear."""
+    right, z = surveyed.centroids[:, 0] < 0, surveyed.centroids[:, 2]
+    front = np.clip((z - np.percentile(z, 30)) / np.ptp(z[surveyed.shown]), 0, 1)
+    colors = np.where(right[:, None], np.nan, np.stack([0.2 + 0.6 * front, 0.4 + 0 * front, 0.8 - 0.6 * front], 1))
+    labels, shown = surveyed.labels * ~right[:, None], surveyed.shown & ~right
+    half = replace(surveyed, colors=colors, labels=labels, shown=shown)
+    monkeypatch.setattr("avatar.fields.sampling.survey", lambda *_: half)
+    start = initial_head(tiny_take, open_head, tiny_take.motion(), tiny_take.split()["train"], Sampling(6000, 100))
+    skin = ((start.regions == REGIONS.index("skin")) & (start.triangles < len(open_head.faces))).numpy()
+    triangles = start.triangles.numpy()[skin]
+    found, place = start.color_logits.detach().sigmoid().numpy()[skin], surveyed.centroids[triangles]
+    for side in (place[:, 0] < -0.01, place[:, 0] > 0.01):
+        near = side & (np.abs(place[:, 1]) < 0.06)
+        assert near.sum() > 100
+        assert np.abs(found[near, 0] - (0.2 + 0.6 * front[triangles[near]])).mean() < 0.04
+
+
 def test_areas_are_those_of_the_mesh(surveyed: Survey, open_head: Head) -> None:
     assert surveyed.areas.min() >= 0
     assert surveyed.areas[: len(open_head.faces)].sum() == pytest.approx(0.3, rel=0.7)

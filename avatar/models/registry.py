@@ -144,7 +144,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
                     ),
                 ),
                 required=False,
-                note="No package carries it. Nothing uses it so far: head and clothes are told by the subject's own colours.",
+                note="No package carries it. Nothing uses it so far: regions are learnt from the person's colours.",
             ),
             Part(
                 "stlpips_alex",

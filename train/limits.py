@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def seen_limits(take: Take) -> dict[str, tuple[float, float]]:
-    """Yaw, pitch and roll of the head against the camera over the training frames, degrees, 1st to 99th percentile."""
+    """Yaw, pitch and roll of the head against the camera over the training frames, degrees, 1st to 99th percentile.
+
+    Turns about the axes: yaw is positive to the subject's left and pitch downwards, other than a view cone's, which is
+    positive above.
+    """
     motion = take.motion()[take.split()["train"]]
     rotation = Rotation.from_rotvec(motion.global_orient) * Rotation.from_rotvec(motion.neck_pose)
     angles = rotation.as_euler("YXZ", degrees=True)

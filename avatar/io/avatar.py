@@ -71,7 +71,8 @@ class AvatarInfo:
         focal: Focal length of the recording, pixels.
         fps: Frames per second of the recording, a fraction.
         speech: Settings of the speech model; None for an avatar for which the general model speaks.
-        limits: Ranges within which the avatar was seen, degrees, by name.
+        limits: Ranges of the head's turns that the take shows, degrees: yaw (positive to the subject's left), pitch
+            (positive downwards) and roll.
         view_cone: From where it may be looked at; None where that was not measured.
         provenance: Where it comes from: source hash, versions.
         consent: The consent statement of the person shown, where one was given.

@@ -1,4 +1,4 @@
-"""What is wrong with a view: holes within the bust's outline, and Gaussians that float outside it."""
+"""What is wrong with a view: holes, an outline that the bust does not reach, and Gaussians that float outside it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ class ViewFlaws(NamedTuple):
     """Flaws of one view, as shares of the pixels within the bust's outline.
 
     Attributes:
-        holes: Pixels well within the outline through which the background shows.
+        holes: Pixels in which the background shows through the person: enclosed, or in a narrow gap.
+        shortfall: Other pixels well within the outline in which it shows: the bust ends earlier than its meshes.
         floaters: Opaque pixels far outside the outline.
     """
 
     holes: float
+    shortfall: float
     floaters: float
 
 
@@ -56,9 +58,9 @@ def view_flaws(gaussians: GaussianHead, pose: Pose, camera: Camera, *, threads: 
         threads: Threads of the rasteriser; all processors when None.
     """
     opaque = render_pose(gaussians, pose, camera, threads=threads).alpha[..., 0].cpu().numpy() > OPAQUE
-    holes, floaters, outline = _marked(gaussians, pose, camera, opaque)
+    *marked, outline = _marked(gaussians, pose, camera, opaque)
     area = max(int(outline.sum()), 1)
-    return ViewFlaws(float(holes.sum() / area), float(floaters.sum() / area))
+    return ViewFlaws(*(float(flaw.sum() / area) for flaw in marked))
 
 
 def orbit_flaws(
@@ -90,8 +92,8 @@ def orbit_flaws(
 
 def _marked(
     gaussians: GaussianHead, pose: Pose, camera: Camera, opaque: Bool[np.ndarray, "H W"]
-) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Pixels of holes, of floaters, and within the outline."""
+) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
+    """Pixels of holes, of shortfall, of floaters, and within the outline."""
     head = gaussians.head
     vertices = gaussians.vertices(pose).cpu().numpy().astype(np.float64)
     seen = vertices @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
@@ -101,13 +103,14 @@ def _marked(
     inner, outer, gap, corner = (_disc(x, seen, camera) for x in (INNER_MARGIN, OUTER_MARGIN, GAP / 2, CORNER / 2))
     drawn = _drawn(seen, np.concatenate([bare, sheet]) if dressed else bare, camera)
     outline = cv2.erode(drawn, inner) > 0
-    bust = np.asarray(ndimage.binary_fill_holes(outline | opaque))
+    bust, enclosed = (np.asarray(ndimage.binary_fill_holes(shape)) for shape in (outline | opaque, opaque))
     # Beyond the picture's edge nothing may be closed with.
     edge = len(gap)
     closed = cv2.morphologyEx(np.pad(bust, edge).astype(np.uint8), cv2.MORPH_CLOSE, gap)[edge:-edge, edge:-edge]
     between = _large(cv2.morphologyEx(closed * ~bust, cv2.MORPH_OPEN, corner) > 0, FEW * float(corner.sum()))
     surroundings = cv2.dilate(_drawn(seen, np.concatenate([faces, sheet]), camera), outer) > 0
-    return (bust | between) & ~opaque, opaque & ~surroundings, outline
+    holes = (enclosed | between) & ~opaque
+    return holes, bust & ~opaque & ~holes, opaque & ~surroundings, outline
 
 
 def _large(marked: Bool[np.ndarray, "H W"], least: float) -> Bool[np.ndarray, "H W"]:

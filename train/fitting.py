@@ -138,10 +138,10 @@ def fit_avatar(
         if not is_out_of_memory(error):
             raise
         raise too_little_memory(error, device, step=done, side=max(take.info.width, take.info.height)) from error
-    moved = keep_to_own_colors(gaussians, own_colors(take, indices))
-    log.debug("%d Gaussians had colours of the background", moved)
     moved = take_neighbours_colors(gaussians, seen_at_outline_only(gaussians, take, indices), poses[int(indices[0])])
     log.debug("%d Gaussians had colours of the outline", moved)
+    moved = keep_to_own_colors(gaussians, own_colors(take, indices))
+    log.debug("%d Gaussians had colours of the background", moved)
     avatar = projected(gaussians, features[indices], config.components)
     if on_projection and config.projects:
         on_projection(gaussians.requires_grad_(False), avatar)

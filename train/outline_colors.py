@@ -2,7 +2,8 @@
 
 A Gaussian that every frame shows edge-on, in the outline's own pixels, has learned what the mask, the lens and the
 video's coarse colour mix into those pixels: a pale line along the hair, blue from a blue wall. From the front it is
-less than a pixel wide, from the side a stripe. What is beside it, and was seen well, says what colour it has.
+less than a pixel wide, from the side a stripe. What is beside it, and was seen well, says what colour it has: skin
+for skin, hair for hair, and an ear for an ear, since a pale line along the hair is more like an ear than like hair.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scipy.spatial import KDTree
 
 from avatar.fields.gaussian_head import REGIONS
 from avatar.fields.rig import triangle_frames
+from avatar.fields.sampling import ears
 from avatar.fields.survey import project, take_camera
 from avatar.io.parts import HEAD
 from avatar.spread import evenly_spread
@@ -33,7 +35,6 @@ FACING = 0.3
 NEIGHBOURS, SIMILAR = 48, 4
 # What differs by no more, in sRGB from 0 to 1, is the surface's own variety.
 VARIETY = 0.05
-SURFACES = ("skin", "scalp")
 
 
 @torch.no_grad()
@@ -62,7 +63,7 @@ def seen_at_outline_only(gaussians: GaussianHead, take: Take, indices: Int[np.nd
 
 @torch.no_grad()
 def take_neighbours_colors(gaussians: GaussianHead, unsure: Bool[np.ndarray, " N"], pose: Pose) -> int:
-    """Moves the unsure colours of skin and hair to within `VARIETY` of their neighbours', in place.
+    """Moves the unsure colours of skin, hair and ears to within `VARIETY` of their neighbours', in place.
 
     Args:
         gaussians: The trained head.
@@ -72,13 +73,10 @@ def take_neighbours_colors(gaussians: GaussianHead, unsure: Bool[np.ndarray, " N
     Returns:
         How many Gaussians were changed.
     """
-    on_head = (gaussians.triangles < len(gaussians.head.faces)).cpu().numpy()
-    regions = gaussians.regions.cpu().numpy()
     colors = gaussians.color_logits.sigmoid().double().cpu().numpy()
     places = gaussians(pose).means.cpu().numpy()
     changed = 0
-    for name in SURFACES:
-        surface = on_head & (regions == REGIONS.index(name))
+    for surface in _surfaces(gaussians):
         rows, sure = np.flatnonzero(surface & unsure), np.flatnonzero(surface & ~unsure)
         if not len(rows) or len(sure) < NEIGHBOURS:
             continue
@@ -87,3 +85,12 @@ def take_neighbours_colors(gaussians: GaussianHead, unsure: Bool[np.ndarray, " N
         similar = np.argsort(unlike, axis=1)[:, :SIMILAR, None]
         changed += draw_nearer(gaussians, rows, np.take_along_axis(beside, similar, 1).mean(1), tolerance=VARIETY)
     return changed
+
+
+def _surfaces(gaussians: GaussianHead) -> list[Bool[np.ndarray, " N"]]:
+    """Which Gaussians are skin, which hair, and which an ear."""
+    faces, triangles = len(gaussians.head.faces), gaussians.triangles.cpu().numpy()
+    regions, on_head = gaussians.regions.cpu().numpy(), triangles < faces
+    ear = on_head & ears(gaussians.head)[np.minimum(triangles, faces - 1)]
+    skin, hair = (on_head & (regions == REGIONS.index(name)) for name in ("skin", "scalp"))
+    return [skin & ~ear, hair & ~ear, (skin | hair) & ear]

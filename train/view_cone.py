@@ -32,8 +32,8 @@ SIDE = 192
 # From this cosine on a frame shows a triangle well enough to know its colour.
 CLEAR = 0.2
 # What a view may have more than that from the front: of the head what is guessed, as a share of what is seen of it;
-# holes and floaters, as shares of the bust's outline.
-GUESSED, HOLES, FLOATERS = 0.1, 0.01, 0.005
+# missing (holes and shortfall) and floaters, as shares of the bust's outline.
+GUESSED, MISSING, FLOATERS = 0.1, 0.01, 0.005
 # What is nearer to the camera than a triangle by more than this hides it, metres.
 THICKNESS = 0.01
 
@@ -100,12 +100,13 @@ def safe_view_cone(take: Take, gaussians: GaussianHead) -> ViewCone:
 
     def faults(yaw: float, pitch: float) -> np.ndarray:
         seen = view(yaw, pitch)
-        return np.array([guessed_share(alone, pose, seen, clearest), *view_flaws(gaussians, pose, seen)])
+        flaws = view_flaws(gaussians, pose, seen)
+        return np.array([guessed_share(alone, pose, seen, clearest), flaws.holes + flaws.shortfall, flaws.floaters])
 
     front = faults(0, 0)
 
     def holds(yaw: float, pitch: float) -> bool:
-        return bool((faults(yaw, pitch) - front <= (GUESSED, HOLES, FLOATERS)).all())
+        return bool((faults(yaw, pitch) - front <= (GUESSED, MISSING, FLOATERS)).all())
 
     def end(yaw: float, pitch: float, farthest: float) -> float:
         angles = np.arange(STEP, farthest + 1, STEP)

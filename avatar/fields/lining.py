@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from avatar.fields.bust import BustOutline, Neck
 
-# It begins at this share of the way from the middle of the opening to its end, and hangs so far from the rim, so far
-# within the clothes: metres. It is bent, so no disc may have more room than this, metres.
-BEGIN, FALL, WITHIN, MOST_ROOM = 0.8, 0.06, 6e-3, 8e-3
+# It begins at this share of the way from the middle of the opening to its end, and so far above the rim, since the tip
+# of a collar is often higher than the clothes' mean edge; from there it hangs so far down, so far within the clothes:
+# metres. It is bent, so no disc may have more room than this, metres.
+BEGIN, RISE, FALL, WITHIN, MOST_ROOM = 0.8, 8e-3, 0.06, 6e-3, 8e-3
 STRIPS = 6
 
 
@@ -28,7 +29,7 @@ class Lining(NamedTuple):
     Attributes:
         vertices: (M, 3) metres.
         faces: (Q, 3) counter-clockwise from the neck.
-        room: (Q,) from the middle of each triangle up to the rim, metres.
+        room: (Q,) from the middle of each triangle up to the sheet's upper edge, metres.
         rim: (Q,) x where the collar's rim begins to be lined on that side, metres.
     """
 
@@ -62,8 +63,8 @@ def _side(outline: BustOutline, neck: Neck, end: float) -> Lining:
     axis = np.array([0.0, neck.center])
     inwards = axis - rim[:, [0, 2]]
     rim[:, [0, 2]] += WITHIN * inwards / np.maximum(np.linalg.norm(inwards, axis=1, keepdims=True), 1e-9)
-    down = np.linspace(0, FALL, STRIPS + 1)[:, None, None] * np.array([0.0, 1.0, 0.0])
-    vertices = (rim - down).reshape(-1, 3)
+    up = np.linspace(RISE, RISE - FALL, STRIPS + 1)[:, None, None] * np.array([0.0, 1.0, 0.0])
+    vertices = (rim + up).reshape(-1, 3)
     faces = quads(np.arange(len(vertices)).reshape(STRIPS + 1, -1))
     strip = np.arange(len(faces)) // (2 * (len(rim) - 1))
     room = np.minimum(FALL * (strip + 0.5) / STRIPS, MOST_ROOM)

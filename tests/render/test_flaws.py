@@ -1,4 +1,4 @@
-"""Holes and floaters are counted where they are, and nowhere else."""
+"""Holes, shortfall and floaters are counted where they are, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -35,15 +35,22 @@ def rest_places(gaussians: GaussianHead) -> torch.Tensor:
 
 def test_a_whole_head_has_next_to_no_flaws(tiny_gaussians, pose, camera, center) -> None:
     flaws = view_flaws(tiny_gaussians, pose, around(camera, center, yaw=0, pitch=0), threads=1)
-    assert flaws.holes < 0.01 and flaws.floaters == 0
+    assert flaws.holes + flaws.shortfall < 0.01 and flaws.floaters == 0
 
 
 def test_a_missing_cheek_is_a_hole(tiny_gaussians, pose, camera, center) -> None:
     # Both walls of the head are taken away: through one alone the other shows.
-    hole = (rest_places(tiny_gaussians)[:, :2] - torch.tensor([0.035, -0.03])).norm(dim=1) < 0.035
+    hole = (rest_places(tiny_gaussians)[:, :2] - torch.tensor([0.02, -0.02])).norm(dim=1) < 0.035
     view = around(camera, center, yaw=0, pitch=0)
     flaws = view_flaws(tiny_gaussians.subset(~hole), pose, view, threads=1)
-    assert 0.01 < flaws.holes < 0.2 and flaws.floaters == 0
+    assert 0.01 < flaws.holes < 0.2 and flaws.shortfall < 0.01 and flaws.floaters == 0
+
+
+def test_a_missing_crown_is_a_shortfall_and_no_hole(tiny_gaussians, pose, camera, center) -> None:
+    heights = rest_places(tiny_gaussians)[:, 1]
+    view = around(camera, center, yaw=0, pitch=0)
+    flaws = view_flaws(tiny_gaussians.subset(heights < heights.max() - 0.05), pose, view, threads=1)
+    assert 0.01 < flaws.shortfall < 0.2 and flaws.holes < 0.002
 
 
 def test_what_hangs_in_the_air_is_a_floater(tiny_gaussians, pose, camera, center) -> None:

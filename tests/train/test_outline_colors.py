@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avatar.fields.gaussian_head import REGIONS, GaussianHead
+from avatar.fields.sampling import ears
 from avatar.fields.survey import project, take_camera
 from avatar.io.take import Take
 from avatar.train.outline_colors import VARIETY, seen_at_outline_only, take_neighbours_colors
@@ -59,6 +60,22 @@ def test_a_stripe_takes_the_colour_beside_it(head: GaussianHead, take: Take) -> 
     assert (now - torch.tensor([0.6, 0.45, 0.375])).norm(dim=1).max() < VARIETY + 1e-4
     others = torch.from_numpy(~unsure) | ~torch.isin(head.regions, torch.tensor([SKIN, REGIONS.index("scalp")]))
     assert torch.equal(head.color_logits[others], before[others])
+
+
+def test_hair_beside_an_ear_takes_the_colour_of_hair(head: GaussianHead, take: Take) -> None:
+    pale, brown, pink = (torch.tensor(color) for color in ([0.75, 0.7, 0.6], [0.2, 0.15, 0.1], [0.8, 0.5, 0.45]))
+    on_head = head.triangles < len(head.head.faces)
+    ear = on_head & torch.from_numpy(ears(head.head)[head.triangles.clamp(max=len(head.head.faces) - 1)])
+    pose = head.poses(take.motion()[:1])[0]
+    places = head(pose).means
+    hair = on_head & ~ear & (torch.cdist(places, places[ear]).min(1).values < 0.06)
+    head.regions[hair | ear] = REGIONS.index("scalp")
+    stripe = hair & (torch.cdist(places, places[ear]).min(1).values < 0.01)
+    for which, color in ((hair, brown), (ear, pink), (stripe, pale)):
+        head.color_logits[which] = color.logit()
+    assert take_neighbours_colors(head, stripe.numpy(), pose) == stripe.sum() > 5
+    away = (head.color_logits[stripe].sigmoid()[:, None] - torch.stack([brown, pink])).norm(dim=2)
+    assert away[:, 0].max() < VARIETY + 1e-4
 
 
 def test_nothing_in_doubt_changes_nothing(head: GaussianHead, take: Take) -> None:

@@ -32,6 +32,8 @@ class TrainConfig(Sampling):
         edge_level: Value of the soft mask where the avatar's outline lies.
         edge_contrast: How much firmer than the soft mask the outline is; 1 leaves it as soft.
         despill: Whether hues of the background that the person does not have are taken out of the outline.
+        skip_covered: Whether what is before the face for a while, such as a hand, is found and not learnt
+            (`avatar.train.covered`).
         lr_offsets: Learning rate of the positions, metres per step; decays to 2 %.
         lr_log_scales: Learning rate of the log-scales; this and the following decay to 10 %.
         lr_quats: Learning rate of the rotations.
@@ -68,6 +70,7 @@ class TrainConfig(Sampling):
     edge_level: float = 0.4
     edge_contrast: float = 4.0
     despill: bool = True
+    skip_covered: bool = True
     lr_offsets: float = 4e-5
     lr_log_scales: float = 8e-3
     lr_quats: float = 2e-3

@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Bool, Float, UInt8
     from torch import Tensor
 
     from avatar.io.take import Take
@@ -51,16 +51,25 @@ class TrainingFrame:
         image: (H, W, 3) sRGB in [0, 1].
         alpha: (H, W) mask of the person in [0, 1], as soft as the reader left it.
         parts: (H, W) labels: 0 background, 1 head above the collar, 2 torso.
+        covered: (H, W) where something before the face hides what the frame is to teach; None where nothing does.
     """
 
     index: int
     image: Float[Tensor, "H W 3"]
     alpha: Float[Tensor, "H W"]
     parts: UInt8[np.ndarray, "H W"]
+    covered: Bool[Tensor, "H W"] | None = None
 
     def on(self, device: torch.device) -> TrainingFrame:
-        """The frame with its picture and mask on a device."""
-        return replace(self, image=self.image.to(device), alpha=self.alpha.to(device))
+        """The frame with its picture and masks on a device."""
+        covered = None if self.covered is None else self.covered.to(device)
+        return replace(self, image=self.image.to(device), alpha=self.alpha.to(device), covered=covered)
+
+    def taught(self, target: Float[Tensor, "H W *c"], render: Float[Tensor, "H W *c"]) -> Float[Tensor, "H W *c"]:
+        """What a render is compared with: the target, but where the frame teaches nothing the render itself."""
+        if self.covered is None:
+            return target
+        return torch.where(self.covered if target.ndim == 2 else self.covered[..., None], render.detach(), target)
 
     def over(self, background: Float[Tensor, "#H #W 3"], plate: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
         """The person before another background.
@@ -79,6 +88,7 @@ class FrameReader:
         has_room: Whether so many bytes more may be kept; nothing is kept where it is None.
         outline: What becomes of the masks.
         spill: What takes the background's hues out of the outline; None leaves them.
+        covered: Gives the pixels of a frame that something hides, None for no such pixels; nothing is hidden without.
     """
 
     def __init__(
@@ -88,11 +98,10 @@ class FrameReader:
         *,
         outline: Outline = SOFT,
         spill: Spill | None = None,
+        covered: Callable[[int], Bool[np.ndarray, "H W"] | None] | None = None,
     ) -> None:
-        self.take, self._has_room, self._outline, self._spill = take, has_room, outline, spill
-        self._kept: dict[
-            int, tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]
-        ] = {}
+        self.take, self._has_room, self._outline, self._spill, self._covered = take, has_room, outline, spill, covered
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -100,17 +109,23 @@ class FrameReader:
     def __call__(self, index: int) -> TrainingFrame:
         """One frame."""
         if index in self._kept:
-            image, alpha, parts = self._kept[index]
+            image, alpha, parts, covered = self._kept[index]
         else:
             image, parts = self.take.image(index), self.take.parts(index)
             firm = self._outline(np.asarray(self.take.mask(index), np.float32))
             if self._spill is not None:
                 image = self._spill(image, firm, parts)
             alpha = np.rint(firm * 255).astype(np.uint8)
-            if self._has_room is not None and self._has_room(image.nbytes + alpha.nbytes + parts.nbytes):
-                self._kept[index] = (image, alpha, parts)
+            covered = self._covered(index) if self._covered is not None else None
+            size = sum(part.nbytes for part in (image, alpha, parts, covered) if part is not None)
+            if self._has_room is not None and self._has_room(size):
+                self._kept[index] = (image, alpha, parts, covered)
         return TrainingFrame(
-            index, torch.from_numpy(image).float().div_(255), torch.from_numpy(alpha).float().div_(255), parts
+            index,
+            torch.from_numpy(image).float().div_(255),
+            torch.from_numpy(alpha).float().div_(255),
+            parts,
+            None if covered is None else torch.from_numpy(covered),
         )
 
 
@@ -126,6 +141,7 @@ def read_ahead(
     has_room: Callable[[int], bool] | None = None,
     outline: Outline = SOFT,
     spill: Spill | None = None,
+    covered: Callable[[int], Bool[np.ndarray, "H W"] | None] | None = None,
 ) -> Iterator[TrainingFrame]:
     """Reads frames in the order of `indices`; the next one is decoded while the current one is in use.
 
@@ -135,8 +151,9 @@ def read_ahead(
         has_room: Whether so many bytes more may be kept in memory; nothing is kept where it is None.
         outline: What becomes of the masks.
         spill: What takes the background's hues out of the outline; None leaves them.
+        covered: Gives the pixels of a frame that something hides, as for `FrameReader`.
     """
-    read = FrameReader(take, has_room, outline=outline, spill=spill)
+    read = FrameReader(take, has_room, outline=outline, spill=spill, covered=covered)
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = None
         for index in indices:

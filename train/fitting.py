@@ -18,6 +18,7 @@ from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
+from avatar.train.covered import find_covered
 from avatar.train.dataset import read_ahead
 from avatar.train.deep_look import DeepLook
 from avatar.train.focus import Focus
@@ -61,6 +62,7 @@ def fit_avatar(
     threads: int | None = None,
     has_room: Callable[[int], bool] | None = None,
     on_projection: Callable[[GaussianHead, GaussianHead], None] | None = None,
+    on_covered: Callable[[dict[str, float]], None] | None = None,
 ) -> GaussianHead:
     """Trains a Gaussian head on the take's training frames; the held-out frames are never read.
 
@@ -75,6 +77,7 @@ def fit_avatar(
         threads: Threads of the rasteriser; None for as many as the machine has cores.
         has_room: Whether so many bytes more of decoded frames may be kept; none are where it is None.
         on_projection: Called with the avatar as it was trained and as its players will evaluate it, where these differ.
+        on_covered: Called with the figures of what is before the face in some frames, where something is.
 
     Raises:
         TrainingError: A step is not finite; the last checkpoint is kept.
@@ -82,6 +85,9 @@ def fit_avatar(
     """
     motion, indices = take.motion(), take.split()["train"]
     gaussians = initial_head(take, head, motion, indices, config)
+    covered = find_covered(take, head, indices) if config.skip_covered else None
+    if covered is not None and on_covered:
+        on_covered(covered.figures())
     motion = listen(take, gaussians, indices, config.sound_components)
     features = learn_condition(gaussians, motion, indices, config)
     objective = Objective.of(take, gaussians, config, threads)
@@ -91,9 +97,8 @@ def fit_avatar(
     sunk = gaussians.sunk_torso
     key = take_key(take)
     order = partial(drawn, indices, rarity(take, indices), extra=config.rare_share, seed=config.seed)
-    read = partial(
-        read_ahead, take, outline=config.outline, spill=Spill.of(take.background()) if config.despill else None
-    )
+    spill = Spill.of(take.background()) if config.despill else None
+    read = partial(read_ahead, take, outline=config.outline, spill=spill, covered=covered)
     relocation = Relocation.of(read, gaussians, config, order)
     exposure = take_exposure(take, indices, config)
     exposure = exposure and exposure.to(head.device)
@@ -249,8 +254,8 @@ class Objective:
             backgrounds=background,
             threads=self.threads,
         )
-        target = frame.over(background, self.plate)
         image = exposure(frame, picture, background) if exposure else picture.image
+        target = frame.taught(frame.over(background, self.plate), image)
         photometric = l1_dssim(image, target, dssim_weight=self.config.dssim_weight, threads=self.threads)
         if self.focus is not None:
             closely = self.focus(
@@ -262,7 +267,8 @@ class Objective:
                 threads=self.threads,
             )
             photometric = photometric + self.config.focus_weight * closely
-        mask = (picture.alpha[..., 0] - frame.alpha).square().mean()
+        alpha = picture.alpha[..., 0]
+        mask = (alpha - frame.taught(frame.alpha, alpha)).square().mean()
         penalties = {
             f"regulariser {name}": value for name, value in self.regularizer.terms(gaussians, residual).items()
         }

@@ -68,6 +68,8 @@ class Exposure(nn.Module):
         some = (slice(None, None, STRIDE), slice(None, None, STRIDE))
         alpha = picture.alpha[some][..., 0]
         solid = (alpha > 0.99) & (frame.alpha[some] > 0.99)
+        if frame.covered is not None:
+            solid &= ~frame.covered[some]
         if not solid.any():
             return
         rendered, seen = picture.image[some][solid].double(), frame.image[some][solid].double()

@@ -153,7 +153,8 @@ def measured_shares(
             settings = {"width": width, "height": height, "threads": objective.threads}
             image, alpha, *_ = rasterize_rigged(rigged, *place, residual=residual, **settings)
             image = image + (1 - alpha) * objective.plate
-            apart = (1 - weight) * (image - frame.image).abs() + weight * (1 - ssim_map(image, frame.image))
+            target = frame.taught(frame.image, image)
+            apart = (1 - weight) * (image - target).abs() + weight * (1 - ssim_map(image, target))
             gains = torch.stack([apart.mean(-1), torch.ones_like(frame.alpha), torch.zeros_like(frame.alpha)], -1)
             residual = residual.clone()
             residual[:, 7:] = 0

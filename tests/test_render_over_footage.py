@@ -166,6 +166,20 @@ def test_a_picture_stands_behind_and_other_cameras_too(
         assert all(np.abs(frame.image[3, 3].astype(int) - [180, 120, 60]).max() < 6 for frame in pictures)
 
 
+def test_a_photograph_stands_upright(run: Run, tiny_avatar: Path, motion: Path, tmp_path: Path) -> None:
+    photograph = np.zeros((40, 80, 3), np.uint8)
+    photograph[:, :40] = (0, 0, 200)
+    data = cv2.imencode(".jpg", photograph)[1].tobytes()
+    # EXIF says: orientation 6, to be turned clockwise, so that red, which is left, is above.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
+    command = (tiny_avatar, "--motion", motion, "--background", path, "-o", tmp_path / "out.mp4", "--part", "head")
+    run(*command, "--fps", 1)
+    image = next(iter(read_frames(tmp_path / "out.mp4"))).image.astype(int)
+    assert np.abs(image[3, [3, -4]] - [200, 0, 0]).max() < 12 and image[-4, [3, -4]].max() < 12
+
+
 def test_its_sound_is_not_heard_and_that_is_told(run: Run, tiny_avatar: Path, motion: Path, tmp_path: Path) -> None:
     path = footage(tmp_path / "film.mp4", 2.2, sound=True)
     figures, said = run(tiny_avatar, "--motion", motion, "--background", path, "-o", tmp_path / "out.mp4")

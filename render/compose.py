@@ -1,7 +1,8 @@
-"""Renders before a background, as bytes."""
+"""Renders before a background, as bytes, and pictures that fill one."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -54,3 +55,13 @@ def compose(
         threads or _native.default_threads(),
     )
     return result.numpy()
+
+
+def covering(image: UInt8[np.ndarray, "H W 3"], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The middle of an image, as large as fits the shape, at that size."""
+    rows, columns = image.shape[:2]
+    scale = min(columns / width, rows / height)
+    across, down = round(width * scale), round(height * scale)
+    left, top = (columns - across) // 2, (rows - down) // 2
+    resampling = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    return cv2.resize(image[top : top + down, left : left + across], (width, height), interpolation=resampling)

@@ -149,7 +149,7 @@ def background_image(
     else:
         raise InputError(
             "The background cannot be used",
-            expected=f"plate, transparent, {', '.join(NAMED_COLORS)} or a colour such as #20304a",
+            expected=f"plate, transparent, {', '.join(NAMED_COLORS)}, a colour such as #20304a, a film or a picture",
             found=repr(name),
         )
     return np.array(color, np.float32)[None, None] / 255

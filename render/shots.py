@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from avatar.render._graphs import deformation
 from avatar.render.camera_files import FOV_RANGE, FOV_TEXT, SIDES, read_camera_file
 from avatar.render.clearance import is_inside
 from avatar.render.compose import compose
+from avatar.render.moving_background import MovingBackground, background_file
 from avatar.render.playback import PosedAvatar, background_image, straight_alpha
 from avatar.render.stereo import draw_stereo
 from avatar.render.trajectories import camera_eye, dolly, follow, framed, orbit, resized, vertical_fov
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead, Pose
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
+    from avatar.options.showing import Beyond
     from avatar.render._outputs import Rendering
     from avatar.render.stereo import Stereo
 
@@ -49,7 +52,10 @@ class Shot:
         fov: Vertical field of view in degrees; the camera's own when None.
         size: The longer side in pixels, or width and height (of one eye); the recording's, or the camera file's, when
             None.
-        background: ``plate`` (the recording's own), ``transparent``, a colour's name, or #rrggbb.
+        background: ``plate`` (the recording's own), ``transparent``, a colour's name, #rrggbb, or a video or picture
+            file, which does not move with the camera.
+        beyond: What such a video does where the film is longer: ``bounce``, it goes back and forth, or ``hold``, its
+            last picture stays.
         stereo: Two eyes; None for one.
     """
 
@@ -58,6 +64,7 @@ class Shot:
     fov: float | None = None
     size: int | tuple[int, int] | None = None
     background: str = "plate"
+    beyond: Beyond = "bounce"
     stereo: Stereo | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +90,13 @@ class Shot:
                 found=f"--fov {self.fov:g}",
                 fix="leave --fov out, or move the camera nearer",
             )
+        if self.stereo and background_file(self.background) is not None:
+            raise InputError(
+                "Footage has one eye and cannot be behind a film for two",
+                expected="a colour or transparent as --background with --stereo",
+                found=self.background,
+                fix="choose another --background, or leave --stereo out",
+            )
 
 
 class Staged(NamedTuple):
@@ -91,13 +105,13 @@ class Staged(NamedTuple):
     Attributes:
         cameras: One for each moment; of two eyes what is between them.
         distances: (T,) of the head from the camera along its axis, metres.
-        background: In [0, 1], of the size of a picture or one colour; None for transparent pictures.
+        background: In [0, 1], of the size of a picture or one colour; footage; None for transparent pictures.
         angles: (T, 2) where the cameras stand around the head, as `view_angles` gives it.
     """
 
     cameras: list[Camera]
     distances: Float[np.ndarray, " T"]
-    background: Float[np.ndarray, "#H #W 3"] | None
+    background: Float[np.ndarray, "#H #W 3"] | MovingBackground | None
     angles: Float[np.ndarray, "T 2"]
 
 
@@ -142,7 +156,12 @@ def stage(stored: StoredAvatar, motion: Motion, shot: Shot) -> Staged:
     name = "gray" if shot.background == "plate" and not same else shot.background
     eyes = np.stack([camera_eye(camera) for camera in cameras])
     angles = view_angles(eyes, centers, motion.global_orient, motion.neck_pose)
-    return Staged(cameras, distances, background_image(name, stored.plate, cameras[0]), angles)
+    video, first = background_file(name), cameras[0]
+    if video is None:
+        background = background_image(name, stored.plate, first)
+    else:
+        background = MovingBackground(video, times, first.width, first.height, hold=shot.beyond == "hold")
+    return Staged(cameras, distances, background, angles)
 
 
 def film(
@@ -168,16 +187,19 @@ def film(
     """
     deform = deformation(gaussians)
     layers = {"depth": depth, "normal": normal}
-    for pose, camera, distance in zip(poses_of(gaussians, motion), staged.cameras, staged.distances, strict=True):
+    behind = staged.background
+    behind = behind.pictures() if isinstance(behind, MovingBackground) else repeat(behind, len(motion))
+    moments = zip(poses_of(gaussians, motion), staged.cameras, staged.distances, behind, strict=True)
+    for pose, camera, distance, background in moments:
         posed = PosedAvatar(deform, pose, threads=threads)
         if stereo:
             drawn = draw_stereo(posed, camera, stereo, distance=float(distance), **layers)
         else:
             drawn = posed.draw(camera, **layers)
-        if staged.background is None:
+        if background is None:
             yield Picture(straight_alpha(drawn.image, drawn.alpha), drawn, camera)
         else:
-            yield Picture(compose(drawn.image, drawn.alpha, staged.background, threads=threads), drawn, camera)
+            yield Picture(compose(drawn.image, drawn.alpha, background, threads=threads), drawn, camera)
 
 
 def poses_of(gaussians: GaussianHead, motion: Motion) -> Iterator[Pose]:

@@ -167,6 +167,11 @@ def test_programs_are_told_what_people_are(
     assert all(note.startswith(start) and note in heard.err for note, start in zip(notes[2:], said, strict=True))
     assert ("clipped" in "".join(notes)) == (level == 10)
     assert probe(film).has_audio and probe(film).frames == 5
+    page = ["--format", "web", "--audio", str(tmp_path / "a.wav"), "-o", str(tmp_path / "page"), "--json"]
+    cli.main(["export", str(tiny_avatar), *page])
+    exported = capsys.readouterr()
+    assert json.loads(exported.out)["notes"] == notes
+    assert all(note in " ".join(exported.err.split()) for note in notes)
 
 
 def test_a_recording_with_its_words_gets_a_transcript(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from avatar.commands._console import progress_bar, say
 from avatar.io.picture_folder import PictureFolder
 from avatar.io.sound import SoundFile
-from avatar.io.video import VideoWriter
+from avatar.io.video import VideoWriter, probe
 from avatar.render.camera_files import write_camera_file
 from avatar.render.layers import (
     DEPTH_UNIT,
@@ -21,6 +21,7 @@ from avatar.render.layers import (
     normal_picture,
     normal_steps,
 )
+from avatar.render.moving_background import MovingBackground, background_file
 from avatar.render.shots import Shot, Staged, film, head_centers, stage
 from avatar.view_cone import said_angles
 
@@ -74,6 +75,7 @@ def render_shot(
     """
     staged = stage(stored, motion, shot)
     beyond = warn_of_views(stored.info.view_cone, staged)
+    footage = say_how_footage_goes_on(staged)
     depth, normal = "depth" in layers, "normals" in layers
     few = slice(None, None, max(1, len(motion) // RANGE_SAMPLES))
     near, far = (
@@ -102,6 +104,8 @@ def render_shot(
         figures |= {"depth_near": near, "depth_far": far}
     if beyond is not None:
         figures["degrees_beyond_view_cone"] = round(beyond, 1)
+    if footage is not None:
+        figures["background_seconds"] = footage
     if camera_out is not None:
         figures["cameras"] = str(camera_out)
     return figures
@@ -119,6 +123,30 @@ def warn_of_views(cone: ViewCone | None, staged: Staged) -> float | None:
             f"the recording shows well ({cone}): parts of the picture there are guessed."
         )
     return float(beyond[worst])
+
+
+def footage_notes(background: str) -> list[str]:
+    """What is to be known of a background that is a file; nothing of any other.
+
+    Raises:
+        InputError: The file is missing or unreadable.
+        FormatError: It has no pictures.
+    """
+    video = background_file(background)
+    if video is None or not probe(video).has_audio:
+        return []
+    return [f"The sound of {video.name} is not heard: --background takes pictures only."]
+
+
+def say_how_footage_goes_on(staged: Staged) -> float | None:
+    """Says what footage behind the avatar does where it ends before the film; returns its length in seconds then."""
+    behind = staged.background
+    if not isinstance(behind, MovingBackground) or behind.seconds is None:
+        return None
+    becomes = "its last picture is held" if behind.hold else "it goes back and forth"
+    short = float(behind.moments[-1]) - behind.seconds
+    say(f"{behind.video.name} is {short:.1f} s shorter than the film: {becomes}.")
+    return behind.seconds
 
 
 def beside(output: Path, layer: str) -> Path:

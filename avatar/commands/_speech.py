@@ -184,7 +184,7 @@ def transcribed(audio: Path, text: str) -> SpokenText:
 
 
 def sound_notes(facts: SoundFacts) -> list[str]:
-    """What a person should know of a sound before waiting for its film."""
+    """What a person should know of a sound before waiting for what is made of it."""
     notes = []
     if facts.peak < 10 ** (FLOOR_DB / 20):
         notes.append("the sound is silent, so the mouth stays closed.")
@@ -193,5 +193,5 @@ def sound_notes(facts: SoundFacts) -> list[str]:
     if 0 < facts.rate < LOW_RATE:
         notes.append(f"recorded at {facts.rate / 1000:g} kHz, which tells fewer sounds apart than 16 kHz do.")
     if facts.seconds > 3600 * SENSIBLE_HOURS:
-        notes.append(f"{facts.seconds / 3600:.1f} hours of speech; the bar below says how long its film takes.")
+        notes.append(f"{facts.seconds / 3600:.1f} hours of speech, which take their time.")
     return notes

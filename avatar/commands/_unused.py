@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from avatar.render.moving_background import background_file
 from avatar.speech.life import Pose
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ VOICE, LIFE = ("language", "speed"), ("seed", "prosody", "breathing")
 
 
 def unused_options(options: Render) -> list[str]:
-    """A line for each source of what the avatar does that leaves options no say."""
+    """A line for what the avatar does and what is behind it, where that leaves options no say."""
     posed = options.pose not in get_args(Pose)
     head = Path(options.pose).name if posed else options.pose
     rows: list[tuple[tuple[str, ...], str]] = []
@@ -32,6 +33,9 @@ def unused_options(options: Render) -> list[str]:
             rows.append((("speed",), "--voice-command: that program chooses its own"))
         if posed:
             rows.append((("breathing",), f"--pose {head}: its shoulders are taken too"))
+    behind = "transparent" if options.transparent else options.background
+    if background_file(behind) is None:
+        rows.append((("beyond",), f"--background {behind}: only footage has an end"))
     lines = []
     for names, why in rows:
         if given := [name for name in names if getattr(options, name) is not None]:

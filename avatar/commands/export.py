@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from rich.markup import escape
+
 from avatar.commands._console import say, show
 from avatar.commands._output import check_outputs
+from avatar.commands._speech import sound_notes
 from avatar.errors import InputError
 from avatar.heads.retarget import motion_on
-from avatar.io.audio import require_audio
 from avatar.io.avatar import load_avatar
+from avatar.io.sound import store_sound
 from avatar.render.export.formats import FORMATS, find_format
 from avatar.render.export.writing import check_output, export_avatar
 from avatar.render.motions import file_motion, own_motion, single_moment
 from avatar.speech.stand_in import able_speaker
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from avatar.io.audio import SoundFacts
     from avatar.io.avatar import StoredAvatar
     from avatar.motion import Motion
     from avatar.options import Export
@@ -34,7 +37,7 @@ def run(options: Export) -> None:
     output = options.output or default_output(options.avatar, name, kind)
     check_output(output, kind)
     check_outputs([output], {"AVATAR": options.avatar, "--motion": options.motion, "--audio": options.audio})
-    more = asked_extras(options, name, kind)
+    more, heard = asked_extras(options, name, kind)
     stored = load_avatar(options.avatar)
     # A time chooses a moment; a format that shows none takes the motion as if no time were given.
     at = options.time if kind.poses else None
@@ -47,11 +50,11 @@ def run(options: Export) -> None:
         still = "one moment, here the motion's first; choose with --time"
         notes.append(f"{name} holds {still if kind.poses else 'the rest pose and no motion'}.")
     if options.audio is not None:
-        notes += able_speaker(stored).notes
+        notes += [*able_speaker(stored).notes, *heard]
     written = export_avatar(stored, output, kind, moment=moment, motion=animated, **more)
     say(f"[bold]{output}[/bold] is ready: {kind.summary}, {written['bytes'] / 1e6:.1f} MB.")
     for note in notes:
-        say(f"Note: {note}")
+        say(f"Note: {escape(note)}")
     shown = {"pose": "neutral" if moment is None else f"{float(moment.time[0]):.3f} s"} if kind.poses else {}
     result = {"format": name, **written, **shown}
     show(result | ({"notes": notes} if options.json else {}), as_json=options.json)
@@ -82,11 +85,18 @@ def asked_motion(options: Export, stored: StoredAvatar, at: float | None) -> tup
     return motion, [note] if note else []
 
 
-def asked_extras(options: Export, name: str, kind: ExportFormat) -> dict[str, Any]:
-    """What the format's writer takes beside motions; raises InputError for what it does not take."""
-    extras = {}
+def asked_extras(options: Export, name: str, kind: ExportFormat) -> tuple[dict[str, Any], list[str]]:
+    """What the format's writer takes beside motions, and what is to be known of it.
+
+    Raises:
+        InputError: The format does not take what was asked for.
+    """
+    extras, notes = {}, []
     if options.audio is not None:
-        extras["sound"] = asked_sound(options.audio, name, kind)
+        extras["sound"], facts = asked_sound(options.audio, name, kind)
+        # Beside a motion it is only heard: nobody's lips come from it.
+        if options.motion is None:
+            notes = [f"{options.audio.name}: {note}" for note in sound_notes(facts)]
     if options.webcam is not None:
         if name != "web":
             raise InputError(
@@ -96,11 +106,15 @@ def asked_extras(options: Export, name: str, kind: ExportFormat) -> dict[str, An
                 fix="leave --webcam out, or give --format web",
             )
         extras["webcam"] = options.webcam
-    return extras
+    return extras, notes
 
 
-def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[np.ndarray, int]:
-    """An audio file's samples and their rate; raises InputError where there are none, or the format has no sound."""
+def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[tuple[np.ndarray, int], SoundFacts]:
+    """An audio file's samples with their rate, and what they are like.
+
+    Raises:
+        InputError: There are none, or the format has no sound.
+    """
     if not kind.sounds:
         raise InputError(
             f"The format {name} has no sound",
@@ -108,4 +122,6 @@ def asked_sound(path: Path, name: str, kind: ExportFormat) -> tuple[np.ndarray, 
             found=f"--audio {path}",
             fix="leave --audio out, or give --format web",
         )
-    return require_audio(path, rate=SOUND_RATE), SOUND_RATE
+    sound, facts = store_sound(path, rate=SOUND_RATE)
+    with sound:
+        return (np.asarray(sound), SOUND_RATE), facts

@@ -14,7 +14,7 @@ from avatar.commands._console import say, show
 from avatar.commands._device import chosen_device
 from avatar.commands._driver import driven_motion, track_driver
 from avatar.commands._edits import check_motion_name, driving_motion, edited_for, write_motion
-from avatar.commands._film import Sound, beside, render_shot
+from avatar.commands._film import Sound, beside, footage_notes, render_shot
 from avatar.commands._head_pose import chosen_pose, posed_as
 from avatar.commands._output import check_outputs
 from avatar.commands._speech import Speech, check_driver, sound_to_say
@@ -28,6 +28,7 @@ from avatar.io.video import check_video_name
 from avatar.render import motions
 from avatar.render.head_alone import head_alone
 from avatar.render.motions import SPEECH_RATE
+from avatar.render.moving_background import background_file
 from avatar.render.shots import Shot
 from avatar.render.stereo import Stereo
 from avatar.speech.stand_in import able_speaker
@@ -55,7 +56,7 @@ def run(options: Render) -> None:
     if options.part == "head":
         stored = replace(stored, gaussians=head_alone(stored.gaussians))
     fps = Fraction(options.fps).limit_denominator(1001) if options.fps else Fraction(*stored.info.fps)
-    pose, notes = chosen_pose(stored, options.pose), unused_options(options)
+    pose, notes = chosen_pose(stored, options.pose), [*unused_options(options), *footage_notes(shot.background)]
     for note in notes:
         say(escape(note))
     with sound_to_say(options) as speech:
@@ -169,6 +170,7 @@ def shot_of(options: Render) -> Shot:
         fov=options.fov,
         size=parsed_size(options.size),
         background="transparent" if clear else options.background,
+        beyond=options.beyond or "bounce",
         stereo=Stereo(options.stereo, convergence=options.convergence, **eyes) if options.stereo else None,
     )
 
@@ -180,11 +182,12 @@ def _check_files(options: Render) -> None:
     named = {f"--{name.replace('_', '-')}": getattr(options, name) for name in READ}
     named |= {f"--{name}": Path(text) for name in ("pose", "gaze", "camera") if (text := getattr(options, name))}
     named |= {f"--emotion {text}": Path(text) for text in options.emotion}
-    named |= {"AVATAR": options.avatar}
-    check_outputs([options.output, *beside_it, options.motion_out, options.camera_out], named)
-    for layer in ("depth", "normals"):
-        if getattr(options, layer) and options.output.suffix:
-            check_place(beside(options.output, layer))
+    named |= {"--background": background_file(options.background), "AVATAR": options.avatar}
+    wanted = [layer for layer in ("depth", "normals") if getattr(options, layer) and options.output.suffix]
+    layers = [beside(options.output, layer) for layer in wanted]
+    check_outputs([options.output, *beside_it, *layers, options.motion_out, options.camera_out], named)
+    for layer in layers:
+        check_place(layer)
     for path in (options.motion_out, options.camera_out):
         if path is not None:
             check_place(path)

@@ -317,7 +317,12 @@ _ROTATIONS: dict[Orientation, int] = {
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Reads the display matrix (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y with y downwards."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV lists no side data beside a kind that it does not know, such as the EXIF of pictures, but tells the turn.
+        turn = round(frame.rotation / 90) * 90 % 360
+        return next(orientation for orientation, degrees in _ROTATIONS.items() if degrees == turn)
     if matrix is None:
         return False, False, False
     a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))

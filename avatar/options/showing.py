@@ -37,7 +37,10 @@ class Render:
         size: Longer side of the picture in pixels, or width and height as 1280x720; with two eyes that of one. The
             recording's, or the camera file's, where it is left out.
         fps: Frames per second; the recording's where it is left out.
-        background: `plate` (the clip's own), `transparent`, a colour name, or #rrggbb.
+        background: `plate` (the clip's own), `transparent`, a colour name, #rrggbb, or a video or picture file, which
+            fills the picture; its sound is not heard.
+        beyond: What such a video does where the film is longer: `bounce`, it goes back and forth, or `hold`, its last
+            picture stays; `bounce` where it is left out.
         transparent: The same as `--background transparent`.
         depth: Write depth too: a video to look at beside the .mp4, 16-bit pictures beside a folder.
         normals: Write surface normals too, likewise.
@@ -80,6 +83,7 @@ class Render:
     size: str | None = None
     fps: float | None = None
     background: str = "plate"
+    beyond: Beyond | None = None
     transparent: tyro.conf.FlagCreatePairsOff[bool] = False
     depth: tyro.conf.FlagCreatePairsOff[bool] = False
     normals: tyro.conf.FlagCreatePairsOff[bool] = False

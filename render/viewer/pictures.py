@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from avatar.cameras import Camera, intrinsics
-from avatar.render.compose import compose
+from avatar.render.compose import compose, covering
 from avatar.render.playback import background_image
 
 if TYPE_CHECKING:
@@ -93,16 +92,6 @@ class Backdrop:
                 assert colour is not None
                 self._kept[key] = colour
         return self._kept[key]
-
-
-def covering(image: UInt8[np.ndarray, "H W 3"], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The middle of an image, as large as fits the shape, at that size."""
-    rows, columns = image.shape[:2]
-    scale = min(columns / width, rows / height)
-    across, down = round(width * scale), round(height * scale)
-    left, top = (columns - across) // 2, (rows - down) // 2
-    resampling = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-    return cv2.resize(image[top : top + down, left : left + across], (width, height), interpolation=resampling)
 
 
 def scaled(

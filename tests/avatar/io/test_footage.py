@@ -12,7 +12,7 @@ import pytest
 
 from avatar.errors import FormatError
 from avatar.io import footage
-from avatar.io.footage import pictures_at
+from avatar.io.footage import numbers_at, picture_times, pictures_at
 from avatar.io.video import read_frames
 
 COUNT, WIDTH, HEIGHT = 90, 96, 64
@@ -107,3 +107,51 @@ def test_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no clip")
     with pytest.raises(FormatError, match="not a media file"):
         next(pictures_at(tmp_path / "a.mp4", np.arange(3)))
+
+
+def timed_clip(path: Path, stamps: list[int]) -> Path:
+    """A clip whose pictures are shown at these milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height = WIDTH, HEIGHT
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for stamp in stamps:
+            frame = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_times_are_the_files_own_and_no_more_is_decoded_than_asked(tmp_path: Path, decoded: list[Fraction]) -> None:
+    path = timed_clip(tmp_path / "a.mkv", [200, 240, 300, 900, 950, 1000])
+    assert np.allclose(picture_times(path, 0.5), [0, 0.04, 0.1, 0.7], atol=1e-3) and len(decoded) == 4
+    assert np.allclose(picture_times(path, 9.0), [0, 0.04, 0.1, 0.7, 0.75, 0.8], atol=1e-3)
+
+
+def test_a_picture_is_shown_from_its_time_until_the_next() -> None:
+    slides = np.array([0, 2.0, 2.5])
+    assert numbers_at(slides, np.array([0, 1.0, 1.99, 2.0, 2.4, 2.5]), hold=True).tolist() == [0, 0, 0, 1, 1, 2]
+    assert numbers_at(slides, np.array([0, 3.0, 99.0]), hold=True).tolist() == [0, 2, 2]
+    assert numbers_at(np.zeros(1), np.arange(5.0)).tolist() == [0] * 5
+    # Of every rate that divides the film's all pictures are shown equally long, though the file rounds their times.
+    for rate, film in ((25, 50), (30, 60), (24, 24), (29.97, 59.94)):
+        numbers = numbers_at(np.round(np.arange(40) / rate, 3), np.arange(60) / film, hold=True)
+        assert numbers.tolist() == (np.arange(60) // round(film / rate)).clip(max=39).tolist()
+    there_and_back = numbers_at(np.arange(31) / 10, np.arange(0, 9, 0.1))
+    assert there_and_back[:28].tolist() == list(range(28)) and (np.diff(there_and_back[:31]) >= 0).all()
+    assert there_and_back[31:60].min() <= 1 and (np.diff(there_and_back[31:59]) <= 0).all()
+    assert (np.diff(there_and_back[62:]) >= 0).all() and there_and_back.min() == 0 and there_and_back.max() >= 28
+
+
+@pytest.mark.parametrize(
+    ("cover", "shape"), [((48, 32), (32, 48)), ((48, 8), (32, 48)), ((12, 32), (32, 48)), ((200, 10), (HEIGHT, WIDTH))]
+)
+def test_pictures_are_shrunk_as_far_as_they_cover(
+    cover: tuple[int, int], shape: tuple[int, int], tmp_path: Path
+) -> None:
+    path = clip(tmp_path / "a.mp4", count=2)
+    (picture,) = pictures_at(path, np.array([1]), cover=cover)
+    assert picture.shape == (*shape, 3)
+    whole = next(pictures_at(path, np.array([1])))
+    assert np.abs(picture.astype(int).mean((0, 1)) - whole.mean((0, 1))).max() < 2

@@ -20,6 +20,7 @@ from avatar.io.audio import read_audio
 from avatar.io.video import probe
 from avatar.motion import Motion
 from avatar.render import rasterize
+from avatar.render.compose import covering
 from avatar.render.head_alone import head_alone
 from avatar.render.playback import PosedAvatar, render_over
 from avatar.render.shots import head_centers
@@ -29,7 +30,6 @@ from avatar.render.viewer.pictures import (
     Backdrop,
     Beside,
     Window,
-    covering,
     draw_window,
     picture_size,
     scaled,

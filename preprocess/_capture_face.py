@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from avatar.face_mesh import EYE_CORNERS
 from avatar.heads import load_head
 from avatar.heads.arkit import MEDIAPIPE_BLENDSHAPES
-from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess._initial import weak_perspective
 from avatar.preprocess.capture_figures import ClipFigures, FaceFigures, PoseFigures, ShapeFigures
 from avatar.preprocess.framing import face_heights
@@ -66,7 +66,7 @@ def pose_figures(take: Take, seen: Perception, *, tracked: bool) -> PoseFigures:
     else:
         head = load_head()
         rest = head.landmark_positions(head())[0].numpy()
-        anchor = rest[list(regions.OUTER_CORNERS)].mean(axis=0)
+        anchor = rest[list(EYE_CORNERS)].mean(axis=0)
         turns = Rotation.from_matrix(weak_perspective(rest, seen["landmarks"][used][..., :2], anchor=anchor)[0])
     yaw, down, roll = turns.as_euler("YXZ", degrees=True).T
     pitch = -down
@@ -118,8 +118,7 @@ def mouth_shapes(
     opening = landmark_opening(landmarks)
     points = landmarks.astype(np.float64)
     lips, eyes = (
-        np.linalg.norm(points[:, first] - points[:, second], axis=1)
-        for first, second in (MOUTH_CORNERS, regions.OUTER_CORNERS)
+        np.linalg.norm(points[:, first] - points[:, second], axis=1) for first, second in (MOUTH_CORNERS, EYE_CORNERS)
     )
     width = lips / np.maximum(eyes, 1e-9)
     width = width / np.median(width[used]) if used.any() else width

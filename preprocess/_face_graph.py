@@ -25,8 +25,6 @@ MESH_SIZE = 256
 MESH_THRESHOLD = 0.5
 # The mesh is run on a square 1.5 times as large as the face's box, upright by the line between the eyes.
 REGION_SCALE = 1.5
-# Outer corners of the subject's right and left eye.
-EYE_CORNERS = (33, 263)
 
 # fmt: off
 BLENDSHAPE_POINTS = np.array([
@@ -36,11 +34,6 @@ BLENDSHAPE_POINTS = np.array([
     267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321,
     323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387,
     388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
-])
-# The face's outline in order (FACEMESH_FACE_OVAL), from the middle of the forehead over the subject's left.
-FACE_OVAL = np.array([
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
-    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 ])
 # fmt: on
 FOREHEAD, CHIN, MOUTH = 10, 152, 13

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from avatar.face_mesh import EYE_CORNERS
 from avatar.heads.arkit import MEDIAPIPE_BLENDSHAPES
 from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess._unknowns import PerFrame, Shared
@@ -86,7 +87,7 @@ def initial_frames(
 
 def anchor_of(points: Float[Tensor, "3 L"]) -> np.ndarray:
     """The point between the outer eye corners at rest, metres: turns about it hardly move the picture."""
-    return points[:, list(regions.OUTER_CORNERS)].mean(1).cpu().numpy()
+    return points[:, list(EYE_CORNERS)].mean(1).cpu().numpy()
 
 
 def weak_perspective(

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatar.speech.mouth import INNER_LIPS
+from avatar.face_mesh import INNER_LIPS, OVAL
 
-# Outer eye corners of the subject: right, left. Their distance is the scale that every error is stated in.
-OUTER_CORNERS = (33, 263)
-OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
-    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
 # Closed contours, in drawing order.
 LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)

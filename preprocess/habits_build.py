@@ -12,8 +12,9 @@ import torch
 import tyro
 from scipy.spatial.transform import Rotation
 
+from avatar.face_mesh import EYE_CORNERS
 from avatar.heads import load_head
-from avatar.preprocess._mesh_regions import COUNT, OUTER_CORNERS
+from avatar.preprocess._mesh_regions import COUNT
 from avatar.preprocess.landmark_habits import JAW_ENTRIES, LandmarkHabits
 from avatar.preprocess.landmarks import FaceLandmarker
 from avatar.synthetic.clip import clip_camera, posed_vertices, render_motion, synthetic_motion
@@ -96,7 +97,7 @@ def compared(
 ) -> Sightings:
     """Detected and exact landmarks in pixels, with the motion and the points in metres that they belong to."""
     count, depth = len(motion), -points[..., 2]
-    eyes = depth[:, list(OUTER_CORNERS)].mean(1)
+    eyes = depth[:, list(EYE_CORNERS)].mean(1)
     errors = (landmarks - exact) * (eyes / focal)[:, None, None] * [1, -1]
     turns = (Rotation.from_rotvec(motion.global_orient) * Rotation.from_rotvec(motion.neck_pose)).as_matrix()
     rays = points[..., :2] / depth[..., None]

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from avatar.errors import FormatError, InputError
+from avatar.face_mesh import EYE_CORNERS
 from avatar.models import fetch
 from avatar.preprocess import _face_graph as graph
 from avatar.preprocess._lite import load_lite
@@ -190,7 +191,7 @@ class FaceLandmarker:
 
 def region_of(landmarks: Float[np.ndarray, "478 3"]) -> Region:
     """The region in which to look for the face in the next frame."""
-    right, left = landmarks[graph.EYE_CORNERS[0], :2], landmarks[graph.EYE_CORNERS[1], :2]
+    right, left = landmarks[EYE_CORNERS[0], :2], landmarks[EYE_CORNERS[1], :2]
     roll = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
     turn = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     upright = landmarks[:, :2] @ turn.T

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from avatar.preprocess import _face_graph as graph
+from avatar.face_mesh import EYE_CORNERS, OVAL
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Landmarks that see the background, eyes, lids, teeth or tongue by turns (FACEMESH_FACE_OVAL, eyes with the rings
 # around them, inner lips) say nothing here.
 _CHANGING = (
-    *graph.FACE_OVAL,
+    *OVAL,
     *(33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246, 130, 25, 110, 24, 23, 22, 26, 112),
     *(243, 190, 56, 28, 27, 29, 30, 247, 263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388),
     *(466, 359, 255, 339, 254, 253, 252, 256, 341, 463, 414, 286, 258, 257, 259, 260, 467),
@@ -43,7 +43,7 @@ _MARGIN = 0.08
 def face_colours(image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "P 3"]:
     """Colours under those landmarks of a face that lie on skin and lips."""
     points = landmarks[_POINTS, :2]
-    eyes = landmarks[graph.EYE_CORNERS[0], :2] - landmarks[graph.EYE_CORNERS[1], :2]
+    eyes = landmarks[EYE_CORNERS[0], :2] - landmarks[EYE_CORNERS[1], :2]
     width = max(1, round(_BLUR * float(np.linalg.norm(eyes))))
     size = np.array(image.shape[1::-1])
     low = np.clip(np.floor(points.min(axis=0)) - width, 0, size - 1).astype(int)

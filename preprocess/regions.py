@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from avatar.errors import InputError
+from avatar.face_mesh import EYE_CORNERS, OVAL
 from avatar.io.parts import BACKGROUND, HEAD, TORSO
 from avatar.preprocess import _face_graph as graph
 from avatar.preprocess._threads import map_ordered
@@ -55,7 +56,7 @@ class FaceFrame:
 
 def face_frame(landmarks: Float[np.ndarray, "478 _"], height: int, width: int) -> FaceFrame:
     """The face's axes in the image plane; roll comes from the eye line, so that the jaw does not turn them."""
-    right, left = (landmarks[index, :2].astype(np.float64) for index in graph.EYE_CORNERS)
+    right, left = (landmarks[index, :2].astype(np.float64) for index in EYE_CORNERS)
     side = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
     down = np.array([-side[1], side[0]])
     chin, forehead, mouth = (landmarks[i, :2].astype(np.float64) for i in (graph.CHIN, graph.FOREHEAD, graph.MOUTH))
@@ -75,7 +76,7 @@ def face_frame(landmarks: Float[np.ndarray, "478 _"], height: int, width: int) -
 
 def face_mask(landmarks: Float[np.ndarray, "478 _"], height: int, width: int, *, scale: float = 1.0) -> np.ndarray:
     """The inside of the face oval as uint8 0 or 1, shrunk or grown by `scale` around its middle."""
-    oval = landmarks[graph.FACE_OVAL, :2]
+    oval = landmarks[list(OVAL), :2]
     middle = oval.mean(axis=0)
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [np.round((oval - middle) * scale + middle).astype(np.int32)], 1)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
-from avatar.preprocess import _mesh_regions as regions
+from avatar.face_mesh import EYE_CORNERS
 from avatar.preprocess import _priors as terms
 from avatar.preprocess._initial import anchor_of, initial_frames, initial_shared
 from avatar.preprocess._landmark_model import PointModel
@@ -211,7 +211,7 @@ def tracking_problem(observations: Observations, head: Head, *, config: Tracking
     weight, pixels = observations.weight, observations.pixels
     # What is held out must not even set the scale of the errors.
     learnt = _learnt(weight, config=config)
-    corners = pixels[learnt][:, list(regions.OUTER_CORNERS)]
+    corners = pixels[learnt][:, list(EYE_CORNERS)]
     camera = Pinhole(
         width=observations.width,
         height=observations.height,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avatar.face_mesh import EYE_CORNERS
 from avatar.preprocess import _mesh_regions as regions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def tracking_report(
         with the detector's: below 1 the fit is steadier than what it was fitted to. ``outliers`` are frame numbers.
     """
     used = np.flatnonzero(weight > 0)
-    corners = detected[used][:, list(regions.OUTER_CORNERS)]
+    corners = detected[used][:, list(EYE_CORNERS)]
     unit = float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1)))
     error = np.linalg.norm(detected - modelled, axis=2) / unit
     inside = regions.interior()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from avatar.face_mesh import EYE_CORNERS
 from avatar.io.parts import HEAD, TORSO
-from avatar.speech.mouth import EYE_CORNERS, LOWER_FACE
+from avatar.speech.mouth import LOWER_FACE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
-from avatar.speech.mouth import EYE_CORNERS, landmark_opening
+from avatar.face_mesh import EYE_CORNERS
+from avatar.speech.mouth import landmark_opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from avatar.cameras import Camera
+from avatar.face_mesh import INNER_LIPS
 from avatar.fields.gaussian_head import REGIONS
 from avatar.fields.survey import project
 from avatar.fields.underlay import spread_evenly
 from avatar.render.rigged import rasterize_rigged
 from avatar.render.trajectories import around
-from avatar.speech.mouth import INNER_LIPS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.face_mesh import EYE_CORNERS, OVAL
 from avatar.fields.survey import project, take_camera
 from avatar.heads.subject import subject_head
-from avatar.speech.mouth import EYE_CORNERS
 from avatar.train.picture_regions import EYES, LIPS
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from avatar.io.take import Take
     from avatar.motion import Motion
 
-# The face's outline in MediaPipe's mesh, in order.
-OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
-    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
 # Cells to the distance of the outer eye corners, on a cylinder that lies so many of these behind the nose's tip.
 CELLS, BEHIND = 20, 1.1
 # A place is seen from this cosine between surface and view on.

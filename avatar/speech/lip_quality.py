@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.errors import PartError
+from avatar.face_mesh import EYE_CORNERS
 from avatar.motion import PER_FRAME
 from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import correlation, taps
@@ -20,7 +21,7 @@ from avatar.speech.lips import (
     silence_motion_ratio,
     silent_and_spoken,
 )
-from avatar.speech.mouth import EYE_CORNERS, landmark_opening, mouth_map
+from avatar.speech.mouth import landmark_opening, mouth_map
 from avatar.speech.phones import Phone, spoken_phones
 from avatar.speech.silence import loudness, mouth_activity
 from avatar.speech.sync import NAME, SHIFTS, SyncCurve, expected_mouth, mouth_signals, sync_curve

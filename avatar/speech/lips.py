@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from avatar.face_mesh import EYE_CORNERS
 from avatar.heads.subject import subject_head
-from avatar.speech.mouth import EYE_CORNERS, LOWER_FACE, landmark_opening
+from avatar.speech.mouth import LOWER_FACE, landmark_opening
 from avatar.speech.phones import BILABIALS, VOWELS
 from avatar.speech.silence import loudness, speech_activity
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avatar.face_mesh import EYE_CORNERS, INNER_LIPS
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
 
 # Indices of the 478 landmarks of MediaPipe's face mesh (canonical_face_model.obj of that project).
 INNER_LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
-EYE_CORNERS = (33, 263)
-# A closed contour, in drawing order.
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 LOWER_FACE = (
     *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
     *INNER_LIPS,

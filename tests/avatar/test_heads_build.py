@@ -117,7 +117,8 @@ def test_expression_components_keep_every_action():
 def test_embedding_recovers_what_a_perfect_detector_sees():
     """The detector answers with the projections of known landmarks: all must come back, the unseen ones from others."""
     pytest.importorskip("embreex", reason="ray casting is in the dev extra and only for x86")
-    from avatar.heads.build.embedding import INNER_LIPS, OVAL, embed_landmarks
+    from avatar.face_mesh import INNER_LIPS, OVAL
+    from avatar.heads.build.embedding import embed_landmarks
 
     head = load_head("open")
     answers = []

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from avatar import cli
 from avatar.commands.heads import head_info, import_head
 from avatar.errors import FormatError, InputError
+from avatar.face_mesh import INNER_LIPS, OVAL
 from avatar.heads import (
     ArkitMotion,
     Embedding,
@@ -28,7 +29,6 @@ from avatar.heads import (
 from avatar.heads.adapters import HeadSource, landmarks, read_head_source
 from avatar.heads.adapters.completion import provisional
 from avatar.heads.arkit import ARKIT_NAMES
-from avatar.heads.build.embedding import INNER_LIPS, OVAL
 from avatar.heads.layout import HeadLayout
 from avatar.heads.library import heads_folder, imported, keep_head
 from avatar.io.audio import write_wav

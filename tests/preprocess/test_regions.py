@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from avatar.errors import InputError
+from avatar.face_mesh import EYE_CORNERS, OVAL
 from avatar.io.parts import BACKGROUND, HEAD, TORSO
 from avatar.preprocess import _face_graph as graph
 from avatar.preprocess.plate import background_plate, fill_holes
@@ -57,10 +58,10 @@ def draw(
     rng = np.random.default_rng(int(shift) + 20)
     image = np.clip(cv2.GaussianBlur(paint, (0, 0), 0.8) + rng.normal(0, 4, paint.shape), 0, 255).astype(np.uint8)
     landmarks = np.tile(np.append(centre, 0.0), (478, 1))
-    angle = np.linspace(0, 2 * np.pi, len(graph.FACE_OVAL), endpoint=False)
-    landmarks[graph.FACE_OVAL, :2] = centre + np.stack([52 * np.sin(angle), -68 * np.cos(angle)], axis=1)
+    angle = np.linspace(0, 2 * np.pi, len(OVAL), endpoint=False)
+    landmarks[list(OVAL), :2] = centre + np.stack([52 * np.sin(angle), -68 * np.cos(angle)], axis=1)
     landmarks[graph.MOUTH, :2] = centre + np.array((0, 33))
-    for index, x in zip(graph.EYE_CORNERS, (-35, 35), strict=True):
+    for index, x in zip(EYE_CORNERS, (-35, 35), strict=True):
         landmarks[index, :2] = centre + np.array((x, -15))
     alpha = cv2.GaussianBlur((label > 0).astype(np.float32), (0, 0), 0.8)
     return image, alpha, landmarks.astype(np.float32), label

@@ -13,6 +13,7 @@ import torch
 
 from avatar.assets import asset
 from avatar.errors import InputError
+from avatar.face_mesh import EYE_CORNERS
 from avatar.heads import Head, load_head
 from avatar.heads.arkit import ARKIT_NAMES, MEDIAPIPE_BLENDSHAPES, arkit_to_motion_parts
 from avatar.io.video import read_frames
@@ -152,8 +153,8 @@ def test_eyes_close_when_a_detector_puts_closed_lids_between_the_corners():
     middle = observed.landmarks[:, pairs].mean(axis=2, keepdims=True)
     half = np.abs(observed.landmarks[:, pairs] - middle)
     openness = (half[..., 1].mean(axis=(1, 2)) / half[..., 1].mean(axis=(1, 2)).max())[:, None, None, None]
-    rest = observed.landmarks[0, pairs].mean(axis=1) - observed.landmarks[0, list(regions.OUTER_CORNERS)].mean(axis=0)
-    corners = observed.landmarks[:, list(regions.OUTER_CORNERS)].mean(axis=1)
+    rest = observed.landmarks[0, pairs].mean(axis=1) - observed.landmarks[0, list(EYE_CORNERS)].mean(axis=0)
+    corners = observed.landmarks[:, list(EYE_CORNERS)].mean(axis=1)
     between = (corners[:, None] + rest)[:, :, None]
     observed.landmarks[:, pairs] += (1 - openness) * (between - middle)
     result = track_observations(observed, head(), config=CONFIG)

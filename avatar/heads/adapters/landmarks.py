@@ -9,9 +9,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from avatar.errors import InputError
+from avatar.face_mesh import OVAL
 from avatar.heads.adapters.registration import LANDMARKS, UNSURE, register
 from avatar.heads.adapters.zbuffer import CameraScene
-from avatar.heads.build.embedding import JAWS, OVAL, VIEWS, closest_on, embed_landmarks, orbit, without_jaw_line
+from avatar.heads.build.embedding import JAWS, VIEWS, closest_on, embed_landmarks, orbit, without_jaw_line
 from avatar.heads.head import Head
 from avatar.heads.layout import Embedding
 from avatar.synthetic.looks import LOOKS

@@ -10,8 +10,9 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
 from avatar.cameras import Camera, intrinsics, look_at
+from avatar.face_mesh import INNER_LIPS, OVAL
 from avatar.heads.adapters.zbuffer import CameraScene
-from avatar.heads.build.embedding import INNER_LIPS, OVAL, closest_on
+from avatar.heads.build.embedding import closest_on
 from avatar.heads.build.meshes import neighbour_mean
 from avatar.synthetic.raycast import vertex_normals
 

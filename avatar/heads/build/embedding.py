@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 
 from avatar.cameras import Camera, intrinsics, look_at
 from avatar.errors import InputError
+from avatar.face_mesh import INNER_LIPS, OVAL
 from avatar.heads.head import Head
 from avatar.heads.layout import Embedding
 from avatar.synthetic.raycast import Scene
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Landmark indices of MediaPipe's canonical face mesh.
-OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149),
-    *(150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415)
 IRISES = {"eye_r": range(468, 473), "eye_l": range(473, 478)}
 # Points 17 to 67 of iBUG-68 (Sagonas et al., 2016): brows, nose, eyes, mouth. The jaw line 0 to 16 is left out: the
 # mesh's oval moves with the silhouette and is no stand-in for it.

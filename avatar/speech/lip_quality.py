@@ -13,14 +13,13 @@ from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import correlation, taps
 from avatar.speech.features import SAMPLE_RATE
 from avatar.speech.lips import (
-    LIPS,
     closed_threshold,
     closure_f1,
     lip_track,
     silence_motion_ratio,
     silent_and_spoken,
 )
-from avatar.speech.mouth import EYE_CORNERS, landmark_opening, mouth_map
+from avatar.speech.mouth import EYE_CORNERS, LIPS, landmark_opening, mouth_map
 from avatar.speech.phones import Phone, spoken_phones
 from avatar.speech.silence import loudness, mouth_activity
 from avatar.speech.sync import NAME, SHIFTS, SyncCurve, expected_mouth, mouth_signals, sync_curve

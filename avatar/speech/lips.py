@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.heads.subject import subject_head
-from avatar.speech.mouth import EYE_CORNERS, LOWER_FACE, landmark_opening
+from avatar.speech.mouth import EYE_CORNERS, LIPS, landmark_opening
 from avatar.speech.phones import BILABIALS, VOWELS
 from avatar.speech.silence import loudness, speech_activity
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from avatar.motion import Motion
     from avatar.speech.phones import Phone
 
-# The lips' outlines, outer and inner.
-LIPS = LOWER_FACE[:40]
 # Rows posed at once.
 BATCH = 128
 # A mouth may close this long before or after an aligned sound, seconds: alignments are that coarse.

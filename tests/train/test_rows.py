@@ -166,6 +166,7 @@ def test_speech_that_cannot_be_heard_is_a_note(
 
     values = np.random.default_rng(0).standard_normal((375, 384)).astype(np.float32)
     monkeypatch.setattr(speech_quality, "take_features", lambda _: SpeechFeatures(values, 50.0, "synthetic/1"))
+    monkeypatch.setattr(speech_quality, "augmented_features", lambda *_, **__: ((),))
     take_copy.write_speech(np.zeros(16000 * 7, np.float32))
     take_copy.write_frames(take_copy.times / 3, take_copy.used)
     motion = take_copy.motion()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatar.face_mesh import INNER_LIPS, OVAL
+from avatar.face_mesh import INNER_LIPS, LIPS, OVAL
 
 # Closed contours, in drawing order.
-LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-LIPS = (*LIPS_OUTER, *INNER_LIPS)
 EYES = (*RIGHT_EYE, *LEFT_EYE)
 # The centre, then the ring; the subject's right iris comes first.
 RIGHT_IRIS = (468, 469, 470, 471, 472)

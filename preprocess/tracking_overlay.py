@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from avatar.errors import InputError
+from avatar.face_mesh import OUTER_LIPS
 from avatar.heads.subject import subject_head
 from avatar.io.video import VideoWriter
 from avatar.preprocess import _mesh_regions as regions
@@ -111,7 +112,7 @@ def draw_overlay(
     embedding = head.landmarks
     triangles, shares = embedding.faces.cpu().numpy(), embedding.barycentric.cpu().numpy()
     points = (pixels[faces[triangles]] * shares[..., None]).sum(axis=1)
-    for contour in (regions.LIPS_OUTER, regions.INNER_LIPS, regions.RIGHT_EYE, regions.LEFT_EYE):
+    for contour in (OUTER_LIPS, regions.INNER_LIPS, regions.RIGHT_EYE, regions.LEFT_EYE):
         cv2.polylines(canvas, [_fixed(points[list(contour)])], True, CONTOUR, 1, cv2.LINE_AA, FINEST)
     for centre, *ring in (regions.RIGHT_IRIS, regions.LEFT_IRIS):
         radius = float(np.linalg.norm(points[ring] - points[centre], axis=1).mean())

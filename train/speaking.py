@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.errors import InputError
+from avatar.speech.augment import augmented_features
 from avatar.speech.evaluation import evaluate_speech
 from avatar.speech.fitting import fit_speech_model
 from avatar.speech.general import general_speech_of
@@ -64,6 +65,7 @@ def fit_speaking(
     prosody = fit_prosody(life, motion, melody_of(samples), head=head, offset=offset.seconds, used=used)
     life = replace(life, prosody=prosody).rounded()
     figures["prosody_learned"] = float(prosody.share.max())
+    copies = augmented_features(samples, kind=features.model)
     try:
         speech = fit_speech_model(
             features,
@@ -71,9 +73,10 @@ def fit_speaking(
             offset=offset.seconds,
             head=head,
             used=used,
+            copies=copies,
             progress=(lambda share: progress(round(100 * share), 100)) if progress else None,
         )
-        scores = evaluate_speech(features, motion, offset=offset.seconds, head=head, used=used)
+        scores = evaluate_speech(features, motion, offset=offset.seconds, head=head, used=used, copies=copies)
     except InputError as error:
         log.warning("The avatar gets no speech model of its own: %s", error)
         speech = general_speech_of(motion, head=head, life=life, used=used)

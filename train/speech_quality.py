@@ -9,6 +9,7 @@ import numpy as np
 
 from avatar.errors import InputError, PartError
 from avatar.fields.survey import take_camera
+from avatar.speech.augment import augmented_features
 from avatar.speech.blinks import find_blinks
 from avatar.speech.held_out import SpokenTake, cross_splits, fit_folds, tail_split
 from avatar.speech.life import natural_motion
@@ -73,11 +74,13 @@ def judge_speech(
     split = take.split()
     train, test = (np.isin(np.arange(len(used)), split[name]) for name in ("train", "test"))
     opening = landmark_opening(landmarks)
+    copies = augmented_features(samples, kind=features.model)
 
     def measured_on(moments: Bool[np.ndarray, " T"]) -> SpokenTake:
         seen = moments & np.isfinite(opening)
         offset = estimate_offset(features, motion.time, opening=np.nan_to_num(opening), used=seen)
-        return SpokenTake(features, samples, motion, landmarks, used, offset.seconds, head, take_camera(take))
+        camera = take_camera(take)
+        return SpokenTake(features, samples, motion, landmarks, used, offset.seconds, head, camera, copies)
 
     try:
         tail = measured_on(train)

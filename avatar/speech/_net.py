@@ -9,10 +9,12 @@ from torch import nn
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Bool, Float
     from torch import Tensor
+
+    from avatar.speech._objective import Objective
 
 HIDDEN, BOTTLENECK = 96, 48
 # Feature rows on either side that one output row depends on: dilations 1 and 2.
@@ -55,9 +57,11 @@ def train_net(
     steps: int,
     seed: int,
     window: int,
+    objective: Objective,
+    copies: Sequence[Float[Tensor, "M C"]] = (),
     on_step: Callable[[], None] | None = None,
 ) -> SpeechNet:
-    """Fits a net by AdamW (3e-3, weight decay 0.05) on squared error plus half that of the frame-to-frame change.
+    """Fits a net by AdamW (3e-3, weight decay 0.05) on what its errors cost.
 
     Args:
         values: (N, C) normalised features.
@@ -68,30 +72,38 @@ def train_net(
         steps: Optimiser steps.
         seed: Seed of weights, dropout, noise and windows; the caller's random state is left alone.
         window: Feature rows of one step; a longer track is seen through windows at random places.
+        objective: What errors cost.
+        copies: The features of the same sound recorded otherwise, from its beginning on; every step reads one of them
+            or ``values``.
         on_step: Called after every step.
     """
+    given = (objective.shape, objective.contacts, objective.shares)
+    shape, contacts, shares = (torch.as_tensor(part, dtype=torch.float32) for part in given)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = SpeechNet(values.shape[1], targets.shape[1]).train()
         optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
         pairs = adjacent & mask[1:] & mask[:-1]
         for _ in range(steps):
-            start, stop = 0, len(values)
-            if len(values) > window:
-                start = int(torch.randint(len(values) - window + 1, (1,)))
+            track = (values, *copies)[int(torch.randint(1 + len(copies), (1,)))] if copies else values
+            start, stop = 0, len(track)
+            if len(track) > window:
+                start = int(torch.randint(len(track) - window + 1, (1,)))
                 stop = start + window
             inside = (position >= start) & (position <= stop - 1)
             rows = inside & mask
             if not rows.any():
                 continue
-            part = values[start:stop]
+            part = track[start:stop]
             output = net((part + 0.1 * torch.randn_like(part))[None])[0]
             local = position - start
             error = _interpolate(output, local[inside]) - targets[inside]
             both = (pairs & inside[1:] & inside[:-1])[inside[:-1]][: len(error) - 1]
-            loss = (error[mask[inside]] ** 2).sum(dim=1).mean()
+            learned, moved = error[mask[inside]], error @ shape
+            loss = (moved[mask[inside]] ** 2).sum(dim=1).mean()
+            loss = loss + (shares[rows] * (learned @ contacts.T) ** 2).sum(dim=1).mean()
             if both.any():
-                loss = loss + 0.5 * (error.diff(dim=0)[both] ** 2).sum(dim=1).mean()
+                loss = loss + 0.5 * (moved.diff(dim=0)[both] ** 2).sum(dim=1).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -13,9 +13,11 @@ from avatar.speech._ridge import Components, Linear, fit_components, fit_ridge
 from avatar.speech._sampling import sample_features, taps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Bool, Float
+
+    from avatar.speech._objective import Objective
 
 TAPS = (-0.04, 0.0, 0.04)
 # Feature rows on either side that a prediction depends on: the net's, and two for the taps.
@@ -113,6 +115,8 @@ def fit_regressor(
     seeds: tuple[int, ...],
     steps: int,
     on_step: Callable[[], None] | None = None,
+    objective: Objective,
+    copies: Sequence[Sequence[Float[np.ndarray, "M C"]]] = ((),),
     prior: Float[np.ndarray, "N A"] | None = None,
 ) -> Regressor:
     """Fits ridge and nets, and how the take does what the general prior hears.
@@ -131,6 +135,8 @@ def fit_regressor(
         seeds: One net per seed; none leaves the ridge alone.
         steps: Optimiser steps of each net.
         on_step: Called after every step.
+        objective: What errors of the nets cost.
+        copies: Features of the same sound recorded otherwise, in groups that the nets learn from in turn.
         prior: (N, A) what the general prior hears, in units of about its spread; it takes no part when None.
     """
     statistics = FeatureStatistics.of(values)
@@ -139,6 +145,7 @@ def fit_regressor(
     inputs = taps(basis(normal), rate, time=time, offsets=TAPS)
     linear = fit_ridge(inputs[mask], targets[mask], penalty=penalty)
     spacing = np.diff(time)
+    anew = [[torch.from_numpy(FeatureStatistics.of(each).normalise(each)) for each in group] for group in copies]
     nets = tuple(
         train_net(
             torch.from_numpy(normal),
@@ -149,9 +156,11 @@ def fit_regressor(
             steps=steps,
             seed=seed,
             window=round(40 * rate),
+            objective=objective,
+            copies=anew[index % len(anew)],
             on_step=on_step,
         )
-        for seed in seeds
+        for index, seed in enumerate(seeds)
     )
     if prior is None:
         return Regressor(statistics, basis, linear, nets)

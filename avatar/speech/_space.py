@@ -77,6 +77,12 @@ class MouthSpace:
         mouth[:, -3:] = np.clip(mouth[:, -3:], *self.jaw_range)
         return mouth + beyond * self.shut
 
+    def directions(self) -> Float[np.ndarray, "J D"]:
+        """What each target changes of expression and jaw, within the range."""
+        units = np.eye(len(self.rest))
+        components = units[:, 1:] + (units[:, :1] - units[:, 1:] @ self.gap[:, None]) * self.synergy
+        return (components * self.size) @ self.outward
+
     def within(self, targets: Float[np.ndarray, "T J"]) -> Float[np.ndarray, "T J"]:
         """Targets whose opening is no smaller than the take's: rest and known closures alone go beyond it."""
         return np.column_stack([np.maximum(targets[:, :1], self.target_range[0, 0]), targets[:, 1:]])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.speech._calibration import fit_calibration
+from avatar.speech._objective import speech_objective
 from avatar.speech._regressor import fit_regressor
 from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import blocked_folds, correlation, taps
@@ -17,6 +18,8 @@ from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Bool, Float
 
     from avatar.heads import Head
@@ -61,6 +64,7 @@ def evaluate_speech(
     offset: float,
     head: Head,
     used: Bool[np.ndarray, " T"] | None = None,
+    copies: Sequence[Sequence[SpeechFeatures]] = ((),),
     config: SpeechConfig | None = None,
 ) -> SpeechScores:
     """Cross-validates the recipe of `fit_speech_model` on five blocks of a take, one net each.
@@ -73,6 +77,7 @@ def evaluate_speech(
         offset: Sound time minus picture time, seconds.
         head: The head model the motion belongs to.
         used: (T,) which moments were tracked well; all when left out.
+        copies: Features of the sound as if recorded otherwise, in groups; of them only the first is used.
         config: Settings of the fit; of its seeds only the first is used.
     """
     config = replace(config or SpeechConfig(), folds=FOLDS)
@@ -87,7 +92,9 @@ def evaluate_speech(
     sound = taps(basis(features.values), features.rate, time=time, offsets=(-0.04, 0.0, 0.04))
 
     prior = load_prior(features.model)
-    shapes = None if prior is None else prior.shapes(features.values)
+    heard = None if prior is None else prior.whole(features.values)
+    shapes = None if prior is None or heard is None else heard.weights / prior.scale
+    objective = speech_objective(space, mouth, targets=targets, mask=mask, position=time * features.rate, heard=heard)
 
     raw, mean, nearest = (np.full_like(targets, np.nan) for _ in range(3))
     fold = np.full(len(time), -1)
@@ -103,6 +110,8 @@ def evaluate_speech(
             penalty=config.penalty,
             seeds=config.seeds[:1],
             steps=config.steps,
+            objective=objective,
+            copies=[[copy.values for copy in group] for group in copies],
             prior=shapes,
         )
         raw[test] = model(features.values, features.rate, time=time[test], prior=shapes)

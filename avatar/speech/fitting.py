@@ -13,6 +13,7 @@ from avatar.errors import InputError
 from avatar.heads.subject import subject_head
 from avatar.motion import ROTATIONS
 from avatar.speech._calibration import fit_calibration
+from avatar.speech._objective import speech_objective
 from avatar.speech._regressor import Regressor, fit_regressor
 from avatar.speech._sampling import blocked_folds
 from avatar.speech._space import closed_at_rest, fit_mouth_space, mouth_of
@@ -21,7 +22,7 @@ from avatar.speech.mouth import mouth_map
 from avatar.speech.prior import load_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Bool
 
@@ -62,6 +63,7 @@ def fit_speech_model(
     offset: float,
     head: Head,
     used: Bool[np.ndarray, " T"] | None = None,
+    copies: Sequence[Sequence[SpeechFeatures]] = ((),),
     config: SpeechConfig | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SpeechModel:
@@ -77,6 +79,7 @@ def fit_speech_model(
         offset: Sound time minus picture time, seconds (`avatar.speech.offset.SyncOffset.seconds`).
         head: The head model the motion belongs to.
         used: (T,) which moments were tracked well; all when left out.
+        copies: Features of the sound as if recorded otherwise (`avatar.speech.augment`), a group for each net in turn.
         config: Settings.
         progress: Called with the share done, 0 to 1.
 
@@ -113,7 +116,9 @@ def fit_speech_model(
     targets = space.encode(values, opening)
 
     prior = load_prior(features.model)
-    shapes = None if prior is None else prior.shapes(features.values)
+    heard = None if prior is None else prior.whole(features.values)
+    shapes = None if prior is None or heard is None else heard.weights / prior.scale
+    objective = speech_objective(space, mouth, targets=targets, mask=mask, position=time * features.rate, heard=heard)
     done, total = 0, config.steps * (len(config.seeds) + (config.folds if config.seeds else 0))
 
     def step() -> None:
@@ -134,6 +139,8 @@ def fit_speech_model(
             seeds=seeds,
             steps=config.steps,
             on_step=step,
+            objective=objective,
+            copies=[[copy.values for copy in group] for group in copies],
             prior=shapes,
         )
 

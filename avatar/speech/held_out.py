@@ -38,6 +38,7 @@ class SpokenTake:
         offset: Sound time minus picture time, seconds.
         head: The head model.
         camera: The take's camera.
+        copies: Features of the sound as if recorded otherwise, in groups.
     """
 
     features: SpeechFeatures
@@ -48,6 +49,7 @@ class SpokenTake:
     offset: float
     head: Head
     camera: Camera
+    copies: Sequence[Sequence[SpeechFeatures]] = ((),)
 
     @property
     def time(self) -> Float[np.ndarray, " T"]:
@@ -110,7 +112,13 @@ def fit_folds(
         learned, judged = train & heard, test & heard
         if judged.any():
             model = fit_speech_model(
-                take.features, take.motion, offset=take.offset, head=take.head, used=learned, config=config
+                take.features,
+                take.motion,
+                offset=take.offset,
+                head=take.head,
+                used=learned,
+                copies=take.copies,
+                config=config,
             )
             folds.append(Fold(learned, judged, model))
         if progress:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.errors import PartError
-from avatar.face_mesh import EYE_CORNERS
+from avatar.face_mesh import EYE_CORNERS, LIPS
 from avatar.motion import PER_FRAME
 from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import correlation, taps
 from avatar.speech.features import SAMPLE_RATE
 from avatar.speech.lips import (
-    LIPS,
     closed_threshold,
     closure_f1,
     lip_track,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from avatar.face_mesh import EYE_CORNERS
+from avatar.face_mesh import EYE_CORNERS, LIPS
 from avatar.heads.subject import subject_head
-from avatar.speech.mouth import LOWER_FACE, landmark_opening
+from avatar.speech.mouth import landmark_opening
 from avatar.speech.phones import BILABIALS, VOWELS
 from avatar.speech.silence import loudness, speech_activity
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from avatar.motion import Motion
     from avatar.speech.phones import Phone
 
-# The lips' outlines, outer and inner.
-LIPS = LOWER_FACE[:40]
 # Rows posed at once.
 BATCH = 128
 # A mouth may close this long before or after an aligned sound, seconds: alignments are that coarse.

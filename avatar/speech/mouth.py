@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avatar.face_mesh import EYE_CORNERS, INNER_LIPS
+from avatar.face_mesh import EYE_CORNERS, LIPS
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 # Indices of the 478 landmarks of MediaPipe's face mesh (canonical_face_model.obj of that project).
 INNER_LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
-LOWER_FACE = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-    *INNER_LIPS,
-    *(152, 148, 377, 176, 400, 205, 425, 50, 280, 207, 427),
-)
+LOWER_FACE = (*LIPS, 152, 148, 377, 176, 400, 205, 425, 50, 280, 207, 427)
 UPPER_FACE = (
     *(70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
     *(33, 133, 159, 145, 160, 158, 263, 362, 386, 374, 385, 387, 9, 151, 10),
 )
 SPEECH_ACTIONS = ("mouth", "jaw", "cheekPuff", "tongue")
 JAW_STEP = 0.05
+# How far beside the middle of the face the upper teeth's edge is looked for, and how far behind their front, metres.
+INCISORS = 0.006
 
 
 def landmark_opening(landmarks: Float[np.ndarray, "T 478 3"]) -> Float[np.ndarray, " T"]:
@@ -54,6 +52,8 @@ class MouthMap:
         gap_jaw: (3,) metres per radian of jaw.
         metric: (E + 3, E + 3) mean square displacement of the lower face as a quadratic form of expression and jaw.
         speech_part: (E, E) projector onto the expression that speech moves; the identity less it is the upper face.
+        lip_metric: (E + 3, E + 3) the same of the lips' outlines.
+        bite: (E + 3,) metres by which the lower lip nears the edge of the upper teeth; zero on heads without teeth.
         lips_base: (3, 3) from lower to upper inner lip at three places, at zero expression and zero jaw, metres.
         lips: (3, 3, E + 3) its change per unit of expression and radian of jaw.
     """
@@ -63,6 +63,8 @@ class MouthMap:
     gap_jaw: Float[np.ndarray, " 3"]
     metric: Float[np.ndarray, "D D"]
     speech_part: Float[np.ndarray, "E E"]
+    lip_metric: Float[np.ndarray, "D D"]
+    bite: Float[np.ndarray, " D"]
     lips_base: Float[np.ndarray, "3 3"]
     lips: Float[np.ndarray, "3 3 D"]
 
@@ -99,8 +101,9 @@ def mouth_map(
         poses[2 + 2 * axis, 2, axis] -= JAW_STEP
     identity = None if betas is None else torch.as_tensor(np.asarray(betas), dtype=torch.float32)[None]
     with torch.no_grad():
-        points = head.landmark_positions(head(betas=identity, pose=poses.to(head.exprdirs.device)))
-    points = points.cpu().double().numpy()
+        vertices = head(betas=identity, pose=poses.to(head.exprdirs.device))
+        points = head.landmark_positions(vertices).cpu().double().numpy()
+    teeth = vertices[0, slice(*head.parts.get("teeth_upper", (0, 0)))].cpu().double().numpy()
     jacobian = np.stack([(points[1 + 2 * a] - points[2 + 2 * a]) / (2 * JAW_STEP) for a in range(3)], axis=-1)
 
     upper, lower = np.array(INNER_LIP_PAIRS).T
@@ -108,17 +111,30 @@ def mouth_map(
     gap = float((points[0, upper, 1] - points[0, lower, 1]).mean())
     low = list(LOWER_FACE)
     moved = np.concatenate([directions[low], jacobian[low]], axis=2).reshape(-1, count + 3)
-    between = np.concatenate([directions, jacobian], axis=2)
-    between = between[upper] - between[lower]
+    each = np.concatenate([directions, jacobian], axis=2)
+    between = each[upper] - each[lower]
+    lips = each[list(LIPS)].reshape(-1, count + 3)
     return MouthMap(
         gap_base=gap - float(gap_jaw @ centre),
         gap_expression=(directions[upper, 1] - directions[lower, 1]).mean(axis=0),
         gap_jaw=gap_jaw,
         metric=moved.T @ moved / len(low),
         speech_part=_speech_part(head, directions),
+        lip_metric=lips.T @ lips / len(LIPS),
+        bite=each[lower].mean(axis=0).T @ _toward_teeth(points[0, lower].mean(axis=0), teeth),
         lips_base=points[0, upper] - points[0, lower] - between[..., -3:] @ centre,
         lips=between,
     )
+
+
+def _toward_teeth(lip: Float[np.ndarray, " 3"], teeth: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " 3"]:
+    """Unit vector from the lower lip to the middle of the upper incisors' edge; zero where there are no teeth."""
+    middle = teeth[np.abs(teeth[:, 0] - lip[0]) < INCISORS]
+    if not len(middle):
+        return np.zeros(3)
+    front = middle[middle[:, 2] > middle[:, 2].max() - INCISORS]
+    way = front[front[:, 1].argmin()] - lip
+    return way / max(float(np.linalg.norm(way)), 1e-9)
 
 
 def _speech_part(head: Head, directions: Float[np.ndarray, "L 3 E"]) -> Float[np.ndarray, "E E"]:

@@ -35,10 +35,12 @@ class PriorReading(NamedTuple):
     Attributes:
         weights: (N, 52) ARKit coefficients of the mouth, 0 to 1.
         closed: (N,) probability of p, b or m.
+        lip_teeth: (N,) the net's word on f or v, 0 to 1, which is no probability.
     """
 
     weights: Float[np.ndarray, "N 52"]
     closed: Float[np.ndarray, " N"]
+    lip_teeth: Float[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,13 @@ class SpeechPrior:
             output = self.net(torch.from_numpy(normal)[None])[0].numpy().astype(np.float64)
         weights = np.zeros((len(values), len(ARKIT_NAMES)))
         weights[:, [ARKIT_NAMES.index(name) for name in self.actions]] = output[:, : len(self.actions)] * self.scale
-        closed = 1 / (1 + np.exp(-output[:, len(self.actions) + SOUNDS.index("closed")]))
-        return PriorReading(weights.clip(0, 1), np.interp(closed, *self.certainty))
+        said = 1 / (1 + np.exp(-output[:, len(self.actions) :]))
+        closed, lip_teeth = (said[:, SOUNDS.index(name)] for name in ("closed", "lip_teeth"))
+        return PriorReading(weights.clip(0, 1), np.interp(closed, *self.certainty), lip_teeth)
 
-    def shapes(self, values: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N 52"]:
-        """The mouth's coefficients that a whole recording asks for, in units of their spread."""
-        return self(values, statistics=FeatureStatistics.of(values, prior=self.statistics)).weights / self.scale
+    def whole(self, values: Float[np.ndarray, "N C"]) -> PriorReading:
+        """Reads all features of a recording, by their own statistics."""
+        return self(values, statistics=FeatureStatistics.of(values, prior=self.statistics))
 
     def save(self, path: Path) -> None:
         """Writes it in half precision."""

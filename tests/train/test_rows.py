@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from avatar.heads import Head
 from avatar.io.parts import HEAD
 from avatar.io.take import Take
 from avatar.speech.features import SpeechFeatures
+from avatar.speech.held_out import SpokenTake
 from avatar.train import rows as rows_module
-from avatar.train import speech_quality
+from avatar.train import speaking, speech_quality
 from avatar.train.evaluation import head_region
 from avatar.train.identity import load_identity
 from avatar.train.picture_judges import IdentityJudge
@@ -166,12 +168,38 @@ def test_speech_that_cannot_be_heard_is_a_note(
 
     values = np.random.default_rng(0).standard_normal((375, 384)).astype(np.float32)
     monkeypatch.setattr(speech_quality, "take_features", lambda _: SpeechFeatures(values, 50.0, "synthetic/1"))
+    monkeypatch.setattr(speech_quality, "augmented_features", lambda *_, **__: ((),))
     take_copy.write_speech(np.zeros(16000 * 7, np.float32))
     take_copy.write_frames(take_copy.times / 3, take_copy.used)
     motion = take_copy.motion()
     take_copy.write_motion(replace(motion, time=motion.time / 3), focal=take_copy.info.focal)
     short = judge_speech(take_copy, open_head)
     assert short.figures["driven"] is False and "too little speech" in short.figures["note"]
+
+
+def test_copies_of_the_sound_are_learned_from_and_judged_with(
+    take_copy: Take, open_head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = SpeechFeatures(np.ones((375, 384), np.float32), 50.0, "synthetic/1")
+    copies, given = ((features,),), []
+
+    def fitted(*_: object, **options: Any) -> None:
+        given.append(options["copies"])
+        raise InputError("enough")
+
+    def folds(spoken: SpokenTake, *_: object, **__: object) -> None:
+        given.append(spoken.copies)
+        raise InputError("enough")
+
+    for module in (speaking, speech_quality):
+        monkeypatch.setattr(module, "take_features", lambda _: features)
+        monkeypatch.setattr(module, "augmented_features", lambda *_, **__: copies)
+    monkeypatch.setattr(speaking, "fit_speech_model", fitted)
+    monkeypatch.setattr(speech_quality, "fit_folds", folds)
+    take_copy.write_speech(np.zeros(16000 * 7, np.float32))
+    assert speaking.fit_speaking(take_copy, open_head)[2]["driven"] is False
+    assert judge_speech(take_copy, open_head).figures["driven"] is False
+    assert given == [copies, copies]
 
 
 def test_identity_without_dlib_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

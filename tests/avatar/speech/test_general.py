@@ -27,7 +27,7 @@ def heard(monkeypatch) -> PriorReading:
     """What a pretended prior hears: a jaw that opens and closes; the lips are free to be closed."""
     weights = np.zeros((200, 52))
     weights[:, JAW] = 0.3 + 0.3 * np.sin(np.arange(200) / 8)
-    reading = PriorReading(weights, np.zeros(200))
+    reading = PriorReading(weights, np.zeros(200), np.zeros(200))
     monkeypatch.setattr("avatar.speech.prior.SpeechPrior.__call__", lambda *_, **__: reading)
     return reading
 

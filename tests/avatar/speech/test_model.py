@@ -274,7 +274,7 @@ def test_a_doubtful_closure_closes_less_than_it_is_sure(speech, subject, monkeyp
     rows = {}
     for sure in (0.0, 0.5, 1.0):
         count = len(subject.features.values)
-        heard = PriorReading(np.zeros((count, 52)), np.full(count, sure))
+        heard = PriorReading(np.zeros((count, 52)), np.full(count, sure), np.zeros(count))
         monkeypatch.setattr(model_module, "load_prior", lambda _, heard=heard: _Hears(heard))
         values = subject.features.values
         rows[sure] = speech.rows(values, np.arange(0.1, 4, 0.04), values)[:, 0]

@@ -92,7 +92,7 @@ def test_a_person_s_lips_close_where_it_hears_them_close(subject, head, monkeypa
         feature_model, statistics, scale = MODEL, None, 1.0
 
         def __call__(self, values: np.ndarray, *, statistics: object) -> PriorReading:
-            return PriorReading(np.zeros((len(values), 52)), heard[: len(values)])
+            return PriorReading(np.zeros((len(values), 52)), heard[: len(values)], np.zeros(len(values)))
 
     monkeypatch.setattr(model_module, "load_prior", lambda _: Prior())
     mouth = mouth_map(head)

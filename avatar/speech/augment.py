@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
 
+from avatar.errors import PartError
 from avatar.speech.features import SAMPLE_RATE, speech_features
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from avatar.speech.features import SpeechFeatures
+
+log = logging.getLogger(__name__)
 
 # Of every copy its level in dB, its pitch in semitones, its noise in dB below the voice, and its room.
 ROOMS = ({"level": -6.0, "room": 0.2}, {"level": 3.0, "room": 0.35})
@@ -39,14 +43,19 @@ def augmented_features(
         seed: Seed of rooms and noises.
 
     Returns:
-        Two groups, for one net after the other. Rooms help with the take's own sound too; other voices and noise cost
-        there what they give elsewhere, so that every second net alone learns from them.
+        Two groups, for one net after the other; empty ones where the features' library is not here. Rooms help with the
+        take's own sound too; other voices and noise cost there what they give elsewhere, so that every second net alone
+        learns from them.
     """
     rng, samples = np.random.default_rng(seed), samples[: LONGEST * SAMPLE_RATE]
-    voices, rooms, noises = (
-        [speech_features(recorded_anew(samples, rng, **how), kind=kind) for how in copies]
-        for copies in (VOICES, ROOMS, NOISES)
-    )
+    try:
+        voices, rooms, noises = (
+            [speech_features(recorded_anew(samples, rng, **how), kind=kind) for how in copies]
+            for copies in (VOICES, ROOMS, NOISES)
+        )
+    except PartError as error:
+        log.warning("Speech is learned from the recording's own sound alone: %s", error)
+        return [], []
     return rooms, [*voices, *rooms, *noises]
 
 

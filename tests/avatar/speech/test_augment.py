@@ -1,10 +1,13 @@
 """Copies of a voice: as asked for in level, pitch, room and noise, and never moved in time."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from avatar.speech import augment
 from avatar.speech.augment import LONGEST, augmented_features, recorded_anew, shifted_pitch
+from avatar.speech.feature_kinds import HAMA
 from avatar.speech.features import LOG_MEL, SAMPLE_RATE
 from avatar.speech.silence import loudness
 
@@ -56,3 +59,12 @@ def test_copies_of_features_keep_the_clock_and_the_first_minute(
         monkeypatch.setattr(augment, name, ())
     long = np.zeros((LONGEST + 3) * SAMPLE_RATE, np.float32)
     assert {len(copy.values) for copy in augmented_features(long, kind=LOG_MEL)[1]} == {LONGEST * 50}
+
+
+def test_a_library_that_is_not_here_leaves_the_recording_alone(
+    bursts: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "hama", None)
+    assert augmented_features(bursts, kind=HAMA) == ([], [])
+    assert "hama" in caplog.text

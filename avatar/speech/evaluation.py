@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatar.speech._calibration import fit_calibration
-from avatar.speech._objective import speech_objective
-from avatar.speech._regressor import fit_regressor
+from avatar.speech._lesson import Lesson
 from avatar.speech._ridge import fit_components
 from avatar.speech._sampling import blocked_folds, correlation, taps
 from avatar.speech._space import fit_mouth_space, mouth_of
 from avatar.speech.fitting import SpeechConfig
 from avatar.speech.mouth import mouth_map
-from avatar.speech.prior import load_prior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,30 +89,13 @@ def evaluate_speech(
     basis = fit_components(features.values, count=config.components)
     sound = taps(basis(features.values), features.rate, time=time, offsets=(-0.04, 0.0, 0.04))
 
-    prior = load_prior(features.model)
-    heard = None if prior is None else prior.whole(features.values)
-    shapes = None if prior is None or heard is None else heard.weights / prior.scale
-    objective = speech_objective(space, mouth, targets=targets, mask=mask, position=time * features.rate, heard=heard)
+    lesson = Lesson.of(features, copies, time=time, targets=targets, mask=mask, space=space, mouth=mouth, config=config)
 
     raw, mean, nearest = (np.full_like(targets, np.nan) for _ in range(3))
     fold = np.full(len(time), -1)
     for index, (train, test) in enumerate(blocked_folds(time, count=FOLDS, among=mask)):
         rows = train & mask
-        model = fit_regressor(
-            features.values,
-            features.rate,
-            time=time,
-            targets=targets,
-            mask=rows,
-            components=config.components,
-            penalty=config.penalty,
-            seeds=config.seeds[:1],
-            steps=config.steps,
-            objective=objective,
-            copies=[[copy.values for copy in group] for group in copies],
-            prior=shapes,
-        )
-        raw[test] = model(features.values, features.rate, time=time[test], prior=shapes)
+        raw[test] = lesson.predicted(lesson.learned(rows, config.seeds[:1]), test)
         mean[test] = targets[rows].mean(axis=0)
         distance = (sound[test] ** 2).sum(1)[:, None] - 2 * sound[test] @ sound[rows].T + (sound[rows] ** 2).sum(1)
         nearest[test] = targets[rows][distance.argmin(axis=1)]

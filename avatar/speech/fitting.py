@@ -13,13 +13,11 @@ from avatar.errors import InputError
 from avatar.heads.subject import subject_head
 from avatar.motion import ROTATIONS
 from avatar.speech._calibration import fit_calibration
-from avatar.speech._objective import speech_objective
-from avatar.speech._regressor import Regressor, fit_regressor
+from avatar.speech._lesson import Lesson
 from avatar.speech._sampling import blocked_folds
 from avatar.speech._space import closed_at_rest, fit_mouth_space, mouth_of
 from avatar.speech.model import SpeechModel
 from avatar.speech.mouth import mouth_map
-from avatar.speech.prior import load_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,10 +113,7 @@ def fit_speech_model(
     space = closed_at_rest(space, mouth, subject=subject_head(head, motion), upper=upper)
     targets = space.encode(values, opening)
 
-    prior = load_prior(features.model)
-    heard = None if prior is None else prior.whole(features.values)
-    shapes = None if prior is None or heard is None else heard.weights / prior.scale
-    objective = speech_objective(space, mouth, targets=targets, mask=mask, position=time * features.rate, heard=heard)
+    lesson = Lesson.of(features, copies, time=time, targets=targets, mask=mask, space=space, mouth=mouth, config=config)
     done, total = 0, config.steps * (len(config.seeds) + (config.folds if config.seeds else 0))
 
     def step() -> None:
@@ -127,30 +122,12 @@ def fit_speech_model(
         if progress:
             progress(done / total)
 
-    def fit(rows: Bool[np.ndarray, " T"], seeds: tuple[int, ...]) -> Regressor:
-        return fit_regressor(
-            features.values,
-            features.rate,
-            time=time,
-            targets=targets,
-            mask=rows,
-            components=config.components,
-            penalty=config.penalty,
-            seeds=seeds,
-            steps=config.steps,
-            on_step=step,
-            objective=objective,
-            copies=[[copy.values for copy in group] for group in copies],
-            prior=shapes,
-        )
-
     held_out = np.full_like(targets, np.nan)
     for train, test in blocked_folds(time, count=config.folds, among=mask):
-        fold = fit(train & mask, config.seeds[:1])
-        held_out[test] = fold(features.values, features.rate, time=time[test], prior=shapes)
+        held_out[test] = lesson.predicted(lesson.learned(train & mask, config.seeds[:1], on_step=step), test)
     judged = mask & np.isfinite(held_out).all(axis=1)
     calibration = fit_calibration(held_out[judged], targets[judged], restore=config.restore)
-    regressor = fit(mask, config.seeds)
+    regressor = lesson.learned(mask, config.seeds, on_step=step)
     if progress:
         progress(1.0)
     log.info("speech model fitted on %.1f s, %d components", seconds, len(space.outward))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avatar.face_mesh import LIPS as OUTLINES
-from avatar.speech import fitting
+from avatar.speech import _lesson
 from avatar.speech._net import train_net
 from avatar.speech._objective import CONTACT, LIPS, Objective, speech_objective
 from avatar.speech._space import MouthSpace, fit_mouth_space, mouth_of
@@ -130,7 +130,7 @@ def test_a_take_is_learned_by_what_the_prior_hears_in_it(subject, head, monkeypa
         given.append((options["heard"], objective := speech_objective(*args, **options)))
         return objective
 
-    monkeypatch.setattr(fitting, "speech_objective", recorded)
+    monkeypatch.setattr(_lesson, "speech_objective", recorded)
     features = SpeechFeatures(subject.features.values, 50.0, MODEL)
     config = SpeechConfig(steps=2, seeds=(0,), folds=2)
     fit_speech_model(features, subject.motion, offset=0.2, head=head, config=config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 
 from avatar.fields.regularizers import Regularizer
 from avatar.fields.sampling import EYE_BOX, IRISES, LIP_BOX, LIPS, initial_head, landmark_points
+from avatar.preprocess._light import Light, equations, nudged, solved
 from avatar.preprocess._likeness import Likeness, Moments
+from avatar.preprocess._threads import map_tensors
+from avatar.preprocess.identity_detail import chosen_frames
 from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 
@@ -63,6 +67,7 @@ class Appearance(Likeness):
         learnt: Rows whose pixels may be learned from; the held-out ones are never among them.
         level: Sizes and steps.
         threads: Threads of the rasteriser; None for as many as the machine has cores.
+        light: (8,) weights of the clip's light to start from; none is modelled without.
     """
 
     def __init__(
@@ -75,10 +80,13 @@ class Appearance(Likeness):
         learnt: Int[np.ndarray, " n"],
         level: RefinementLevel,
         threads: int | None = None,
+        light: Float[Tensor, " 8"] | None = None,
     ) -> None:
         gaussians = initial_head(take, head, motion, learnt, level.sampling)
         loose = loose_gaussians(gaussians).float()[:, None]
         super().__init__(gaussians, take, frames, learnt=learnt, residuals=loose, threads=threads)
+        if light is not None:
+            self.light = Light.on(self.gaussians, motion, learnt, light)
         self.level = level
         self._regularizer = Regularizer(self.gaussians)
         groups = [
@@ -91,6 +99,7 @@ class Appearance(Likeness):
 
     def fit(self, motion: Motion, steps: int, *, progress: Callable[[], None]) -> None:
         """Takes some optimiser steps, one learnt frame each, with the head where `motion` has it."""
+        self.light = self.light and self.light.under(motion)
         self.gaussians.requires_grad_(True)
         goal = self._done + steps
         while self._done < goal:
@@ -107,15 +116,34 @@ class Appearance(Likeness):
                 progress()
         self.gaussians.requires_grad_(False)
 
+    def learn_light(self, motion: Motion) -> None:
+        """Solves for the light as the avatar looks now, with the head where `motion`, that of the last fit, has it.
+
+        The learnt frames whose turns are spread most widely tell it.
+        """
+        light = self.light
+        assert light is not None
+        weights = nudged(light.weights)
+
+        @torch.no_grad()
+        def asked(index: int) -> tuple[Tensor, Tensor]:
+            indices = np.full(len(weights), index)
+            moments = Moments.of(motion, indices, device=self.device)
+            return equations(self.residuals(indices, moments, weights), light.weights)
+
+        indices = chosen_frames(motion, self.learnt, self.level.light_frames).tolist()
+        parts = list(map_tensors(asked, indices, device=self.device))
+        compared = 3 * sum(float(self.frames.region(index).sum()) for index in indices)
+        self.light = replace(light, weights=solved(parts, max(compared, 1.0)))
+
     def _step(self, index: int, vertices: Float[Tensor, "V 3"], condition: Float[Tensor, " K"]) -> None:
         background = torch.from_numpy(self._generator.random(3, np.float32)).to(self.device)
         learning = self._done >= self.level.residual_start
         still = torch.zeros(len(self.gaussians), 10, device=self.device)
         residual = self._residual(condition[None])[0] if learning else still
         residual = residual.detach().requires_grad_(learning)
-        image, alpha = (
-            value[0] for value in self._pictures(vertices[None], residual[None], background, threads=self.threads)
-        )
+        lit = self._lit(residual[None], np.array([index]))
+        image, alpha = (value[0] for value in self._pictures(vertices[None], lit, background, threads=self.threads))
         mask, shown = (read(index).to(self.device) for read in (self.frames.mask, self.frames.image))
         # The plate's share of a pixel at the silhouette gives way to the plain background.
         target = shown + (1 - mask[..., None]) * (background - self._plate)

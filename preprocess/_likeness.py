@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.take import Take
     from avatar.motion import Motion
+    from avatar.preprocess._light import Light
     from avatar.preprocess._small_frames import SmallFrames
+
+# Of the ten residuals of a Gaussian, those of its colour.
+COLOR = slice(7, 10)
+# What a colour at most lacks to white counts as this much.
+DIMMEST = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ class Moments:
 
 class Likeness:
     """Gaussians beside the frames of their take, compared where the Gaussians lie.
+
+    Attributes:
+        light: The light that shines on the Gaussians; none at first.
 
     Args:
         gaussians: The avatar.
@@ -69,18 +78,21 @@ class Likeness:
         self._viewmat = torch.as_tensor(camera.viewmat, dtype=torch.float32, device=self.device)
         self._K = torch.as_tensor(camera.K, dtype=torch.float32, device=self.device)
         self._plate = frames.plate.to(self.device)
+        self.light: Light | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the Gaussians lie."""
         return self.gaussians.offsets.device
 
-    def residuals(self, indices: Int[np.ndarray, " B"], moments: Moments) -> Float[Tensor, "B h w 3"]:
+    def residuals(
+        self, indices: Int[np.ndarray, " B"], moments: Moments, weights: Float[Tensor, "B 8"] | None = None
+    ) -> Float[Tensor, "B h w 3"]:
         """Renders over the clip's background less the frames, weighted by the root of their regions; differentiable.
 
-        On one thread, so that several may ask at once.
+        On one thread, so that several may ask at once. `weights` stand for the light's own.
         """
-        residual = self._residual(self._condition(moments))
+        residual = self._lit(self._residual(self._condition(moments)), indices, weights)
         image, alpha = self._pictures(self.gaussians.batch_carriers(moments), residual, None, threads=1)
         frames, regions = (self._read(read, indices) for read in (self.frames.image, self.frames.region))
         return (image + (1 - alpha) * self._plate - frames) * regions.sqrt()[..., None]
@@ -97,6 +109,21 @@ class Likeness:
 
     def _residual(self, condition: Float[Tensor, "B K"]) -> Float[Tensor, "B N 10"]:
         return torch.stack([self.gaussians.residual(row) for row in condition]) * self._loose
+
+    def _lit(
+        self,
+        residual: Float[Tensor, "B N 10"],
+        indices: Int[np.ndarray, " B"],
+        weights: Float[Tensor, "B 8"] | None = None,
+    ) -> Float[Tensor, "B N 10"]:
+        """The residuals of some frames with what the light adds to the colours."""
+        if self.light is None:
+            return residual
+        rigged = self.gaussians.rigged()
+        # By what its logit grows where a colour does by a small share of itself; bright ones saturate.
+        share = rigged.units[:, COLOR] * (1 - rigged.color_logits.detach().sigmoid()).clamp_min(DIMMEST)
+        added = self.light.gains(indices, weights)[..., None] / share
+        return residual + nn.functional.pad(added, (COLOR.start, 0))
 
     def _pictures(
         self,

@@ -9,7 +9,7 @@ direct image alignment: Baker and Matthews, "Lucas-Kanade 20 Years On", IJCV 200
 
 It goes from coarse to fine. Detectors compress nods, by a quarter and more, and errors of some degrees lie beyond the
 reach of fine texture; small pictures first turn and move the head alone, as one rigid body whose skin must look the
-same in all frames of the clip.
+same in all frames of the clip, but for what a light that stays where it is does to skin that turns.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from avatar.preprocess._appearance import Appearance
 from avatar.preprocess._frame_file import working_folder
 from avatar.preprocess._landmark_offsets import relearnt_offsets
+from avatar.preprocess._light import COUNT
 from avatar.preprocess._observations import Observations
 from avatar.preprocess._small_frames import SmallFrames
 from avatar.preprocess._solve import Problem
@@ -80,6 +82,7 @@ def refine_take(
     step = counted(progress, sum(level.work(len(clip.used)) for level in config.levels))
     with one_thread(), working_folder(take.path / ".refinement") as folder:
         pictures = SmallFrames.of_take(take, max(level.side for level in config.levels), folder / "whole")
+        light = torch.zeros(COUNT) if any(level.light_frames for level in config.levels) else None
         for number, level in enumerate(config.levels):
             appearance = Appearance(
                 take,
@@ -89,12 +92,13 @@ def refine_take(
                 learnt=take.split()["train"],
                 level=level,
                 threads=config.threads,
+                light=light,
             )
             weights = clip.problem.landmark_weight * level.landmarks
             weighted = replace(clip.problem, landmark_weight=weights, head_only=level.head_only)
             view = View(weighted, shared, head, motion, appearance)
             frames = corrected(view, frames, clip.used, config=config, tracking=tracking, progress=step)
-            motion = view.motion(frames)
+            motion, light = view.motion(frames), appearance.light and appearance.light.weights
             shared = relearnt_offsets(clip.problem, shared, frames, appearance.learnt, config=looser)
         report = replace(clip, shared=shared, frames=frames, motion=motion).write(tracking)
     report["seconds"] = clock.perf_counter() - started
@@ -181,6 +185,8 @@ def corrected(
     level = appearance.level
     for round_ in range(level.rounds):
         appearance.fit(view.motion(frames), level.later_steps if round_ else level.first_steps, progress=progress)
+        if level.light_frames:
+            appearance.learn_light(view.motion(frames))
         if hessian is None:
             hessian = view.hessian(frames, evenly(len(appearance.learnt), config.key_frames))
         for _ in range(level.sweeps):

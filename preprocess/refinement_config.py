@@ -21,6 +21,8 @@ class RefinementLevel:
         residual_start: Step from which the avatar's residuals learn.
         head_only: Whether the head's turn and place alone are corrected, and what the face does stays.
         landmarks: Factor on the landmarks' weight.
+        light_frames: Frames whose pictures tell the light, which stays where it is while the head turns; 0 to keep
+            that of the level before, or none.
     """
 
     side: int
@@ -32,6 +34,7 @@ class RefinementLevel:
     residual_start: int = 150
     head_only: bool = False
     landmarks: float = 1.0
+    light_frames: int = 0
 
     @property
     def all_steps(self) -> int:
@@ -51,6 +54,7 @@ COARSE = RefinementLevel(
     later_steps=100,
     rounds=2,
     head_only=True,
+    light_frames=16,
 )
 FINE = RefinementLevel(
     side=256,

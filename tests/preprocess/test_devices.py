@@ -34,6 +34,7 @@ LEVEL = RefinementLevel(
     sampling=Sampling(gaussians=600, torso_gaussians=100, components=4, closed=False),
     first_steps=16,
     residual_start=8,
+    light_frames=4,
 )
 COARSE = replace(LEVEL, side=32, first_steps=8, head_only=True)
 REFINEMENT = RefinementConfig(levels=(COARSE, LEVEL), key_frames=3, threads=1)

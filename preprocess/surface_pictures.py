@@ -75,16 +75,22 @@ def photometric_offsets(
     offsets = np.asarray(everywhere, np.float64)[surface.rows]
     samples = Samples.of(surface, subject_head(head, motion).v_template.numpy(), config.spacing)
     pictures = list(map_ordered(lambda index: Picture.of(take, int(index), camera, config.blur), chosen))
-    for _ in range(config.sweeps):
-        present = with_offsets(motion, head, surface, offsets)
-        looks = looks_at(head, present, chosen, samples=samples, pictures=pictures, camera=camera)
+
+    def outlines(present: Motion) -> tuple[sparse.csr_matrix, Float[np.ndarray, " n"]]:
         pulls = [
             frame_pulls(head, present, int(index), surface, edge=picture.edge, camera=camera)
             for index, picture in zip(chosen, pictures, strict=True)
         ]
-        offsets = offsets + _correction(
-            surface, samples, looks, outline_equations(surface, pulls, offsets, detail), config
-        )
+        return outline_equations(surface, pulls, offsets, detail)
+
+    for _ in range(config.sweeps):
+        present = with_offsets(motion, head, surface, offsets)
+        looks = looks_at(head, present, chosen, samples=samples, pictures=pictures, camera=camera)
+        offsets = offsets + _correction(surface, samples, looks, outlines(present), config)
+    # So smooth a correction moves the outline too, whose own finer one puts it back.
+    fine = Surface.of(head, motion, detail)
+    matrix, gaps = outlines(with_offsets(motion, head, surface, offsets))
+    offsets.reshape(-1)[fine.free] += factored(fine, matrix + fine.stiffness).solve(gaps[fine.free])
     return with_offsets(motion, head, surface, offsets)
 
 

@@ -15,6 +15,7 @@ from avatar.io.take import Take, TakeInfo
 from avatar.motion import Motion
 from avatar.preprocess._surface import triangle_samples
 from avatar.preprocess.detail_config import PictureConfig
+from avatar.preprocess.silhouette import silhouette_iou
 from avatar.preprocess.surface_pictures import photometric_offsets
 from avatar.synthetic.raycast import vertex_normals
 
@@ -148,3 +149,19 @@ def test_samples_share_the_triangles_evenly(spacing: float):
         assert np.allclose(
             (areas[mine, None] * (barycentric[mine] @ corners)).sum(0) / areas[mine].sum(), corners.mean(0)
         )
+
+
+def test_folds_of_the_outline_are_put_back(open_head: Head, moments: Motion, tmp_path: Path):
+    take, every = filmed(tmp_path / "take", open_head, moments), np.arange(FRAMES)
+    rest, (_, stop) = subject_head(open_head, moments).v_template.numpy(), open_head.parts["skin"]
+    ridges = 2.5e-3 * np.sin(2 * np.pi * rest[:, 1:2] / 0.02) * vertex_normals(rest, open_head.faces.numpy())
+    ridges[stop:] = 0
+    right = take.motion()
+    folded = replace(right, vertex_offsets=ridges.astype(np.float32))
+    found = photometric_offsets(take, open_head, folded, learnt=every)
+    faces = open_head.faces.numpy()
+    best, before, after = (
+        silhouette_iou(take, open_head, which, every, faces=faces).mean() for which in (right, folded, found)
+    )
+    assert before < best - 0.005
+    assert after > (before + best) / 2

@@ -112,17 +112,17 @@ def find_outline(
     place = pixels[candidates]
     inside = ((place > 1) & (place < np.array([camera.width, camera.height]) - 1)).all(1)
     candidates = candidates[inside]
-    candidates = candidates[np.abs(_sampled(mesh, pixels[candidates])) < NEAR]
+    candidates = candidates[np.abs(sampled(mesh, pixels[candidates])) < NEAR]
     smooth = cv2.GaussianBlur(mesh, (0, 0), BLUR)
-    slope = np.stack([_sampled(-np.gradient(smooth, axis=axis), pixels[candidates]) for axis in (1, 0)], 1)
+    slope = np.stack([sampled(-np.gradient(smooth, axis=axis), pixels[candidates]) for axis in (1, 0)], 1)
     normals = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-6)
 
-    here = _sampled(edge.distance, pixels[candidates])
+    here = sampled(edge.distance, pixels[candidates])
     ways = np.where(here > 0, 1.0, -1.0)
     limits = reach[candidates] * camera.K[0, 0] / depth[candidates]
     steps = np.arange(0, limits.max(initial=0) + STEP, STEP)
     path = pixels[candidates][:, None] + (ways[:, None] * steps)[..., None] * normals[:, None]
-    along = _sampled(edge.distance, path) * ways[:, None]
+    along = sampled(edge.distance, path) * ways[:, None]
     crossed = along <= 0
     found = crossed.any(1)
     first = np.where(found, crossed.argmax(1), len(steps) - 1)
@@ -131,14 +131,14 @@ def find_outline(
     share = np.where(first > 0, before / np.maximum(before - along[rows, first], 1e-6), 0.0)
     gaps = np.where(first > 0, first - 1 + share, 0.0) * STEP
     passed = np.arange(len(steps)) <= first[:, None]
-    hidden = (_sampled(edge.unknown.astype(np.float32), path) > 0) & passed
+    hidden = (sampled(edge.unknown.astype(np.float32), path) > 0) & passed
     kept = found & (gaps <= limits) & ~hidden.any(1)
     # A vertex just inside the outline moves as far as the outline does.
-    away = ways * gaps - _sampled(mesh, pixels[candidates])
+    away = ways * gaps - sampled(mesh, pixels[candidates])
     return Outline(candidates[kept], normals[kept], away[kept])
 
 
-def _sampled(field: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+def sampled(field: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """A picture's values at (..., 2) places, bilinear; beyond the border, those of the border."""
     places = (pixels.reshape(len(pixels), -1, 2) - 0.5).astype(np.float32)
     across, down = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])

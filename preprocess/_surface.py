@@ -58,3 +58,34 @@ def swelling_directions(
     normals = np.stack([np.bincount(faces.ravel(), np.repeat(doubled[:, k], 3), len(points)) for k in range(3)], 1)
     smooth = np.stack([smoothing(np.ascontiguousarray(column)) for column in normals.T], 1)
     return smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
+
+
+def triangle_samples(
+    points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], spacing: float
+) -> tuple[Int[np.ndarray, " s"], Float[np.ndarray, "s 3"], Float[np.ndarray, " s"]]:
+    """Even points on triangles: about one in each square of side `spacing` metres, at least one on each triangle.
+
+    Returns:
+        Their triangles (s,), the weights of the corners (s, 3), and the square metres that each stands for (s,).
+    """
+    corners = points[faces]
+    sizes = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    cuts = np.maximum(1, np.round(np.sqrt(sizes) / spacing)).astype(int)
+    found = []
+    for cut in np.unique(cuts):
+        which = np.flatnonzero(cuts == cut)
+        # Middles of the cut^2 smaller triangles, those that point the same way and those between.
+        first, second = (index.ravel() for index in np.meshgrid(np.arange(cut), np.arange(cut), indexing="ij"))
+        upright = np.stack([first, second], 1)[first + second < cut] + 1 / 3
+        between = np.stack([first, second], 1)[first + second < cut - 1] + 2 / 3
+        shares = np.concatenate([upright, between]) / cut
+        weights = np.column_stack([1 - shares.sum(1), shares])
+        found.append(
+            (
+                np.repeat(which, len(weights)),
+                np.tile(weights, (len(which), 1)),
+                np.repeat(sizes[which] / cut**2, cut**2),
+            )
+        )
+    triangles, barycentric, areas = (np.concatenate(part) for part in zip(*found, strict=True))
+    return triangles, barycentric, areas

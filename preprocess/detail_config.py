@@ -36,3 +36,29 @@ class DetailConfig:
     face_reach: float = 0.010
     hair_reach: float = 0.070
     outlier: float = 0.003
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How offsets are corrected by what pictures show within the outline.
+
+    Attributes:
+        sweeps: How often the pictures are looked at anew.
+        spacing: Distance of the points that are compared, metres.
+        blur: Standard deviation of the pictures' smoothing, pixels.
+        least_frames: In how many frames a point has to be seen.
+        strength: A correction of this length is worth an error of one standard deviation of brightness everywhere,
+            metres.
+        bending: Below this length a fold of the correction costs more than it brings, metres.
+        stretching: The same for a slope, metres.
+        sliding: Weight of motion along the surface, which pictures do not tell, against the outline's 1.
+    """
+
+    sweeps: int = 2
+    spacing: float = 0.003
+    blur: float = 1.5
+    least_frames: int = 5
+    strength: float = 0.010
+    bending: float = 0.02
+    stretching: float = 0.01
+    sliding: float = 1.0

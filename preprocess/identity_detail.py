@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 from scipy.spatial import KDTree
 
 from avatar.cameras import Camera
@@ -165,7 +165,7 @@ def detail_take(
     # All of it is geometry in numpy.
     config, head = config or DetailConfig(), head.on("cpu")
     started = clock.perf_counter()
-    motion, camera, split = replace(take.motion(), vertex_offsets=None), _small_camera(take), take.split()
+    motion, camera, split = replace(take.motion(), vertex_offsets=None), small_camera(take), take.split()
     chosen = chosen_frames(motion, split["train"], config.frames)
     with one_thread(), ThreadPoolExecutor(max_workers=2) as workers:
         edges = list(workers.map(lambda i: HeadEdge.of(take, int(i), camera.width, camera.height), chosen))
@@ -237,20 +237,27 @@ def frame_pulls(head: Head, motion: Motion, index: int, surface: Surface, *, edg
     reach[surface.rows] = surface.reach
     seen = find_outline(points, surface.faces, edge, camera=camera, reach=reach)
     places = np.searchsorted(surface.rows, seen.vertices)
-    posed = torch.as_tensor(motion.pose[index : index + 1], dtype=torch.float32)
-    joints = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])
-    turns, _ = joint_transforms(rotation_matrices(posed), joints)
-    blended = torch.einsum("vj,jab->vab", head.weights[seen.vertices], turns[0]).numpy()
+    blended = blended_turns(head, motion, index, seen.vertices)
     # Pixels along the normal for a metre in the camera's axes; the head's own motion in depth is neglected.
     depth = -points[seen.vertices, 2]
     sideways = np.stack([seen.normals[:, 0], -seen.normals[:, 1], np.zeros(len(depth))], 1)
     return Pulls(places, np.einsum("na,nab->nb", sideways, blended), seen.gaps * depth / camera.K[0, 0])
 
 
-def solve(
+def blended_turns(
+    head: Head, motion: Motion, index: int, vertices: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3 3"]:
+    """What skinning does to directions of the neutral pose at some vertices in one frame."""
+    posed = torch.as_tensor(motion.pose[index : index + 1], dtype=torch.float32)
+    joints = head.joints(torch.as_tensor(motion.betas, dtype=torch.float32)[None])
+    turns, _ = joint_transforms(rotation_matrices(posed), joints)
+    return torch.einsum("vj,jab->vab", head.weights[vertices], turns[0]).numpy()
+
+
+def outline_equations(
     surface: Surface, pulls: list[Pulls], offsets: Float[np.ndarray, "V 3"], config: DetailConfig
-) -> Float[np.ndarray, "V 3"]:
-    """The smooth offsets that come nearest to all pulls, by one linear least-squares problem."""
+) -> tuple[sparse.csr_matrix, Float[np.ndarray, " n"]]:
+    """Normal equations (3 V, 3 V) and (3 V,) of all pulls, for what is to be added to the offsets."""
     count = len(surface.rows)
     vertices, directions, gaps = (
         np.concatenate([getattr(pull, name) for pull in pulls]) for name in ("vertices", "directions", "gaps")
@@ -263,21 +270,33 @@ def solve(
     sightings = np.bincount(vertices, minlength=count)
     weight = surface.areas[vertices] / np.maximum(sightings[vertices], FULL_SAY)
     weight *= config.outlier / np.maximum(np.abs(gaps), config.outlier)
-    wanted = gaps + (directions * offsets[vertices]).sum(1)
     rows = np.repeat(np.arange(len(gaps)), 3)
     columns = (3 * vertices[:, None] + np.arange(3)).ravel()
     data = sparse.csr_matrix((directions.ravel(), (rows, columns)), (len(gaps), 3 * count))
     weighted = sparse.diags(weight) @ data
+    return (data.T @ weighted).tocsr(), weighted.T @ gaps
+
+
+def factored(surface: Surface, matrix: sparse.csr_matrix) -> SuperLU:
+    """A symmetric positive definite (3 V, 3 V) matrix, factored where offsets are free."""
     free = surface.free
-    system = (data.T @ weighted + surface.stiffness)[free][:, free]
-    # A symmetric positive definite matrix needs no pivoting, and an ordering for its own pattern is far sparser.
-    factors = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    result = np.zeros(3 * count)
-    result[free] = factors.solve((weighted.T @ wanted)[free])
+    # It needs no pivoting, and an ordering for its own pattern is far sparser.
+    options = {"SymmetricMode": True}
+    return splu(matrix[free][:, free].tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+
+
+def solve(
+    surface: Surface, pulls: list[Pulls], offsets: Float[np.ndarray, "V 3"], config: DetailConfig
+) -> Float[np.ndarray, "V 3"]:
+    """The smooth offsets that come nearest to all pulls, by one linear least-squares problem."""
+    matrix, gaps = outline_equations(surface, pulls, offsets, config)
+    result = np.zeros(3 * len(surface.rows))
+    wanted = gaps + matrix @ offsets.ravel()
+    result[surface.free] = factored(surface, matrix + surface.stiffness).solve(wanted[surface.free])
     return result.reshape(-1, 3)
 
 
-def _small_camera(take: Take) -> Camera:
+def small_camera(take: Take) -> Camera:
     """The take's camera at working size."""
     camera = take_camera(take)
     scale = min(1.0, SIDE / max(camera.width, camera.height))

@@ -34,6 +34,7 @@ from avatar.preprocess._unknowns import PerFrame, Shared, frames_of
 from avatar.preprocess._view import View
 from avatar.preprocess._windows import evenly
 from avatar.preprocess.refinement_config import RefinementConfig
+from avatar.preprocess.surface_pictures import photometric_offsets
 from avatar.preprocess.tracking import modelled_landmarks, report_of, tracking_problem
 from avatar.preprocess.tracking_config import TrackingConfig
 
@@ -99,6 +100,8 @@ def refine_take(
             view = View(weighted, shared, head, motion, appearance)
             frames = corrected(view, frames, clip.used, config=config, tracking=tracking, progress=step)
             motion, light = view.motion(frames), appearance.light and appearance.light.weights
+            if level.head_only:
+                motion = photometric_offsets(take, head, motion, learnt=take.split()["train"])
             shared = relearnt_offsets(clip.problem, shared, frames, appearance.learnt, config=looser)
         report = replace(clip, shared=shared, frames=frames, motion=motion).write(tracking)
     report["seconds"] = clock.perf_counter() - started

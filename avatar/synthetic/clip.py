@@ -15,6 +15,7 @@ import torch
 from avatar.cameras import Camera
 from avatar.heads.arkit import arkit_to_motion_parts
 from avatar.motion import Motion
+from avatar.synthetic.glasses import Glasses
 from avatar.synthetic.looks import LOOKS, Look
 from avatar.synthetic.movement import blinks, emphasis, eye_movement, head_movement, put_action, wander
 from avatar.synthetic.raycast import STUDIO, Lighting, render, to_linear, to_srgb
@@ -54,6 +55,7 @@ class ClipSettings:
         lighting: The lights.
         cut: The haircut, for a look that is not bald.
         crf: H.264 quality of the written clip; larger is smaller.
+        glasses: The glasses, if the person wears any.
     """
 
     look: Look = LOOKS["light"]
@@ -73,6 +75,7 @@ class ClipSettings:
     lighting: Lighting = STUDIO
     cut: Haircut = field(default_factory=Haircut)
     crf: int = 20
+    glasses: Glasses | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,14 @@ class _Painter:
     def __init__(self, head: Head, motion: Motion, settings: ClipSettings) -> None:
         torch.set_num_threads(1)
         self.head, self.motion, self.settings = head, motion, settings
-        self.subject = Subject(head, settings.look, betas=motion.betas, cut=settings.cut, seed=settings.seed)
+        self.subject = Subject(
+            head,
+            settings.look,
+            betas=motion.betas,
+            cut=settings.cut,
+            seed=settings.seed,
+            glasses=settings.glasses,
+        )
         self.background = room(settings.size, settings.size, seed=settings.seed)
         self.camera = clip_camera(settings)
 
@@ -211,14 +221,16 @@ class _Painter:
 
     def _frozen(self, posed: np.ndarray, camera: Camera) -> np.ndarray:
         """The picture of one pose, sRGB in [0, 1]."""
+        vertices = self.subject.vertices(posed.astype(np.float64))
         return render(
-            self.subject.vertices(posed.astype(np.float64)),
+            vertices,
             self.subject.faces,
             appearance=self.subject.appearance,
             camera=camera,
             lighting=self.settings.lighting,
             supersample=self.settings.supersample,
             background=self.background,
+            glazing=self.subject.glazing(vertices),
         )[0]
 
     def _exposed(self, moment: float) -> np.ndarray:

@@ -70,6 +70,36 @@ class Material:
 
 
 @dataclass(frozen=True)
+class Pane:
+    """How n samples of glass let light through.
+
+    Attributes:
+        material: What reflects the light that does not pass.
+        passed: (n, 3) share of the light from behind that passes, linear RGB.
+        mirror: (n,) share of the light from in front that is mirrored; more at a grazing angle.
+    """
+
+    material: Material
+    passed: Float[np.ndarray, "n 3"]
+    mirror: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Glazing:
+    """A mesh that light passes through, which casts no shadow.
+
+    Attributes:
+        vertices: (V, 3) metres, world.
+        faces: (F, 3) vertex indices.
+        appearance: Gives the panes of hit samples from their face indices (n,).
+    """
+
+    vertices: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "F 3"]
+    appearance: Callable[[np.ndarray], Pane]
+
+
+@dataclass(frozen=True)
 class Light:
     """A distant light.
 
@@ -248,6 +278,7 @@ def render(
     lighting: Lighting = STUDIO,
     supersample: int = 2,
     background: Float[np.ndarray, "H W 3"] | None = None,
+    glazing: Glazing | None = None,
 ) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W 1"]]:
     """A picture of one mesh.
 
@@ -260,6 +291,7 @@ def render(
         lighting: The lights.
         supersample: Samples along each side of a pixel.
         background: (H, W, 3) sRGB behind the mesh; mid grey when None.
+        glazing: Glass before the mesh.
 
     Returns:
         The picture (H, W, 3) in [0, 1], sRGB, float32, and its coverage (H, W, 1).
@@ -269,9 +301,21 @@ def render(
     colour = shade(scene, surface, appearance(surface.prim, surface.barycentric), lighting=lighting)
     # Highlights are rolled off before averaging, else a bright sample leaves jagged edges.
     colour = _shoulder(colour)
-    picture = _reduce(surface.scatter(colour), supersample)
-    alpha = _reduce(surface.hit[..., None].astype(np.float64), supersample)
-    behind = np.full_like(picture, 0.18) if background is None else to_linear(background)
+    grid, cover = surface.scatter(colour), surface.hit[..., None].astype(np.float64)
+    behind = np.full((camera.height, camera.width, 3), 0.18) if background is None else to_linear(background)
+    if glazing is not None:
+        behind_samples = behind.repeat(supersample, axis=0).repeat(supersample, axis=1)
+        grid, cover = _glazed(
+            scene,
+            surface,
+            grid=grid,
+            behind=behind_samples,
+            glazing=glazing,
+            camera=camera,
+            lighting=lighting,
+            supersample=supersample,
+        )
+    picture, alpha = _reduce(grid, supersample), _reduce(cover, supersample)
     return to_srgb(picture + (1 - alpha) * behind).astype(np.float32), alpha.astype(np.float32)
 
 
@@ -285,6 +329,64 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     """SRGB values in [0, 1] of linear light (IEC 61966-2-1)."""
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055)
+
+
+def _glazed(
+    scene: Scene,
+    surface: Surface,
+    *,
+    grid: np.ndarray,
+    behind: np.ndarray,
+    glazing: Glazing,
+    camera: Camera,
+    lighting: Lighting,
+    supersample: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples (H, W, 3) seen through glass where that is nearer, and their coverage (H, W, 1).
+
+    Args:
+        scene: The mesh behind the glass.
+        surface: What is seen of it.
+        grid: Its linear colours, (H, W, 3) samples.
+        behind: Linear colours of the background, (H, W, 3) samples.
+        glazing: The glass.
+        camera: Where the picture is taken from.
+        lighting: The lights.
+        supersample: Samples along each side of a pixel.
+    """
+    glass = Scene(glazing.vertices, glazing.faces).view(camera, supersample=supersample)
+    eye = camera_rays(camera)[0][0]
+    solid, near = (
+        each.scatter(np.linalg.norm(each.position - eye, axis=1, keepdims=True), np.inf)[..., 0]
+        for each in (surface, glass)
+    )
+    first = near < solid
+    kept = first[glass.hit]
+    seen = Surface(
+        first, *(getattr(glass, name)[kept] for name in ("prim", "barycentric", "position", "normal", "direction"))
+    )
+    pane = glazing.appearance(seen.prim)
+    cosine = np.clip(-np.einsum("nc,nc->n", seen.normal, seen.direction), 0, 1)
+    mirrored = seen.direction + 2 * cosine[:, None] * seen.normal
+    # Schlick's approximation of the Fresnel equations (1994).
+    share = (pane.mirror + (1 - pane.mirror) * (1 - cosine) ** 5)[:, None]
+    through = np.where(surface.hit[..., None], grid, behind)[first]
+    colour = pane.passed * through + (1 - pane.passed) * shade(scene, seen, pane.material, lighting=lighting)
+    result, cover = grid.copy(), (surface.hit | first)[..., None].astype(np.float64)
+    result[first] = _shoulder((1 - share) * colour + share * _surroundings(mirrored, lighting))
+    return result, cover
+
+
+def _surroundings(direction: np.ndarray, lighting: Lighting) -> np.ndarray:
+    """Linear RGB (n, 3) of what lies around in directions (n, 3): sky, ground and the discs of the lights."""
+    upward = 0.5 + 0.5 * direction[:, 1:2]
+    result = np.asarray(lighting.ground) * (1 - upward) + np.asarray(lighting.sky) * upward
+    for light in lighting.lights:
+        if light.spread > 0:
+            angle = np.arccos(np.clip(direction @ _unit(np.asarray(light.direction)), -1, 1))
+            disc = np.clip(2 - 2 * angle / light.spread, 0, 1)
+            result = result + disc[:, None] * np.asarray(light.colour) / (np.pi * np.sin(light.spread) ** 2)
+    return result
 
 
 def _shoulder(colour: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A synthetic person: a head with hair, lashes and a shirt that move with it."""
+"""A synthetic person: a head with hair, lashes, glasses and a shirt that move with it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from avatar.synthetic.glasses import Glasses, WornGlasses
 from avatar.synthetic.noise import noise
-from avatar.synthetic.raycast import Material, to_linear
+from avatar.synthetic.raycast import Glazing, Material, to_linear
 from avatar.synthetic.shirt import tailor, under_shirt
 from avatar.synthetic.skin import HeadAppearance, smoothstep
 from avatar.synthetic.strands import Haircut, grow_hair, pin_lashes
@@ -30,6 +31,7 @@ class Subject:
         betas: (S,) identity.
         cut: The haircut; ignored where the look is bald.
         seed: Seed of hair and lashes.
+        glasses: The glasses, if the person wears any.
 
     Attributes:
         faces: (F, 3) faces of everything; the head's own vertices come first, so ground truth stays indexable.
@@ -43,6 +45,7 @@ class Subject:
         betas: Float[np.ndarray, " S"],
         cut: Haircut | None = None,
         seed: int = 0,
+        glasses: Glasses | None = None,
     ) -> None:
         for_lashes, for_hair = np.random.default_rng(seed).spawn(2)
         self.look, self._head_appearance = look, HeadAppearance(head, look)
@@ -78,6 +81,8 @@ class Subject:
                 rng=for_hair,
             )
         self._shirt, shirt_faces, self._station = tailor(rest, faces[skin])
+        self._glasses = None if glasses is None else WornGlasses(glasses, head, rest)
+        frame = np.zeros((0, 3), int) if self._glasses is None else self._glasses.solid
         self._kept = np.flatnonzero(kept)
         blocks: list[tuple[int, np.ndarray]] = [(0, faces[self._kept])]
         offset = len(rest)
@@ -85,6 +90,7 @@ class Subject:
             (0 if self._lashes is None else len(self._lashes.corners), None),
             (0 if self._hair is None else len(self._hair.vertices), None if self._hair is None else self._hair.faces),
             (len(self._shirt), shirt_faces),
+            (0 if self._glasses is None else len(self._glasses.vertices), frame),
         ):
             triangles = np.arange(count).reshape(-1, 3) if local is None else local
             blocks.append((offset, triangles + offset))
@@ -94,7 +100,10 @@ class Subject:
         self._starts = [start for start, _ in blocks]
 
     def vertices(self, posed: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "N 3"]:
-        """Everything's vertices (N, 3) for a posed head (V, 3): hair rides on the scalp, the shirt on the bust."""
+        """Everything's vertices (N, 3) for a posed head (V, 3).
+
+        Hair and glasses ride on the skull, the shirt on the bust.
+        """
         self._skull = _rigid(self._rest[self._scalp], posed[self._scalp])
         parts = [posed]
         if self._lashes is not None:
@@ -104,7 +113,21 @@ class Subject:
             parts.append(self._hair.vertices @ rotation.T + translation)
         rotation, translation = _rigid(self._rest[self._bust], posed[self._bust])
         parts.append(self._shirt @ rotation.T + translation)
+        if self._glasses is not None:
+            rotation, translation = self._skull
+            parts.append(self._glasses.vertices @ rotation.T + translation)
         return np.concatenate(parts)
+
+    def glazing(self, vertices: Float[np.ndarray, "N 3"]) -> Glazing | None:
+        """What light passes through: the lenses, and a frame that is clear. None without glasses.
+
+        Args:
+            vertices: What `vertices` returned.
+        """
+        worn = self._glasses
+        if worn is None:
+            return None
+        return Glazing(vertices[len(vertices) - len(worn.vertices) :], worn.clear, worn.pane)
 
     def appearance(self, prim: Int[np.ndarray, " n"], barycentric: Float[np.ndarray, "n 3"]) -> Material:
         """The material of samples on `faces`; strand directions are those of the last call of `vertices`."""
@@ -113,7 +136,8 @@ class Subject:
             np.zeros((count, 3)), np.zeros(count), np.full(count, 10.0), np.zeros(count), np.zeros((count, 3))
         )
         block = np.searchsorted(self._ends, prim, side="right")
-        for index, paint in enumerate((self._paint_head, self._paint_lashes, self._paint_hair, self._paint_shirt)):
+        painters = (self._paint_head, self._paint_lashes, self._paint_hair, self._paint_shirt, self._paint_glasses)
+        for index, paint in enumerate(painters):
             chosen = np.flatnonzero(block == index)
             if not len(chosen):
                 continue
@@ -153,6 +177,10 @@ class Subject:
         albedo = to_linear(np.array(self.look.shirt)) * (weave * seam * rib)[:, None]
         ones = np.ones(len(prim))
         return Material(albedo, 0.012 * ones, 6 * ones, 0.25 * ones)
+
+    def _paint_glasses(self, prim: np.ndarray, barycentric: np.ndarray) -> Material:
+        assert self._glasses is not None
+        return self._glasses.paint(len(prim))
 
 
 def _rigid(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from avatar.config import read_json, write_json
 from avatar.io.video import VideoWriter
 from avatar.motion import Motion
 from avatar.synthetic.clip import ClipSettings, clip_camera, render_motion, synthetic_motion
+from avatar.synthetic.glasses import random_glasses
 from avatar.synthetic.looks import LOOKS, Colour, Look
 from avatar.synthetic.raycast import Light, Lighting
 from avatar.synthetic.strands import Haircut
@@ -64,7 +65,7 @@ class WrittenClip:
     camera: ClipCamera
 
 
-def random_settings(seed: int, *, head_pixels: int = 200) -> ClipSettings:
+def random_settings(seed: int, *, head_pixels: int = 200, glasses: bool = False) -> ClipSettings:
     """What the clip of a seed looks like: any skin tone, hair, lens, light, movement and quality of recording.
 
     The focal length is 0.8 to 3 times the picture's width, log-uniform; the camera stands where the head fills two
@@ -73,6 +74,7 @@ def random_settings(seed: int, *, head_pixels: int = 200) -> ClipSettings:
     Args:
         seed: Any whole number.
         head_pixels: Height of the head in the picture, which the picture's size follows.
+        glasses: Whether the person wears glasses; everything else stays the same.
     """
     rng = np.random.default_rng((seed, 0x5EED))
     lens, turn, tone = ((0.5 + seed * step) % 1 for step in _STEPS)
@@ -97,6 +99,7 @@ def random_settings(seed: int, *, head_pixels: int = 200) -> ClipSettings:
         lighting=random_lighting(rng),
         cut=random_cut(rng),
         crf=int(rng.integers(20, 31)),
+        glasses=random_glasses(seed) if glasses else None,
     )
 
 

@@ -1,6 +1,7 @@
 """The tracker against the exact truth of synthetic clips that nobody has seen.
 
-    python tests/benchmarks/bm_tracking.py [--seed 100] [--count 6] [--clips DIR] [--takes DIR] [--json FILE]
+    python tests/benchmarks/bm_tracking.py [--seed 100] [--count 6] [--glasses]
+                                           [--clips DIR] [--takes DIR] [--json FILE]
 
 Each seed is another person, camera, light and movement (`avatar.synthetic.variety`). The whole pipeline looks at the
 clip: ingest with its own detector, landmark fit, shoulders, vertex offsets and photometric refinement. Rendering takes
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from avatar.heads import Head, load_head
 from avatar.io.take import Take
+from avatar.preprocess.capture_report import capture_report
 from avatar.preprocess.compare import compare_motion, seen_in_crop
 from avatar.preprocess.identity_detail import detail_take
 from avatar.preprocess.ingest import ingest
@@ -63,6 +65,7 @@ class Options:
         count: Number of clips.
         seconds: Length of each; ingest asks for 2 s and 50 frames.
         head_pixels: Height of the heads in the pictures.
+        glasses: The same people, light and movement, but everyone wears glasses.
         clips: Folder of rendered clips, which are reused; a temporary one when left out.
         takes: Folder that keeps the takes, to look at; clips whose take is there are not looked at again.
         workers: Processes that render.
@@ -73,6 +76,7 @@ class Options:
     count: int = 6
     seconds: float = 6.0
     head_pixels: int = 200
+    glasses: bool = False
     clips: Path | None = None
     takes: Path | None = None
     workers: int = 1
@@ -81,10 +85,10 @@ class Options:
 
 def clip_of(seed: int, head: Head, folder: Path, options: Options) -> WrittenClip:
     """The rendered clip of a seed, from the folder where it is there."""
-    path = folder / f"{seed:06d}-{options.head_pixels}px-{options.seconds:g}s"
+    path = folder / f"{seed:06d}-{options.head_pixels}px-{options.seconds:g}s{'-glasses' if options.glasses else ''}"
     if path.is_dir():
         return read_clip(path)
-    settings = random_settings(seed, head_pixels=options.head_pixels)
+    settings = random_settings(seed, head_pixels=options.head_pixels, glasses=options.glasses)
     return write_clip(head, path, settings, seconds=options.seconds, workers=options.workers)
 
 
@@ -149,7 +153,10 @@ def main(options: Options) -> None:
                 "turn_deg": settings.turn,
                 "crf": settings.crf,
             }
-            row |= figures_of(clip, head, (options.takes or scratch) / f"take-{seed:06d}")
+            folder = (options.takes or scratch) / f"take-{seed:06d}"
+            row |= figures_of(clip, head, folder)
+            report = capture_report(Take.open(folder))
+            row |= {"verdict": report.verdict, "findings": [finding.name for finding in report.findings]}
             rows.append(row)
     middle = medians(rows)
     Console(width=160).print(table_of(rows, middle))

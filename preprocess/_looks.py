@@ -94,7 +94,7 @@ class Looks:
         slopes: (f, s, 3) its change for an offset of the sample in the neutral pose, a metre.
         nuisances: (f, s, 7) its change with the frame's own unknowns: turn (radian), shift (metre), exposure.
         light: (f, s, 8) spherical harmonics of the normal but for the constant one.
-        seen: (f, s) cosine of the view; 0 where the sample is not seen.
+        seen: (f, s) how well the sample is seen: the cosine of the view above `FACING`, 0 where it is hidden.
     """
 
     brightness: Float[np.ndarray, "f s"]
@@ -134,7 +134,7 @@ def _look(
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     facing = -(normals * points).sum(1) / np.linalg.norm(points, axis=1)
     pixels, depths = project(points, camera)
-    seen = np.where(_visible(vertices, faces, pixels, depths, picture.skin, camera) & (facing > FACING), facing, 0)
+    seen = _visible(vertices, faces, pixels, depths, picture.skin, camera) * np.maximum(facing - FACING, 0)
 
     bright, across, down = (sampled(field, pixels) for field in (picture.brightness, *picture.slopes))
     turned = camera.viewmat[:3, :3]

@@ -30,6 +30,8 @@ DARK, HUNDRED = 16.0, 100.0
 RIM, FACING = 3, 0.3
 # How much smaller the depth map is, and what may lie before a point that is seen, metres.
 DEPTH_SCALE, DEPTH_TOLERANCE = 2, 4e-3
+# How much of a triangle is face at least for it to be looked at.
+LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Samples:
         faces: (s, 3) corners of their triangles, vertices of the head.
         rows: (s, 3) the same as rows of the surface.
         barycentric: (s, 3) weights of the corners.
-        areas: (s,) square metres that each stands for.
+        areas: (s,) square metres of the face that each stands for.
     """
 
     faces: Int[np.ndarray, "s 3"]
@@ -50,12 +52,17 @@ class Samples:
 
     @classmethod
     def of(cls, surface: Surface, points: Float[np.ndarray, "V 3"], spacing: float) -> Samples:
-        """About one in each square of side `spacing` metres, wherever the surface may move."""
+        """About one in each square of side `spacing` metres, wherever the face may move.
+
+        Hair shines as skin does not, and chin and collar shade the neck, so that they are not looked at: beside the
+        face samples stand for less and less.
+        """
         local = np.searchsorted(surface.rows, surface.faces)
-        movable = np.flatnonzero(np.isin(local, surface.free[::3] // 3).any(axis=1))
-        triangles, barycentric, areas = triangle_samples(points, surface.faces[movable], spacing)
-        which = movable[triangles]
-        return cls(surface.faces[which], local[which], barycentric, areas)
+        share = surface.face[local].mean(axis=1)
+        looked_at = np.flatnonzero(np.isin(local, surface.free[::3] // 3).any(axis=1) & (share > LEAST_SHARE))
+        triangles, barycentric, areas = triangle_samples(points, surface.faces[looked_at], spacing)
+        which = looked_at[triangles]
+        return cls(surface.faces[which], local[which], barycentric, areas * share[which])
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class Surface:
         rows: (V,) the head's vertices that are skin.
         faces: (F, 3) the skin's triangles, indices of the head.
         areas: (V,) square metres.
+        face: (V,) how much a vertex is of the face within its oval, 1 to 0.
         reach: (V,) how far from the model the outline is believed, metres.
         stiffness: (3 V, 3 V) cost of offsets, with the outline's own at one times a vertex's area.
         free: (n,) coordinates of offsets that may be other than zero.
@@ -73,6 +74,7 @@ class Surface:
     rows: Int[np.ndarray, " V"]
     faces: Int[np.ndarray, "F 3"]
     areas: Float[np.ndarray, " V"]
+    face: Float[np.ndarray, " V"]
     reach: Float[np.ndarray, " V"]
     stiffness: sparse.csr_matrix
     free: Int[np.ndarray, " n"]
@@ -92,7 +94,8 @@ class Surface:
         painted = [head.regions[name].numpy()[rows] > 0.1 for name in PAINTED if name in head.regions]
         still = np.any([*painted, to_rims < RIM], axis=0)
         above = np.clip((skin[:, 1] - marks[list(regions.LIPS), 1].min()) / SKULL_FADE, 0, 1)
-        held = config.rest + config.neck * (1 - above) + config.face * np.exp(-((to_face / FACE_NEAR) ** 2))
+        face = np.exp(-((to_face / FACE_NEAR) ** 2))
+        held = config.rest + config.neck * (1 - above) + config.face * face
         skull = above * np.clip((to_face - FACE_NEAR) / SKULL_FADE, 0, 1)
         plain = head.v_template.numpy()[rows]
         mirror = np.asarray(KDTree(plain).query(plain * [-1, 1, 1])[1])
@@ -100,6 +103,7 @@ class Surface:
             rows=rows,
             faces=faces,
             areas=laplacian(skin, local)[1],
+            face=face,
             reach=config.face_reach + (config.hair_reach - config.face_reach) * skull,
             stiffness=_stiffness(skin, local, held, mirror, config),
             free=(3 * np.flatnonzero(~still)[:, None] + np.arange(3)).ravel(),

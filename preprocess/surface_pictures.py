@@ -8,7 +8,7 @@ representation for irradiance environment maps", 2001), each frame's exposure, a
 Brightness is logarithmic, in which they all add.
 
 Highlights and shadows follow no such model, so that single points are not to be believed: the correction is far
-smoother than an outline's, and outlines keep their say.
+smoother than an outline's, only the face is looked at, and outlines stay where they are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from scipy import sparse
 
 from avatar.heads.subject import subject_head
 from avatar.preprocess._looks import Looks, Picture, Samples, looks_at
-from avatar.preprocess._threads import map_ordered
+from avatar.preprocess._threads import map_ordered, one_thread
 from avatar.preprocess.detail_config import DetailConfig, PictureConfig
 from avatar.preprocess.identity_detail import (
+    Pulls,
     Surface,
     chosen_frames,
     factored,
@@ -36,6 +37,7 @@ from avatar.preprocess.identity_detail import (
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from avatar.cameras import Camera
     from avatar.heads import Head
     from avatar.io.take import Take
     from avatar.motion import Motion
@@ -72,26 +74,38 @@ def photometric_offsets(
     smooth = replace(detail, bending=config.bending, stretching=config.stretching, sliding=config.sliding)
     surface = Surface.of(head, motion, smooth)
     everywhere = np.zeros(head.v_template.shape) if motion.vertex_offsets is None else motion.vertex_offsets
-    offsets = np.asarray(everywhere, np.float64)[surface.rows]
+    start = np.asarray(everywhere, np.float64)[surface.rows]
     samples = Samples.of(surface, subject_head(head, motion).v_template.numpy(), config.spacing)
     pictures = list(map_ordered(lambda index: Picture.of(take, int(index), camera, config.blur), chosen))
-
-    def outlines(present: Motion) -> tuple[sparse.csr_matrix, Float[np.ndarray, " n"]]:
-        pulls = [
-            frame_pulls(head, present, int(index), surface, edge=picture.edge, camera=camera)
-            for index, picture in zip(chosen, pictures, strict=True)
-        ]
-        return outline_equations(surface, pulls, offsets, detail)
-
+    change = np.zeros(start.shape)
     for _ in range(config.sweeps):
-        present = with_offsets(motion, head, surface, offsets)
+        present = with_offsets(motion, head, surface, start + change)
         looks = looks_at(head, present, chosen, samples=samples, pictures=pictures, camera=camera)
-        offsets = offsets + _correction(surface, samples, looks, outlines(present), config)
-    # So smooth a correction moves the outline too, whose own finer one puts it back.
-    fine = Surface.of(head, motion, detail)
-    matrix, gaps = outlines(with_offsets(motion, head, surface, offsets))
-    offsets.reshape(-1)[fine.free] += factored(fine, matrix + fine.stiffness).solve(gaps[fine.free])
-    return with_offsets(motion, head, surface, offsets)
+        matrix = _outlines(head, present, chosen, surface=surface, pictures=pictures, camera=camera, detail=detail)
+        # Outlines stay where they have been found.
+        change += _correction(surface, samples, looks, (matrix, -matrix @ change.ravel()), config)
+    return with_offsets(motion, head, surface, start + change)
+
+
+def _outlines(
+    head: Head,
+    motion: Motion,
+    chosen: Int[np.ndarray, " f"],
+    *,
+    surface: Surface,
+    pictures: list[Picture],
+    camera: Camera,
+    detail: DetailConfig,
+) -> sparse.csr_matrix:
+    """What moves of the surface cost at the outlines of the chosen frames: a quadratic form (3 V, 3 V)."""
+
+    def pulls(pair: tuple[int, Picture]) -> Pulls:
+        return frame_pulls(head, motion, int(pair[0]), surface, edge=pair[1].edge, camera=camera)
+
+    with one_thread():
+        every = list(map_ordered(pulls, zip(chosen, pictures, strict=True)))
+    assert motion.vertex_offsets is not None
+    return outline_equations(surface, every, motion.vertex_offsets[surface.rows], detail)[0]
 
 
 def _correction(
@@ -127,7 +141,8 @@ def _correction(
     mixed = np.concatenate(columns, axis=1)[surface.free]
 
     matrix, gaps = outlines
-    solver = factored(surface, matrix + photo + surface.stiffness)
+    beside = sparse.diags(np.repeat(surface.areas * (1 - surface.face), 3))
+    solver = factored(surface, matrix + photo + surface.stiffness + beside)
     first, rest = solver.solve((gaps + right)[surface.free]), solver.solve(mixed)
     unknowns = np.linalg.solve(nuisance - mixed.T @ rest, own - mixed.T @ first)
     result = np.zeros(count)

@@ -127,13 +127,11 @@ def test_rims_and_inner_parts_stay(bumpy_take: Take, open_head: Head):
 
 
 def test_a_clip_whose_head_nobody_sees_often_enough_keeps_its_offsets(bumpy_take: Take, open_head: Head):
-    motion = bumpy_take.motion()
     few = PictureConfig(least_frames=FRAMES + 1)
-    unseen = photometric_offsets(bumpy_take, open_head, motion, learnt=np.arange(FRAMES), config=few).vertex_offsets
-    only = photometric_offsets(
-        bumpy_take, open_head, motion, learnt=np.arange(FRAMES), config=PictureConfig(strength=0.0)
-    ).vertex_offsets
-    assert unseen is not None and only is not None and np.allclose(unseen, only)
+    found = photometric_offsets(
+        bumpy_take, open_head, bumpy(open_head, bumpy_take.motion()), learnt=np.arange(FRAMES), config=few
+    )
+    np.testing.assert_allclose(found.vertex_offsets, bumpy(open_head, bumpy_take.motion()).vertex_offsets, atol=1e-7)
 
 
 @pytest.mark.parametrize("spacing", [0.1, 0.4, 2.0])
@@ -151,17 +149,14 @@ def test_samples_share_the_triangles_evenly(spacing: float):
         )
 
 
-def test_folds_of_the_outline_are_put_back(open_head: Head, moments: Motion, tmp_path: Path):
-    take, every = filmed(tmp_path / "take", open_head, moments), np.arange(FRAMES)
-    rest, (_, stop) = subject_head(open_head, moments).v_template.numpy(), open_head.parts["skin"]
-    ridges = 2.5e-3 * np.sin(2 * np.pi * rest[:, 1:2] / 0.02) * vertex_normals(rest, open_head.faces.numpy())
-    ridges[stop:] = 0
-    right = take.motion()
-    folded = replace(right, vertex_offsets=ridges.astype(np.float32))
-    found = photometric_offsets(take, open_head, folded, learnt=every)
-    faces = open_head.faces.numpy()
-    best, before, after = (
-        silhouette_iou(take, open_head, which, every, faces=faces).mean() for which in (right, folded, found)
+def test_neck_back_and_outline_stay(bumpy_take: Take, open_head: Head, moments: Motion):
+    motion, every = bumpy_take.motion(), np.arange(FRAMES)
+    found = photometric_offsets(bumpy_take, open_head, motion, learnt=every)
+    rest = subject_head(open_head, moments).v_template.numpy()
+    beside = (rest[:, 1] < -0.1) | (rest[:, 2] < -0.03)
+    assert np.abs(swelling(open_head, found)[beside]).mean() < 0.05
+    before, after = (
+        silhouette_iou(bumpy_take, open_head, which, every, faces=open_head.faces.numpy()).mean()
+        for which in (motion, found)
     )
-    assert before < best - 0.005
-    assert after > (before + best) / 2
+    assert after > before - 1e-3

@@ -32,7 +32,7 @@ from avatar.preprocess.identity_detail import (
     outline_equations,
     small_camera,
     with_offsets,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

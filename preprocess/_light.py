@@ -48,7 +48,7 @@ NUDGE = 0.1
 
 def harmonics(normals: Float[Tensor, "N 3"]) -> Float[Tensor, "N 8"]:
     """Functions of first and second order of unit vectors."""
-    return torch.cat([normals, torch.einsum("ni,kij,nj->nk", normals, QUADRATIC.to(normals.device), normals)], 1)
+    return torch.cat([normals, torch.einsum("ni,kij,nj->nk", normals, QUADRATIC.to(normals), normals)], 1)
 
 
 def turned(weights: Float[Tensor, "*#B 8"], turns: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 8"]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import torch
 
 from avatar.cameras import Camera
 from avatar.fields.survey import posed_vertices, project
 from avatar.heads.adapters.zbuffer import CameraScene
+from avatar.preprocess._light import harmonics
 from avatar.preprocess._outline import HeadEdge, sampled
 from avatar.preprocess._surface import triangle_samples
 from avatar.preprocess._threads import map_ordered, one_thread
@@ -153,7 +155,7 @@ def _look(
     middle = vertices[np.unique(samples.faces)].mean(0)
     moves = np.column_stack([np.cross(points - middle, slopes), slopes, np.ones(len(points))])
     neutral = np.einsum("sa,sab->sb", slopes, blended_turns(head, motion, index, samples.faces[:, 0]))
-    return bright, neutral, moves, _harmonics(normals), seen
+    return bright, neutral, moves, harmonics(torch.from_numpy(normals)).numpy(), seen
 
 
 def _visible(
@@ -173,9 +175,3 @@ def _visible(
     column, row = np.where(within, column, 0), np.where(within, row, 0)
     front = depths < nearest[row // DEPTH_SCALE, column // DEPTH_SCALE] + DEPTH_TOLERANCE
     return within & front & skin[row, column]
-
-
-def _harmonics(normals: Float[np.ndarray, "s 3"]) -> Float[np.ndarray, "s 8"]:
-    """Real spherical harmonics of first and second order, up to factors."""
-    x, y, z = normals.T
-    return np.stack([x, y, z, x * y, y * z, z * x, x * x - y * y, 3 * z * z - 1], 1)

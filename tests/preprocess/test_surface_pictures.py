@@ -154,7 +154,7 @@ def test_neck_back_and_outline_stay(bumpy_take: Take, open_head: Head, moments: 
     found = photometric_offsets(bumpy_take, open_head, motion, learnt=every)
     rest = subject_head(open_head, moments).v_template.numpy()
     beside = (rest[:, 1] < -0.1) | (rest[:, 2] < -0.03)
-    assert np.abs(swelling(open_head, found)[beside]).mean() < 0.05
+    assert np.abs(swelling(open_head, found)[beside]).mean() < 0.04
     before, after = (
         silhouette_iou(bumpy_take, open_head, which, every, faces=open_head.faces.numpy()).mean()
         for which in (motion, found)

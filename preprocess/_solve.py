@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 
 from avatar.preprocess import _mesh_regions as regions
@@ -15,7 +16,6 @@ from avatar.preprocess._unknowns import PerFrame, Pinhole, Shared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from jaxtyping import Float, Int
     from torch import Tensor
 
@@ -28,6 +28,8 @@ RATES = {
     "neck": 0.015, "place": 0.004, "jaw": 0.015, "gaze": 0.015, "lids": 0.02, "actions": 0.02,
 }  # fmt: skip
 Unknowns = TypeVar("Unknowns", Shared, PerFrame)
+# Bounds of a frame's own curvature over that of all frames: a mouth that opens changes the picture more.
+CURVATURE = (1.0, 10.0)
 WARM_UP = 15
 CHECK_EVERY = 20
 
@@ -50,12 +52,14 @@ class Photometric:
         gradient: (T, n) there.
         hessian: (n, n) shared by all frames.
         trust: (T,) factor on the Hessian: each frame's weight, 0 where its picture is not used.
+        error: (T,) the term there.
     """
 
     state: Float[np.ndarray, "T n"]
     gradient: Float[np.ndarray, "T n"]
     hessian: Float[np.ndarray, "n n"]
     trust: Float[np.ndarray, " T"]
+    error: Float[np.ndarray, " T"]
 
     @property
     def blocks(self) -> Float[np.ndarray, "T n n"]:
@@ -70,8 +74,17 @@ class Photometric:
         """The term at another state, less its value at `self.state`."""
         return 0.5 * float(((state - self.state) * (self.gradient + self.slope(state))).sum())
 
+    def curved(self, state: Float[np.ndarray, "T n"], error: Float[np.ndarray, " T"]) -> Photometric:
+        """The same with each frame's trust such that the term is `error` at another state, within bounds."""
+        step = state - self.state
+        bent = error - self.error - (step * self.gradient).sum(1)
+        expected = 0.5 * self.trust * ((step @ self.hessian) * step).sum(1)
+        factor = np.divide(bent, expected, out=np.ones_like(bent), where=expected > 0)
+        return replace(self, trust=self.trust * factor.clip(*CURVATURE))
+
     def __getitem__(self, rows: np.ndarray | slice) -> Photometric:
-        return replace(self, state=self.state[rows], gradient=self.gradient[rows], trust=self.trust[rows])
+        by_frame = {name: getattr(self, name)[rows] for name in ("state", "gradient", "trust", "error")}
+        return replace(self, **by_frame)
 
 
 @dataclass(frozen=True)

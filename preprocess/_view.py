@@ -89,10 +89,39 @@ class View:
         tracking: TrackingConfig,
         progress: Callable[[], None],
     ) -> PerFrame:
-        """All frames after one correction by their pictures; `progress` is called for each of `used`."""
+        """All frames after one correction by their pictures; `progress` is called for each of `used`.
+
+        Where mouths or eyes are open, pictures bend several times as much as the mean Hessian says, and a step by that
+        would go too far. So it is a trial: what the pictures say at its end tells each frame's own curvature along it.
+        """
         term = self.linearised(frames, used, hessian, weight=config.photometric, progress=progress)
+        trial = self._solved(frames, term, tracking)
+        state = pack(self.problem, self.shared, trial)
+        return self._solved(trial, term.curved(state, self._errors(state, used) * config.photometric), tracking)
+
+    def _solved(self, guess: PerFrame, term: Photometric, tracking: TrackingConfig) -> PerFrame:
         problem = replace(self.problem, photometric=term)
-        return solve_windows(problem, self.shared, frames, config=tracking, progress=lambda _: None)
+        return solve_windows(problem, self.shared, guess, config=tracking, progress=lambda _: None)
+
+    def _errors(self, state: Float[np.ndarray, "T n"], used: Int[np.ndarray, " n"]) -> Float[np.ndarray, " T"]:
+        """Every frame's part of the mean over `used` of the mean squared error."""
+        errors = np.zeros(len(state))
+
+        @torch.no_grad()
+        def look(indices: np.ndarray) -> int:
+            errors[indices] = self._shares(self._residuals(self._values(state[indices]), indices), indices, len(used))
+            return len(indices)
+
+        for _ in self._in_parts(look, used):
+            pass
+        return errors
+
+    def _shares(
+        self, residuals: Float[Tensor, "B h w 3"], indices: Int[np.ndarray, " B"], count: int
+    ) -> Float[np.ndarray, " B"]:
+        """What frames add to the mean over `count` frames of the mean squared error."""
+        sizes = np.array([self._size(int(index)) for index in indices])
+        return residuals.detach().square().sum((1, 2, 3)).double().cpu().numpy() / (sizes * count)
 
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
         """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences.
@@ -134,23 +163,24 @@ class View:
     ) -> Photometric:
         """The mean over `used` of `weight` times the mean squared error, to second order around `frames`."""
         state = pack(self.problem, self.shared, frames)
-        gradient, trust = np.zeros_like(state), np.zeros(len(state))
+        gradient, error, trust = np.zeros_like(state), np.zeros(len(state)), np.zeros(len(state))
         moving = moving_columns(self.problem, state.shape[1])
 
         def differentiate(indices: np.ndarray) -> int:
             rows = self._values(state[indices]).requires_grad_()
-            self._residuals(rows, indices).square().sum().backward()
+            residuals = self._residuals(rows, indices)
+            residuals.square().sum().backward()
             assert rows.grad is not None
             sizes = np.array([self._size(int(index)) for index in indices])
-            gradient[indices, moving] = rows.grad.double().cpu().numpy()[:, moving] / sizes[:, None]
+            gradient[indices, moving] = rows.grad.double().cpu().numpy()[:, moving] / (sizes[:, None] * len(used))
+            error[indices] = self._shares(residuals, indices, len(used))
             return len(indices)
 
         for done in self._in_parts(differentiate, used):
             for _ in range(done):
                 progress()
-        share = weight / len(used)
-        trust[used] = share
-        return Photometric(state=state, gradient=gradient * share, hessian=hessian, trust=trust)
+        trust[used] = weight / len(used)
+        return Photometric(state, gradient * weight, hessian, trust, error * weight)
 
     def _residuals(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B h w 3"]:
         return self.appearance.residuals(indices, self.moments(state, indices))

@@ -63,6 +63,7 @@ STAGES = {
     "draft": "draft the avatar",
     "alignment": "align the motion",
     "training": "train the avatar",
+    "realignment": "align the motion again",
     "speech": "learn to speak",
     "evaluation": "compare frames",
 }

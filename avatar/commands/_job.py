@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE = "job.json"
 TRACKING = ("tracking", "shoulders", "detail", "refinement", "overlay")
 PREPROCESSING = ("ingest", "capture", *TRACKING, "features", "verdict")
-TRAINING = ("draft", "alignment", "training", "speech", "evaluation")
+TRAINING = ("draft", "alignment", "training", "realignment", "speech", "evaluation")
 # The stages that a setting reaches: they run again when it changes.
 REACH = {
     "head": (*TRACKING, "verdict", *TRAINING),

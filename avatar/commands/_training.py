@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 DRAFT, TRAINED = ".draft", ".trained"
-BARS = {"draft": "draft the avatar", "training": "train the avatar"}
+REALIGNMENT = "realignment"
+BARS = {
+    "draft": "draft the avatar",
+    ALIGNMENT: "align the motion",
+    "training": "train the avatar",
+    REALIGNMENT: "align the motion again",
+}
 
 
 def train(
@@ -45,26 +51,24 @@ def train(
     memory: MemoryCap | None = None,
     device: torch.device = CPU,
 ) -> None:
-    """Aligns the motion with a first avatar, fits the last one and its speech model, and writes the avatar."""
-    from avatar.preprocess.alignment import align_take, can_align
+    """Aligns the motion with a first avatar and with the last one, fits its speech model, and writes the avatar."""
+    from avatar.preprocess.alignment import can_align
     from avatar.train.limits import seen_limits
     from avatar.train.speaking import fit_speaking
     from avatar.train.view_cone import safe_view_cone
 
     head = load_head(take.info.head_id).on(device)
     has_room = (memory or MemoryCap.of(None)).has_room
-    if config.draft_share and can_align(take) and not job.done(ALIGNMENT):
+    aligns = bool(config.draft_share) and can_align(take)
+    if aligns and not job.done(ALIGNMENT):
         # A draft is thrown away: what makes it nice to look at is left out, and it explains the frames as they are.
         steps = max(round(config.draft_share * config.steps), 1)
         draft = replace(config, steps=steps, feature_weight=0.0, side_weight=0.0, despill=False)
         gaussians = fitted(output / DRAFT, "draft", take, head, job, draft, consent=consent, has_room=has_room)
-        with (
-            restartable(take, ALIGNMENT),
-            job.stage(output, ALIGNMENT),
-            progress_bar("align the motion") as progress,
-        ):
-            align_take(take, gaussians, progress=progress)
+        align(take, gaussians, output, job, ALIGNMENT)
     gaussians = fitted(output / TRAINED, "training", take, head, job, config, consent=consent, has_room=has_room)
+    if aligns and not job.done(REALIGNMENT):
+        align(take, gaussians, output, job, REALIGNMENT)
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
         # The stage ends with the avatar on disk: a kill before that runs it again.
@@ -84,6 +88,14 @@ def train(
         )
     for folder in (DRAFT, TRAINED):
         shutil.rmtree(output / folder, ignore_errors=True)
+
+
+def align(take: Take, gaussians: GaussianHead, output: Path, job: Job, stage: str) -> None:
+    """Moves the take's motion to where an avatar explains its pictures best: a stage of its own."""
+    from avatar.preprocess.alignment import align_take
+
+    with restartable(take, ALIGNMENT), job.stage(output, stage), progress_bar(BARS[stage]) as progress:
+        align_take(take, gaussians, progress=progress)
 
 
 def fitted(

@@ -127,9 +127,29 @@ def test_the_term_is_its_own_taylor_series():
         gradient=generator.normal(size=(3, 4)),
         hessian=root @ root.T,
         trust=np.array([1.0, 0.0, 0.5]),
+        error=np.array([2.0, 0.0, 3.0]),
     )
     assert term.value(term.state) == 0
     at, step = generator.normal(size=(3, 4)), 1e-6 * generator.normal(size=(3, 4))
     assert term.value(at + step) - term.value(at - step) == pytest.approx(2 * (term.slope(at) * step).sum(), rel=1e-6)
     assert np.allclose(term.slope(at + step) - term.slope(at), (term.blocks @ step[..., None])[..., 0])
     assert np.array_equal(term[1:].blocks, term.blocks[1:])
+
+
+def test_a_trial_step_tells_each_frame_s_own_curvature():
+    generator = np.random.default_rng(1)
+    root = generator.normal(size=(4, 4))
+    believed = Photometric(
+        state=generator.normal(size=(5, 4)),
+        gradient=generator.normal(size=(5, 4)),
+        hessian=root @ root.T,
+        trust=np.array([1.0, 0.5, 1.0, 1.0, 0.0]),
+        error=generator.uniform(1, 2, 5),
+    )
+    factors = np.array([3.5, 0.8, 100.0, -1.0, 1.0])
+    true = replace(believed, trust=believed.trust * factors)
+    at = believed.state + generator.normal(size=(5, 4))
+    values = np.array([true[row : row + 1].value(at[row : row + 1]) for row in range(5)]) + believed.error
+    found = believed.curved(at, values)
+    assert np.allclose(found.trust, believed.trust * [3.5, 0.8, 10.0, 0.5, 1.0])
+    assert np.isfinite(believed.curved(believed.state, believed.error).trust).all()

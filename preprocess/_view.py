@@ -88,16 +88,19 @@ class View:
         config: RefinementConfig,
         tracking: TrackingConfig,
         progress: Callable[[], None],
+        tried: bool = False,
     ) -> PerFrame:
         """All frames after one correction by their pictures; `progress` is called for each of `used`.
 
-        Where mouths or eyes are open, pictures bend several times as much as the mean Hessian says, and a step by that
-        would go too far. So it is a trial: what the pictures say at its end tells each frame's own curvature along it.
+        Where a mouth or an eye opens, sharp pictures bend several times as much as the mean Hessian says, and a step by
+        that goes too far. With `tried` it is a trial: the pictures at its end tell each frame's own curvature along it.
         """
         term = self.linearised(frames, used, hessian, weight=config.photometric, progress=progress)
-        trial = self._solved(frames, term, tracking)
-        state = pack(self.problem, self.shared, trial)
-        return self._solved(trial, term.curved(state, self._errors(state, used) * config.photometric), tracking)
+        if tried:
+            frames = self._solved(frames, term, replace(tracking, window_steps=1))
+            state = pack(self.problem, self.shared, frames)
+            term = term.curved(state, self._errors(state, used) * config.photometric)
+        return self._solved(frames, term, tracking)
 
     def _solved(self, guess: PerFrame, term: Photometric, tracking: TrackingConfig) -> PerFrame:
         problem = replace(self.problem, photometric=term)

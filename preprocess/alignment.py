@@ -90,7 +90,9 @@ def align_take(
         view = View(weighted, clip.shared, gaussians.head, clip.motion, likeness)
         hessian = view.hessian(frames, evenly(len(likeness.learnt), shared_settings.key_frames))
         for _ in range(config.sweeps):
-            frames = view.swept(frames, clip.used, hessian, config=shared_settings, tracking=tracking, progress=step)
+            frames = view.swept(
+                frames, clip.used, hessian, config=shared_settings, tracking=tracking, progress=step, tried=True
+            )
         aligned = replace(clip, frames=frames, motion=view.motion(frames))
         report = aligned.write(tracking)
     report["seconds"] = clock.perf_counter() - started

@@ -28,7 +28,7 @@ RATES = {
     "neck": 0.015, "place": 0.004, "jaw": 0.015, "gaze": 0.015, "lids": 0.02, "actions": 0.02,
 }  # fmt: skip
 Unknowns = TypeVar("Unknowns", Shared, PerFrame)
-# Bounds of a frame's own curvature over that of all frames: a mouth that opens changes the picture more.
+# Bounds of a frame's own curvature over that of all frames: a step that is shorter than it could be does no harm.
 CURVATURE = (1.0, 10.0)
 WARM_UP = 15
 CHECK_EVERY = 20

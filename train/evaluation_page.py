@@ -142,8 +142,8 @@ def _rows(result: dict[str, Any], examples: Sequence[Moment]) -> list[str]:
     words = [f"{ROW_NAMES[name].capitalize()}: {text}." for name, text in result["shown"].items()]
     counts = result["frames"]
     sampled = (
-        f"{counts['count']} of {counts['held_out']} held-out frames; MS-SSIM, ST-LPIPS and identity on "
-        f"{counts['sampled']} of them, evenly chosen."
+        f"{counts['count']} of {counts['held_out']} held-out frames; MS-SSIM, identity and, but for the mouth, "
+        f"ST-LPIPS on {counts['sampled']} of them, evenly chosen."
     )
     errors = [
         (name, part["error_share"], f"{part['error_share']:.0%} on {part['area_share']:.0%}, {part['psnr']:.0f} dB")

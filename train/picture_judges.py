@@ -69,7 +69,9 @@ class PixelJudge:
 
 
 class PerceptualJudge:
-    """A perceptual distance of sampled moments, by region: in the region's surroundings, the truth outside the region.
+    """A perceptual distance, by region: in the region's surroundings, the truth outside the region.
+
+    It looks at sampled moments, and at the mouth in every moment: that is small, and no two frames of it are alike.
 
     Args:
         metric: Its name in the figures.
@@ -81,12 +83,10 @@ class PerceptualJudge:
 
     def see(self, moment: Moment, tally: Tally) -> None:
         """Compares every row with the truth."""
-        if not moment.sampled:
-            return
         truth = moment.pictures[TRUTH].astype(np.float32) / 255
         for name, region in moment.regions.items():
             window = _roomy(region)
-            if min(truth[window].shape[:2]) < LEAST_SIDE:
+            if not (moment.sampled or name == "mouth") or min(truth[window].shape[:2]) < LEAST_SIDE:
                 continue
             wanted: list[Tensor] = self._distance.features(truth[window])
             for row, picture in moment.pictures.items():

@@ -13,6 +13,7 @@ from avatar.io.aligned import ALIGNMENT, tracked_motion
 from avatar.io.restart import restartable
 from avatar.io.take import Take
 from avatar.motion import Motion
+from avatar.preprocess._view import View
 from avatar.preprocess.alignment import AlignmentConfig, align_take, can_align
 from avatar.preprocess.refinement_config import RefinementConfig
 from avatar.preprocess.tracking import track
@@ -39,6 +40,18 @@ def aligned(
 def test_the_motion_comes_nearer_to_the_pictures(aligned, tiny_motion: Motion, held_out: bool):
     before, _, take = aligned
     rows = np.array([index for index in LIES if (index in take.split()["test"]) == held_out])
+    assert turn_error(take.motion(), tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
+
+
+def test_pictures_that_bend_more_than_believed_are_not_overshot(
+    tiny_take: Take, open_head: Head, tiny_motion: Motion, tiny_gaussians: GaussianHead, tmp_path, monkeypatch
+):
+    take = Take.open(shutil.copytree(tiny_take.path, tmp_path / "take"))
+    before = mistracked(take, open_head, tiny_motion)
+    true = View.hessian
+    monkeypatch.setattr(View, "hessian", lambda *arguments: true(*arguments) / 5)
+    align_take(take, tiny_gaussians, config=SMALL)
+    rows = np.array(LIES)
     assert turn_error(take.motion(), tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
 
 

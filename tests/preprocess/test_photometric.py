@@ -151,5 +151,5 @@ def test_a_trial_step_tells_each_frame_s_own_curvature():
     at = believed.state + generator.normal(size=(5, 4))
     values = np.array([true[row : row + 1].value(at[row : row + 1]) for row in range(5)]) + believed.error
     found = believed.curved(at, values)
-    assert np.allclose(found.trust, believed.trust * [3.5, 0.8, 10.0, 0.5, 1.0])
+    assert np.allclose(found.trust, believed.trust * [3.5, 1.0, 10.0, 1.0, 1.0])
     assert np.isfinite(believed.curved(believed.state, believed.error).trust).all()

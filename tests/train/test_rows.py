@@ -19,7 +19,7 @@ from avatar.train import rows as rows_module
 from avatar.train import speaking, speech_quality
 from avatar.train.evaluation import head_region
 from avatar.train.identity import load_identity
-from avatar.train.picture_judges import IdentityJudge
+from avatar.train.picture_judges import IdentityJudge, PerceptualJudge
 from avatar.train.picture_regions import EYES, LIPS, edge_band, error_parts, hull, inter_ocular, picture_regions
 from avatar.train.rows import RowFigures, evaluate_rows, stretches
 from avatar.train.speech_quality import judge_speech
@@ -245,3 +245,32 @@ def test_a_smooth_face_is_nearer_the_mean_person_and_further_from_the_frame() ->
     found = {row: figures["face"] for row, figures in tally.rows().items()}
     assert found[TRUTH] == pytest.approx({"identity_distance": 0, "identity_from_person": 30 * 3**0.5})
     assert found[VIDEO] == pytest.approx({"identity_distance": 20 * 3**0.5, "identity_from_person": 10 * 3**0.5})
+
+
+def test_every_mouth_is_looked_at_by_deep_features_and_all_else_in_sampled_frames() -> None:
+    shape = (128, 128)
+    picture = np.zeros((*shape, 3), np.uint8)
+    regions = {name: np.zeros(shape, bool) for name in ("face", "mouth")}
+    regions["face"][10:90, 10:90] = regions["mouth"][60:80, 30:60] = True
+    moments = [
+        Moment(
+            0,
+            np.zeros((478, 3)),
+            regions,
+            {},
+            {TRUTH: picture, VIDEO: picture + brightness},
+            {},
+            *[regions["face"]] * 2,
+            first,
+        )
+        for brightness, first in ((0, True), (80, False))
+    ]
+    distance = SimpleNamespace(
+        features=lambda image: image, between=lambda one, other: float(np.abs(one - other).max())
+    )
+    judge, tally = PerceptualJudge("apart", distance), Tally()  # pyright: ignore[reportArgumentType]
+    for moment in moments:
+        judge.see(moment, tally)
+    found = tally.rows()[VIDEO]
+    assert found["face"]["apart"] == 0
+    assert found["mouth"]["apart"] == pytest.approx(80 / 255 / 2)

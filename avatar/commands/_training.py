@@ -65,10 +65,11 @@ def train(
         steps = max(round(config.draft_share * config.steps), 1)
         draft = replace(config, steps=steps, feature_weight=0.0, side_weight=0.0, despill=False)
         gaussians = fitted(output / DRAFT, "draft", take, head, job, draft, consent=consent, has_room=has_room)
-        align(take, gaussians, output, job, ALIGNMENT)
+        # The motion is aligned again with what is trained on it.
+        align(take, gaussians, output, job, ALIGNMENT, sweeps=1)
     gaussians = fitted(output / TRAINED, "training", take, head, job, config, consent=consent, has_room=has_room)
     if aligns and not job.done(REALIGNMENT):
-        align(take, gaussians, output, job, REALIGNMENT)
+        align(take, gaussians, output, job, REALIGNMENT, sweeps=2)
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
         # The stage ends with the avatar on disk: a kill before that runs it again.
@@ -90,12 +91,12 @@ def train(
         shutil.rmtree(output / folder, ignore_errors=True)
 
 
-def align(take: Take, gaussians: GaussianHead, output: Path, job: Job, stage: str) -> None:
+def align(take: Take, gaussians: GaussianHead, output: Path, job: Job, stage: str, *, sweeps: int) -> None:
     """Moves the take's motion to where an avatar explains its pictures best: a stage of its own."""
-    from avatar.preprocess.alignment import align_take
+    from avatar.preprocess.alignment import AlignmentConfig, align_take
 
     with restartable(take, ALIGNMENT), job.stage(output, stage), progress_bar(BARS[stage]) as progress:
-        align_take(take, gaussians, progress=progress)
+        align_take(take, gaussians, config=AlignmentConfig(sweeps=sweeps), progress=progress)
 
 
 def fitted(

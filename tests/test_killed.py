@@ -60,7 +60,8 @@ MOMENTS = (
     "after motion.npz 1",  # tracking, between its two files
     "after motion.npz 4",  # refinement, between its two files, after tracking, shoulders and detail
     "after tracking.npz 2",  # refinement once more: restored, done, not recorded
-    "after checkpoint.safetensors 2",  # training
+    "after checkpoint.safetensors 2",  # the draft
+    "after motion.npz 2",  # the second alignment, between its two files
     "after weights.safetensors 1",  # the avatar, between its files
 )
 

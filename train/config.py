@@ -105,7 +105,7 @@ class TrainConfig(Sampling):
 
 PRESETS = {
     # What fits into 3 MB.
-    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1200, feature_weight=0.0),
+    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1600, feature_weight=0.0),
     "standard": TrainConfig(),
     # In more steps deep features learn what the held-out frames do not show (docs/experiments.md).
     "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, feature_weight=0.0),

@@ -206,6 +206,6 @@ def _roomy(region: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
     for span, side in zip(window, region.shape, strict=True):
         stop = min(span.stop, side)
         lacking = max(LEAST_SIDE - (stop - span.start), 0)
-        start = max(span.start - (lacking + 1) // 2, 0)
+        start = max(min(span.start - (lacking + 1) // 2, side - LEAST_SIDE), 0)
         spans.append(slice(start, min(max(stop + lacking // 2, start + LEAST_SIDE), side)))
     return spans[0], spans[1]

@@ -248,7 +248,7 @@ def test_a_smooth_face_is_nearer_the_mean_person_and_further_from_the_frame() ->
 
 
 def test_every_mouth_is_looked_at_by_deep_features_and_all_else_in_sampled_frames() -> None:
-    shape = (128, 128)
+    shape = (96, 96)
     picture = np.zeros((*shape, 3), np.uint8)
     regions = {name: np.zeros(shape, bool) for name in ("face", "mouth")}
     regions["face"][10:90, 10:90] = regions["mouth"][60:80, 30:60] = True

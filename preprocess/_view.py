@@ -99,7 +99,7 @@ class View:
         if tried:
             frames = self._solved(frames, term, replace(tracking, window_steps=1))
             state = pack(self.problem, self.shared, frames)
-            term = term.curved(state, self._errors(state, used) * config.photometric)
+            term = term.curved(state, self._errors(state, used) * (config.photometric / len(used)))
         return self._solved(frames, term, tracking)
 
     def _solved(self, guess: PerFrame, term: Photometric, tracking: TrackingConfig) -> PerFrame:
@@ -107,24 +107,17 @@ class View:
         return solve_windows(problem, self.shared, guess, config=tracking, progress=lambda _: None)
 
     def _errors(self, state: Float[np.ndarray, "T n"], used: Int[np.ndarray, " n"]) -> Float[np.ndarray, " T"]:
-        """Every frame's part of the mean over `used` of the mean squared error."""
+        """Mean squared error of each of the frames `used`."""
         errors = np.zeros(len(state))
 
         @torch.no_grad()
         def look(indices: np.ndarray) -> int:
-            errors[indices] = self._shares(self._residuals(self._values(state[indices]), indices), indices, len(used))
+            errors[indices] = self._mean_squares(self._values(state[indices]), indices).cpu().numpy()
             return len(indices)
 
         for _ in self._in_parts(look, used):
             pass
         return errors
-
-    def _shares(
-        self, residuals: Float[Tensor, "B h w 3"], indices: Int[np.ndarray, " B"], count: int
-    ) -> Float[np.ndarray, " B"]:
-        """What frames add to the mean over `count` frames of the mean squared error."""
-        sizes = np.array([self._size(int(index)) for index in indices])
-        return residuals.detach().square().sum((1, 2, 3)).double().cpu().numpy() / (sizes * count)
 
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
         """Mean Gauss-Newton matrix of the mean squared error over the learnt frames `keys`, by differences.
@@ -171,19 +164,24 @@ class View:
 
         def differentiate(indices: np.ndarray) -> int:
             rows = self._values(state[indices]).requires_grad_()
-            residuals = self._residuals(rows, indices)
-            residuals.square().sum().backward()
+            errors = self._mean_squares(rows, indices)
+            errors.sum().backward()
             assert rows.grad is not None
-            sizes = np.array([self._size(int(index)) for index in indices])
-            gradient[indices, moving] = rows.grad.double().cpu().numpy()[:, moving] / (sizes[:, None] * len(used))
-            error[indices] = self._shares(residuals, indices, len(used))
+            gradient[indices, moving] = rows.grad.double().cpu().numpy()[:, moving]
+            error[indices] = errors.detach().cpu().numpy()
             return len(indices)
 
         for done in self._in_parts(differentiate, used):
             for _ in range(done):
                 progress()
-        trust[used] = weight / len(used)
-        return Photometric(state, gradient * weight, hessian, trust, error * weight)
+        share = weight / len(used)
+        trust[used] = share
+        return Photometric(state, gradient * share, hessian, trust, error * share)
+
+    def _mean_squares(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, " B"]:
+        """Mean squared error of frames in given states; differentiable."""
+        sizes = torch.tensor([self._size(int(index)) for index in indices], device=state.device)
+        return self._residuals(state, indices).square().sum((1, 2, 3)) / sizes
 
     def _residuals(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B h w 3"]:
         return self.appearance.residuals(indices, self.moments(state, indices))

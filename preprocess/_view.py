@@ -18,7 +18,7 @@ from avatar.preprocess._unknowns import PerFrame, Shared, eye_poses, to_motion
 from avatar.preprocess._windows import solve_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -90,7 +90,7 @@ class View:
         progress: Callable[[], None],
         tried: bool = False,
     ) -> PerFrame:
-        """All frames after one correction by their pictures; `progress` is called for each of `used`.
+        """All frames after one correction by their pictures; `progress` is called for each time one is drawn.
 
         Where a mouth or an eye opens, sharp pictures bend several times as much as the mean Hessian says, and a step by
         that goes too far. With `tried` it is a trial: the pictures at its end tell each frame's own curvature along it.
@@ -99,14 +99,16 @@ class View:
         if tried:
             frames = self._solved(frames, term, replace(tracking, window_steps=1))
             state = pack(self.problem, self.shared, frames)
-            term = term.curved(state, self._errors(state, used) * (config.photometric / len(used)))
+            term = term.curved(state, self._errors(state, used, progress) * (config.photometric / len(used)))
         return self._solved(frames, term, tracking)
 
     def _solved(self, guess: PerFrame, term: Photometric, tracking: TrackingConfig) -> PerFrame:
         problem = replace(self.problem, photometric=term)
         return solve_windows(problem, self.shared, guess, config=tracking, progress=lambda _: None)
 
-    def _errors(self, state: Float[np.ndarray, "T n"], used: Int[np.ndarray, " n"]) -> Float[np.ndarray, " T"]:
+    def _errors(
+        self, state: Float[np.ndarray, "T n"], used: Int[np.ndarray, " n"], progress: Callable[[], None]
+    ) -> Float[np.ndarray, " T"]:
         """Mean squared error of each of the frames `used`."""
         errors = np.zeros(len(state))
 
@@ -115,8 +117,7 @@ class View:
             errors[indices] = self._mean_squares(self._values(state[indices]), indices).cpu().numpy()
             return len(indices)
 
-        for _ in self._in_parts(look, used):
-            pass
+        _told(self._in_parts(look, used), progress)
         return errors
 
     def hessian(self, frames: PerFrame, keys: np.ndarray) -> Float[np.ndarray, "n n"]:
@@ -171,9 +172,7 @@ class View:
             error[indices] = errors.detach().cpu().numpy()
             return len(indices)
 
-        for done in self._in_parts(differentiate, used):
-            for _ in range(done):
-                progress()
+        _told(self._in_parts(differentiate, used), progress)
         share = weight / len(used)
         trust[used] = share
         return Photometric(state, gradient * share, hessian, trust, error * share)
@@ -203,3 +202,10 @@ class View:
     def _size(self, index: int) -> float:
         """Colour values compared in a frame; at least a few, for a frame where no head is to be seen."""
         return 3 * max(float(self.appearance.frames.region(index).sum()), 100.0)
+
+
+def _told(parts: Iterable[int], progress: Callable[[], None]) -> None:
+    """Goes through parts of a work, and tells of every frame that one says it has done."""
+    for done in parts:
+        for _ in range(done):
+            progress()

@@ -81,7 +81,8 @@ def align_take(
     shared_settings, tracking = config.refinement, smoothed(tracking or TrackingConfig(), config.refinement)
     started, tracked = clock.perf_counter(), tracked_motion(take)
     clip = TrackedClip.of(take, gaussians.head, tracking)
-    step = counted(progress, config.sweeps * len(clip.used))
+    # Each correction draws a frame for its gradient and for the trial.
+    step = counted(progress, config.sweeps * 2 * len(clip.used))
     frames = clip.frames
     with one_thread(), working_folder(take.path / f".{ALIGNMENT}") as folder:
         pictures = SmallFrames.of_take(take, config.side, folder / "whole")

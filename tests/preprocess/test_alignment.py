@@ -50,7 +50,9 @@ def test_pictures_that_bend_more_than_believed_are_not_overshot(
     before = mistracked(take, open_head, tiny_motion)
     true = View.hessian
     monkeypatch.setattr(View, "hessian", lambda *arguments: true(*arguments) / 5)
-    align_take(take, tiny_gaussians, config=SMALL)
+    told: list[tuple[int, int]] = []
+    align_take(take, tiny_gaussians, config=SMALL, progress=lambda *done: told.append(done))
+    assert told == [(number, len(told)) for number in range(1, len(told) + 1)]
     rows = np.array(LIES)
     assert turn_error(take.motion(), tiny_motion, rows) < 0.8 * turn_error(before, tiny_motion, rows)
 

@@ -21,8 +21,8 @@ class TrainConfig(Sampling):
 
     Attributes:
         steps: Optimiser steps, one frame each.
-        draft_share: Steps of a draft, over these: the motion is aligned with that avatar before this one is trained, and
-            with this one after; 0 for the motion as it was tracked.
+        draft_share: Steps of a draft, over these: the motion is aligned with that avatar before this one is trained,
+            and with this one after; 0 for the motion as it was tracked.
         residual_start: Step from which the residuals learn; before it the rig alone explains the frames.
         dssim_weight: Share of D-SSIM in the image loss; the rest is L1.
         even_exposure: Variation of the skin's log intensity up to which a take counts as evenly exposed; above it

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NUDGES = ((NECK, 3e-3), (PLACE, 6e-4), (DEPTH, 2e-3), (JAW, 6e-3), (GAZE, 1.5e-2), (LIDS, 3e-2))
 ACTION_NUDGE = 1.5e-2
 # Pixels that a thread draws at once: what autograd keeps of them is most of the memory.
-DRAWN_PIXELS = 2**19
+DRAWN_PIXELS = 2**18
 # Bytes that the pictures drawn at once may take of a GPU, and what a pixel and a Gaussian of one take there, roughly.
 GPU_BYTES, GPU_PIXEL, GPU_GAUSSIAN = 2 * 10**9, 100, 1000
 

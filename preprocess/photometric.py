@@ -3,7 +3,7 @@
 Landmarks say where lips and lids are to half a pixel, and nothing of cheeks and ears; the pictures say more. Gaussians
 on the tracked head are fitted to the training frames at small size; then the motion of every frame, held out or not,
 is moved to where their render agrees with the frame, by Gauss-Newton over all moments with the tracker's own smoothness
-and priors. The second derivatives of the pictures hardly differ between frames of one clip or between rounds, so a few
+and priors. Second derivatives of small pictures hardly differ between frames of one clip or between rounds, so a few
 key frames give them once for all, and a frame costs one render and one backward pass a sweep (a quasi-Newton form of
 direct image alignment: Baker and Matthews, "Lucas-Kanade 20 Years On", IJCV 2004).
 

@@ -85,8 +85,10 @@ class PerceptualJudge:
         """Compares every row with the truth."""
         truth = moment.pictures[TRUTH].astype(np.float32) / 255
         for name, region in moment.regions.items():
+            if not (moment.sampled or name == "mouth"):
+                continue
             window = _roomy(region)
-            if not (moment.sampled or name == "mouth") or min(truth[window].shape[:2]) < LEAST_SIDE:
+            if min(truth[window].shape[:2]) < LEAST_SIDE:
                 continue
             wanted: list[Tensor] = self._distance.features(truth[window])
             for row, picture in moment.pictures.items():

@@ -119,16 +119,16 @@ def test_unknowns_survive_the_way_to_a_motion_and_back(tiny_take: Take, open_hea
         assert np.allclose(getattr(motion, name), getattr(tiny_motion, name), atol=2e-4), name
 
 
+def quadratic_term(generator: np.random.Generator, trust: list[float]) -> Photometric:
+    """Some term of four unknowns, a frame for each factor on its Hessian."""
+    root, count = generator.normal(size=(4, 4)), len(trust)
+    state, gradient = generator.normal(size=(2, count, 4))
+    return Photometric(state, gradient, root @ root.T, np.array(trust), generator.uniform(1, 2, count))
+
+
 def test_the_term_is_its_own_taylor_series():
     generator = np.random.default_rng(0)
-    root = generator.normal(size=(4, 4))
-    term = Photometric(
-        state=generator.normal(size=(3, 4)),
-        gradient=generator.normal(size=(3, 4)),
-        hessian=root @ root.T,
-        trust=np.array([1.0, 0.0, 0.5]),
-        error=np.array([2.0, 0.0, 3.0]),
-    )
+    term = quadratic_term(generator, [1.0, 0.0, 0.5])
     assert term.value(term.state) == 0
     at, step = generator.normal(size=(3, 4)), 1e-6 * generator.normal(size=(3, 4))
     assert term.value(at + step) - term.value(at - step) == pytest.approx(2 * (term.slope(at) * step).sum(), rel=1e-6)
@@ -138,16 +138,8 @@ def test_the_term_is_its_own_taylor_series():
 
 def test_a_trial_step_tells_each_frame_s_own_curvature():
     generator = np.random.default_rng(1)
-    root = generator.normal(size=(4, 4))
-    believed = Photometric(
-        state=generator.normal(size=(5, 4)),
-        gradient=generator.normal(size=(5, 4)),
-        hessian=root @ root.T,
-        trust=np.array([1.0, 0.5, 1.0, 1.0, 0.0]),
-        error=generator.uniform(1, 2, 5),
-    )
-    factors = np.array([3.5, 0.8, 100.0, -1.0, 1.0])
-    true = replace(believed, trust=believed.trust * factors)
+    believed = quadratic_term(generator, [1.0, 0.5, 1.0, 1.0, 0.0])
+    true = replace(believed, trust=believed.trust * [3.5, 0.8, 100.0, -1.0, 1.0])
     at = believed.state + generator.normal(size=(5, 4))
     values = np.array([true[row : row + 1].value(at[row : row + 1]) for row in range(5)]) + believed.error
     found = believed.curved(at, values)

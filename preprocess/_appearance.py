@@ -146,8 +146,13 @@ class Appearance(Likeness):
         image, alpha = (value[0] for value in self._pictures(vertices[None], lit, background, threads=self.threads))
         mask, shown = (read(index).to(self.device) for read in (self.frames.mask, self.frames.image))
         # The plate's share of a pixel at the silhouette gives way to the plain background.
-        target = shown + (1 - mask[..., None]) * (background - self._plate)
-        loss = l1_dssim(image, target.clamp(0, 1)) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
+        target = (shown + (1 - mask[..., None]) * (background - self._plate)).clamp(0, 1)
+        covered = self.frames.covered(index)
+        if covered is not None:
+            covered = covered.to(self.device)
+            target = torch.where(covered[..., None], image.detach(), target)
+            mask = torch.where(covered, alpha[..., 0].detach(), mask)
+        loss = l1_dssim(image, target) + ALPHA_WEIGHT * (alpha[..., 0] - mask).square().mean()
         (loss + self._regularizer(self.gaussians, residual)).backward()
         if residual.grad is not None:
             self._optimizer.set_outer_gradient(self.gaussians.residuals, residual.grad * self._loose, condition)

@@ -44,7 +44,7 @@ def relearnt_offsets(
     learnt = torch.from_numpy(rows)
     chosen, weight = frames[learnt], problem.weight[learnt]
     target = problem.target[learnt][..., : regions.COUNT]
-    weight = weight / weight.sum().clamp_min(1e-6)
+    weight = weight[:, : regions.COUNT] / (weight.sum() / weight.shape[1]).clamp_min(1e-6)
     scale, ridge = 100 / problem.unit, 2 * config.priors.offsets
     for _ in range(REWEIGHTINGS):
         pull = torch.zeros(regions.COUNT, 3, device=problem.device)
@@ -55,7 +55,7 @@ def relearnt_offsets(
             first = among.stop
             slopes, pixels = _slopes(problem, shared, part)
             residual = (target[among] - pixels) * scale
-            share = weight[among, None] / (residual.square().sum(1) + config.charbonnier**2).sqrt()
+            share = weight[among] / (residual.square().sum(1) + config.charbonnier**2).sqrt()
             share = share * problem.landmark_weight[: regions.COUNT]
             slopes = slopes * scale
             # The residual of a correction that starts from zero.

@@ -74,7 +74,7 @@ class Picture:
     Attributes:
         brightness: (h, w) logarithmic, in hundredths.
         slopes: (2, h, w) its change a pixel, across and down.
-        skin: (h, w) whether the head is there, away from its rim.
+        skin: (h, w) whether the head is there, away from its rim, with nothing before it.
         edge: Its outline.
     """
 
@@ -91,7 +91,11 @@ class Picture:
         bright = HUNDRED * np.log(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) + DARK)
         bright = cv2.GaussianBlur(bright, (0, 0), blur)
         down, across = np.gradient(bright)
-        return cls(bright, np.stack([across, down]), (edge.distance > RIM) & ~edge.unknown, edge)
+        skin = (edge.distance > RIM) & ~edge.unknown
+        covered = take.covered(index)
+        if covered is not None:
+            skin &= cv2.resize(covered.astype(np.float32), skin.shape[::-1], interpolation=cv2.INTER_AREA) == 0
+        return cls(bright, np.stack([across, down]), skin, edge)
 
 
 @dataclass(frozen=True)

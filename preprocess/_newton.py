@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from avatar.preprocess import _mesh_regions as regions
 from avatar.preprocess import _priors as terms
 from avatar.preprocess._banded import DAMPING, bounded_step, smoothed
 from avatar.preprocess._frame_state import (
@@ -172,10 +171,10 @@ def _value(
     def of_landmarks(rows: slice) -> float:
         pixels = problem.camera.pixels(problem.model, shared, unpack(problem, shared, values[rows]))
         squared = ((terms.with_gaps(pixels) - problem.target[rows]) * (100 / problem.unit)).square().sum(1)
-        loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
-        return float((loss * problem.weight[rows]).sum(dtype=torch.float64))
+        loss = ((squared + config.charbonnier**2).sqrt() * problem.weight[rows]) @ problem.landmark_weight
+        return float(loss.sum(dtype=torch.float64))
 
-    total = sum(map_tensors(of_landmarks, _chunks(problem), device=problem.device)) * _share(problem)
+    total = sum(map_tensors(of_landmarks, _chunks(problem), device=problem.device)) * float(problem.share)
     if problem.photometric is not None:
         total += problem.photometric.value(state)
     prior = _priors(problem, state, config=config)[0]
@@ -186,10 +185,6 @@ def _chunks(problem: Problem) -> list[slice]:
     """Rows that are worked on at once."""
     chunk = CHUNK if problem.device.type == "cpu" else GPU_CHUNK
     return [slice(start, start + chunk) for start in range(0, len(problem.time), chunk)]
-
-
-def _share(problem: Problem) -> float:
-    return 1 / (float(problem.weight.sum().clamp_min(1e-6)) * regions.COUNT)
 
 
 def _priors(
@@ -231,13 +226,13 @@ def _quadratic(
         gradient += problem.photometric.slope(state)
         blocks += problem.photometric.blocks[:, moving, moving]
     values = _values(problem, state)
-    unit = 100 / problem.unit
+    unit, share = 100 / problem.unit, float(problem.share)
 
     def add_landmarks(rows: slice) -> None:
         pixels, slopes = map(terms.with_gaps, _slopes(problem, shared, values[rows]))
         error = (pixels - problem.target[rows]) * unit
         weight = problem.landmark_weight / (error.square().sum(1) + config.charbonnier**2).sqrt()
-        weight = weight * (problem.weight[rows, None] * _share(problem))
+        weight = weight * problem.weight[rows] * share
         slopes = slopes * unit
         weighted = (slopes * weight[:, None, None]).flatten(2)
         blocks[rows] += (weighted @ slopes.flatten(2).transpose(1, 2)).double().cpu().numpy()

@@ -25,6 +25,7 @@ class Observations:
         used: (T,) frames that may be learnt from.
         width: Picture width in pixels.
         height: Picture height in pixels.
+        hidden: (T, 478) landmarks that lie on something before the face, such as a hand; None for none.
     """
 
     time: Float[np.ndarray, " T"]
@@ -34,11 +35,12 @@ class Observations:
     used: Bool[np.ndarray, " T"]
     width: int
     height: int
+    hidden: Bool[np.ndarray, "T 478"] | None = None
 
     @classmethod
     def of_take(cls, take: Take) -> Observations:
         """What a take has seen; raises InputError where it has not been perceived yet."""
-        seen = take.perception()
+        seen, hidden = take.perception(), take.hidden_landmarks()
         return cls(
             time=take.times,
             landmarks=seen["landmarks"],
@@ -47,6 +49,7 @@ class Observations:
             used=take.used,
             width=take.info.width,
             height=take.info.height,
+            hidden=hidden if hidden.any() else None,
         )
 
     @property

@@ -15,7 +15,7 @@ from avatar.preprocess import _mesh_regions as regions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from avatar.heads import Head
@@ -145,6 +145,14 @@ def with_gaps(landmarks: Float[Tensor, "*batch 478"]) -> Float[Tensor, "*batch L
     """
     pairs = _gap_pairs(landmarks.device)
     return torch.cat([landmarks, landmarks[..., pairs[:, 0]] - landmarks[..., pairs[:, 1]]], -1)
+
+
+def trust(weight: Float[Tensor, " T"], hidden: Bool[Tensor, "T 478"] | None) -> Float[Tensor, "T L"]:
+    """How far each frame's landmarks are believed, then its gaps: as the frame is, and not at all where hidden."""
+    pairs = _gap_pairs(weight.device)
+    if hidden is None:
+        return weight[:, None].expand(-1, regions.COUNT + len(pairs))
+    return weight[:, None] * ~torch.cat([hidden, hidden[:, pairs].any(-1)], 1)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from avatar.preprocess._frame_file import FrameFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from avatar.io.take import Take
@@ -33,9 +33,11 @@ class SmallFrames:
     Attributes:
         images: (T, h, w, 3) sRGB bytes.
         masks: (T, h, w) soft person mask, 255 is the person.
-        regions: (T, h, w) where the head is compared, 255 is all of the weight.
+        regions: (T, h, w) where the head is compared, 255 is all of the weight; nowhere that something covers it.
         plate: (h, w, 3) what is behind the person, sRGB in [0, 1].
         used: (n,) the frames that are there.
+        shown: (T,) how much of the head nothing covers.
+        take: The take.
     """
 
     images: FrameFile
@@ -43,6 +45,8 @@ class SmallFrames:
     regions: FrameFile
     plate: Float[Tensor, "h w 3"]
     used: Int[np.ndarray, " n"]
+    shown: Float[np.ndarray, " T"]
+    take: Take
 
     @classmethod
     def of_take(cls, take: Take, side: int, folder: Path) -> SmallFrames:
@@ -50,15 +54,20 @@ class SmallFrames:
         factor = min(1.0, side / max(take.info.width, take.info.height))
         width, height = round(take.info.width * factor), round(take.info.height * factor)
         plate = torch.from_numpy(_resized(take.background(), width, height)).float() / 255
-        frames = cls._empty(len(take), plate, np.flatnonzero(take.used), folder)
+        frames = cls._empty(take, plate, np.flatnonzero(take.used), np.ones(len(take)), folder)
 
         def read(index: int) -> None:
             mask = _resized(np.asarray(take.mask(index), np.float32), width, height)
             head = cv2.resize(take.parts(index), (width, height), interpolation=cv2.INTER_NEAREST) == HEAD
-            region = (head & (mask > 0.5)).astype(np.float32)
+            region = cv2.GaussianBlur((head & (mask > 0.5)).astype(np.float32), (0, 0), EDGE)
+            covered = frames.covered(index)
+            if covered is not None:
+                whole = float(region.sum())
+                region[covered.numpy()] = 0
+                frames.shown[index] = float(region.sum()) / max(whole, 1.0)
             frames.images[index] = _resized(take.image(index), width, height)
             frames.masks[index] = np.rint(mask * 255)
-            frames.regions[index] = np.rint(cv2.GaussianBlur(region, (0, 0), EDGE) * 255)
+            frames.regions[index] = np.rint(region * 255)
 
         with ThreadPoolExecutor(max_workers=2) as readers:
             list(readers.map(read, frames.used.tolist()))
@@ -66,16 +75,23 @@ class SmallFrames:
 
     @classmethod
     def _empty(
-        cls, count: int, plate: Float[Tensor, "h w 3"], used: Int[np.ndarray, " n"], folder: Path
+        cls,
+        take: Take,
+        plate: Float[Tensor, "h w 3"],
+        used: Int[np.ndarray, " n"],
+        shown: Float[np.ndarray, " T"],
+        folder: Path,
     ) -> SmallFrames:
         folder.mkdir(parents=True, exist_ok=True)
-        shape = (count, *plate.shape[:2])
+        shape = (len(take), *plate.shape[:2])
         return cls(
             FrameFile(folder / "images", (*shape, 3)),
             FrameFile(folder / "masks", shape),
             FrameFile(folder / "regions", shape),
             plate,
             used,
+            shown,
+            take,
         )
 
     def smaller(self, side: int, folder: Path) -> SmallFrames:
@@ -85,7 +101,7 @@ class SmallFrames:
         factor = side / max(self.width, self.height)
         width, height = round(self.width * factor), round(self.height * factor)
         plate = torch.from_numpy(_resized(self.plate.numpy(), width, height))
-        frames = self._empty(len(self.images), plate, self.used, folder)
+        frames = self._empty(self.take, plate, self.used, self.shown, folder)
         for index in self.used.tolist():
             for whole, small in zip(
                 (self.images, self.masks, self.regions), (frames.images, frames.masks, frames.regions), strict=True
@@ -116,6 +132,13 @@ class SmallFrames:
     def mask(self, index: int) -> Float[Tensor, "h w"]:
         """Its person mask in [0, 1]."""
         return torch.from_numpy(self.masks[index].astype(np.float32) / 255)
+
+    def covered(self, index: int) -> Bool[Tensor, "h w"] | None:
+        """Where something is before its face; None where nothing is."""
+        covered = self.take.covered(index)
+        if covered is None:
+            return None
+        return torch.from_numpy(_resized(covered.astype(np.float32), self.width, self.height) > 0)
 
     def region(self, index: int) -> Float[Tensor, "h w"]:
         """The weight of its pixels in [0, 1]."""

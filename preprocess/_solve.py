@@ -96,7 +96,7 @@ class Problem:
         camera: The projection.
         time: (T,) seconds.
         target: (T, 2, L) pixels: landmarks and gaps, see `with_gaps`.
-        weight: (T,) trust in each frame's landmarks, 0 to 1.
+        weight: (T, L) trust in what is seen of each frame's landmarks and gaps, 0 to 1.
         landmark_weight: (L,) weight of each landmark and gap.
         action_weight: (A,) weight of the prior on each ARKit weight or expression coefficient.
         unit: Inter-ocular distance of the clip in pixels, whose per cents measure errors.
@@ -111,7 +111,7 @@ class Problem:
     camera: Pinhole
     time: Float[np.ndarray, " T"]
     target: Float[Tensor, "T 2 L"]
-    weight: Float[Tensor, " T"]
+    weight: Float[Tensor, "T L"]
     landmark_weight: Float[Tensor, " L"]
     action_weight: Float[Tensor, " A"]
     unit: float
@@ -120,6 +120,11 @@ class Problem:
     silhouettes: Silhouettes | None = None
     photometric: Photometric | None = None
     head_only: bool = False
+
+    @property
+    def share(self) -> Float[Tensor, ""]:
+        """What a landmark with weights of 1 counts in the mean over all."""
+        return 1 / ((self.weight.sum() / self.weight.shape[1]).clamp_min(1e-6) * regions.COUNT)
 
     @property
     def device(self) -> torch.device:
@@ -222,8 +227,8 @@ def _reprojection(problem: Problem, shared: Shared, frames: PerFrame, *, config:
     """Charbonnier loss of the landmarks, per cent of the inter-ocular distance (Charbonnier et al., 1994)."""
     pixels = problem.camera.pixels(problem.model, shared, frames)
     squared = ((terms.with_gaps(pixels) - problem.target) * (100 / problem.unit)).square().sum(1)
-    loss = (squared + config.charbonnier**2).sqrt() @ problem.landmark_weight
-    return (loss * problem.weight).sum() / (problem.weight.sum().clamp_min(1e-6) * regions.COUNT)
+    loss = ((squared + config.charbonnier**2).sqrt() * problem.weight) @ problem.landmark_weight
+    return loss.sum() * problem.share
 
 
 def _detached(unknowns: Unknowns) -> Unknowns:

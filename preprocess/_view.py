@@ -174,7 +174,8 @@ class View:
 
         _told(self._in_parts(differentiate, used), progress)
         share = weight / len(used)
-        trust[used] = share
+        # Covered, a head tells as much less of what moves it.
+        trust[used] = share * self.appearance.frames.shown[used]
         return Photometric(state, gradient * share, hessian, trust, error * share)
 
     def _mean_squares(self, state: Float[Tensor, "B n"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, " B"]:
@@ -200,8 +201,9 @@ class View:
         return itertools.chain.from_iterable(every)
 
     def _size(self, index: int) -> float:
-        """Colour values compared in a frame; at least a few, for a frame where no head is to be seen."""
-        return 3 * max(float(self.appearance.frames.region(index).sum()), 100.0)
+        """Colour values of the head in a frame, covered ones too; at least a few, where no head is to be seen."""
+        frames = self.appearance.frames
+        return 3 * max(float(frames.region(index).sum()) / max(float(frames.shown[index]), 1e-3), 100.0)
 
 
 def _told(parts: Iterable[int], progress: Callable[[], None]) -> None:

@@ -86,6 +86,8 @@ def track(
     Raises:
         InputError: The take has not been ingested, or shows a face in fewer than three frames.
     """
+    # It is told by the motion, which is found anew.
+    take.forget_covered()
     observations = Observations.of_take(take)
     result = track_observations(
         observations,
@@ -209,6 +211,7 @@ def tracking_problem(observations: Observations, head: Head, *, config: Tracking
     if config.detector_habits and habits.head_id == head.id:
         model = model.detected(habits)
     weight, pixels = observations.weight, observations.pixels
+    hidden = None if observations.hidden is None else torch.from_numpy(observations.hidden).to(head.device)
     # What is held out must not even set the scale of the errors.
     learnt = _learnt(weight, config=config)
     corners = pixels[learnt][:, list(EYE_CORNERS)]
@@ -224,7 +227,7 @@ def tracking_problem(observations: Observations, head: Head, *, config: Tracking
         camera=camera,
         time=observations.time,
         target=terms.with_gaps(torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 1))).to(head.device)),
-        weight=torch.from_numpy(weight).to(head.device),
+        weight=terms.trust(torch.from_numpy(weight).to(head.device), hidden),
         landmark_weight=terms.landmark_weights(head, config=config),
         action_weight=terms.action_weights(head, priors=config.priors),
         unit=float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1))),

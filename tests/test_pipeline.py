@@ -63,7 +63,18 @@ def test_a_video_becomes_an_avatar_that_says_something_else(
     report = json.loads(said.out)
     capture = json.loads((output / "take" / "report.json").read_text())
     assert capture["forced"] and capture["verdict"] == "no-go" and capture["tracking"]["error"] < 0.04
-    stages = ["ingest", "capture", "tracking", "shoulders", "detail", "refinement", "overlay", "features", "verdict"]
+    stages = [
+        "ingest",
+        "capture",
+        "tracking",
+        "shoulders",
+        "detail",
+        "covered",
+        "refinement",
+        "overlay",
+        "features",
+        "verdict",
+    ]
     stages += ["draft", "alignment", "training", "realignment", "speech", "evaluation"]
     assert list(report["stages"]) == stages == list(json.loads((output / "job.json").read_text())["stages"])
     assert report["held_out"]["video_driven"]["psnr"] > 15

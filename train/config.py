@@ -32,8 +32,7 @@ class TrainConfig(Sampling):
         edge_level: Value of the soft mask where the avatar's outline lies.
         edge_contrast: How much firmer than the soft mask the outline is; 1 leaves it as soft.
         despill: Whether hues of the background that the person does not have are taken out of the outline.
-        skip_covered: Whether what is before the face for a while, such as a hand, is found and not learnt
-            (`avatar.train.covered`).
+        skip_covered: Whether what the take says is before the face for a while, such as a hand, is not learnt.
         lr_offsets: Learning rate of the positions, metres per step; decays to 2 %.
         lr_log_scales: Learning rate of the log-scales; this and the following decay to 10 %.
         lr_quats: Learning rate of the rotations.

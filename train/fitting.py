@@ -18,7 +18,6 @@ from avatar.render.losses import l1_dssim
 from avatar.render.optim import FusedAdam
 from avatar.render.rigged import rasterize_rigged
 from avatar.train.checkpoint import load_checkpoint, save_checkpoint, take_key
-from avatar.train.covered import find_covered
 from avatar.train.dataset import read_ahead
 from avatar.train.deep_look import DeepLook
 from avatar.train.focus import Focus
@@ -62,7 +61,6 @@ def fit_avatar(
     threads: int | None = None,
     has_room: Callable[[int], bool] | None = None,
     on_projection: Callable[[GaussianHead, GaussianHead], None] | None = None,
-    on_covered: Callable[[dict[str, float]], None] | None = None,
 ) -> GaussianHead:
     """Trains a Gaussian head on the take's training frames; the held-out frames are never read.
 
@@ -77,7 +75,6 @@ def fit_avatar(
         threads: Threads of the rasteriser; None for as many as the machine has cores.
         has_room: Whether so many bytes more of decoded frames may be kept; none are where it is None.
         on_projection: Called with the avatar as it was trained and as its players will evaluate it, where these differ.
-        on_covered: Called with the figures of what is before the face in some frames, where something is.
 
     Raises:
         TrainingError: A step is not finite; the last checkpoint is kept.
@@ -85,9 +82,7 @@ def fit_avatar(
     """
     motion, indices = take.motion(), take.split()["train"]
     gaussians = initial_head(take, head, motion, indices, config)
-    covered = find_covered(take, head, indices) if config.skip_covered else None
-    if covered is not None and on_covered:
-        on_covered(covered.figures())
+    covered = take.covered if config.skip_covered else None
     motion = listen(take, gaussians, indices, config.sound_components)
     features = learn_condition(gaussians, motion, indices, config)
     objective = Objective.of(take, gaussians, config, threads)

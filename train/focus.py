@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from avatar.face_mesh import EYES_AND_BROWS, OUTER_LIPS
 from avatar.render.losses import l1_dssim
-from avatar.train.picture_regions import EYES, LIPS, inter_ocular
+from avatar.train.picture_regions import inter_ocular
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from avatar.io.take import Take
 
-PARTS = (LIPS, EYES[0], EYES[1])
+PARTS = (OUTER_LIPS, *EYES_AND_BROWS)
 MARGIN = 0.2
 LEAST_SIDE = 12
 # Structure up to so many octaves; in windows of so many of its pixels its strength is compared.

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from avatar.face_mesh import OUTER_LIPS
 from avatar.train.flicker import MotionCompensation, temporal_residual
-from avatar.train.picture_regions import LIPS, MESH_POINTS, inter_ocular
+from avatar.train.picture_regions import MESH_POINTS, inter_ocular
 from avatar.train.tally import TRUTH
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 BLINKS, SHUT, OPEN = (9, 10), 0.5, 0.35
 # Without a blink in a shorter stretch than this nothing is known of the rate, seconds.
 LEAST_SECONDS = 1.0
-POINTS = {"face": np.arange(MESH_POINTS), "mouth": np.array(LIPS)}
+POINTS = {"face": np.arange(MESH_POINTS), "mouth": np.array(OUTER_LIPS)}
 
 
 class Observation(Protocol):

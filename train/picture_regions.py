@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from avatar.face_mesh import EYE_CORNERS
+from avatar.face_mesh import EYE_CORNERS, EYES_AND_BROWS, OUTER_LIPS
 from avatar.io.parts import HEAD, TORSO
-from avatar.speech.mouth import LOWER_FACE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
 
 REGIONS = ("whole", "head", "face", "mouth")
-# Of MediaPipe's face mesh: the lips' outline, each eye with its brow, and the lines that tell ears from hair and neck.
-LIPS = LOWER_FACE[:20]
 MESH_POINTS = 468
-EYES = (
-    (33, 133, 159, 145, 160, 158, 70, 63, 105, 66, 107, 55, 65, 52, 53, 46),
-    (263, 362, 386, 374, 385, 387, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
-)
+# Of MediaPipe's face mesh: what tells ears from hair and neck.
 BROW, LIP = (9, 151), (61, 291)
 # How far around the lips the mouth reaches, of the distance of the eye corners.
 MOUTH_MARGIN, EYE_MARGIN = 0.12, 0.05
@@ -47,7 +41,7 @@ def picture_regions(
     found = {"whole": np.ones_like(head), "head": head}
     if np.isfinite(landmarks).all():
         found["face"] = hull(landmarks[:MESH_POINTS], head.shape) & head
-        found["mouth"] = hull(landmarks[list(LIPS)], head.shape, grown=_margin(landmarks, MOUTH_MARGIN)) & head
+        found["mouth"] = hull(landmarks[list(OUTER_LIPS)], head.shape, grown=_margin(landmarks, MOUTH_MARGIN)) & head
     return {name: region for name, region in found.items() if region.any()}
 
 
@@ -64,13 +58,13 @@ def error_parts(
         return {"head": head}
     to_clothes, to_background = (_distance(~other) for other in (parts == TORSO, (parts != TORSO) & ~head))
     eyes = np.zeros_like(head)
-    for points in EYES:
+    for points in EYES_AND_BROWS:
         eyes |= hull(landmarks[list(points)], head.shape, grown=_margin(landmarks, EYE_MARGIN))
     height = _height(landmarks, head.shape)
     candidates = {
         "collar": (to_clothes <= BAND) & (parts == HEAD),
         "silhouette": to_background <= BAND,
-        "mouth": hull(landmarks[list(LIPS)], head.shape, grown=_margin(landmarks, MOUTH_MARGIN)),
+        "mouth": hull(landmarks[list(OUTER_LIPS)], head.shape, grown=_margin(landmarks, MOUTH_MARGIN)),
         "eyes": eyes,
         "face": hull(landmarks[:MESH_POINTS], head.shape),
         "hair": height > 1,

@@ -56,6 +56,7 @@ STAGES = {
     "tracking": "track the head",
     "shoulders": "track the shoulders",
     "detail": "shape the head",
+    "covered": "look what is before the face",
     "refinement": "refine the tracking",
     "overlay": "draw the tracking",
     "features": "listen to the speech",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar.errors import InputError
+from avatar.face_mesh import EYES_AND_BROWS, LIPS
 from avatar.speech.augment import augmented_features
 from avatar.speech.evaluation import evaluate_speech
 from avatar.speech.fitting import fit_speech_model
@@ -17,7 +19,7 @@ from avatar.speech.life_model import LifeModel
 from avatar.speech.mouth import landmark_opening
 from avatar.speech.offset import estimate_offset
 from avatar.speech.prosody import default_prosody, fit_prosody, melody_of
-from avatar.speech.take import take_features
+from avatar.speech.take import clear_frames, take_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +47,9 @@ def fit_speaking(
         The speech model, the general one where the take has no usable sound; the life model; figures for the report,
         whose ``driven`` says whether the avatar has a speech model of its own, and ``note`` why not.
     """
-    motion, used, head = take.motion(), take.used, head.on("cpu")
-    life = LifeModel.from_motion(motion, head=head, used=used)
+    motion, used, head = take.motion(), clear_frames(take, LIPS), head.on("cpu")
+    living = clear_frames(take, [*itertools.chain(*EYES_AND_BROWS)])
+    life = LifeModel.from_motion(motion, head=head, used=living)
     life = replace(life, prosody=default_prosody(life, head)).rounded()
     features, samples = take_features(take), take.speech()
     if features is None or samples is None:
@@ -62,7 +65,7 @@ def fit_speaking(
     }
     if offset.note:
         figures["offset_note"] = offset.note
-    prosody = fit_prosody(life, motion, melody_of(samples), head=head, offset=offset.seconds, used=used)
+    prosody = fit_prosody(life, motion, melody_of(samples), head=head, offset=offset.seconds, used=living)
     life = replace(life, prosody=prosody).rounded()
     figures["prosody_learned"] = float(prosody.share.max())
     copies = augmented_features(samples, kind=features.model)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from avatar.errors import InputError, PartError
+from avatar.face_mesh import LIPS
 from avatar.fields.survey import take_camera
 from avatar.speech.augment import augmented_features
 from avatar.speech.blinks import find_blinks
@@ -18,7 +19,7 @@ from avatar.speech.lip_quality import ROWS, measure_lips, spoken_at, with_mouth
 from avatar.speech.mouth import landmark_opening, mouth_map
 from avatar.speech.offset import estimate_offset
 from avatar.speech.silence import loudness, speech_activity
-from avatar.speech.take import take_features
+from avatar.speech.take import clear_frames, take_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ def judge_speech(
             _silent("the clip has no sound to hold the mouth against; the general speech model speaks for the avatar"),
             None,
         )
-    motion, landmarks, used = take.motion(), take.perception()["landmarks"], take.used
+    motion, landmarks, used = take.motion(), take.perception()["landmarks"], clear_frames(take, LIPS)
     split = take.split()
     train, test = (np.isin(np.arange(len(used)), split[name]) for name in ("train", "test"))
     opening = landmark_opening(landmarks)

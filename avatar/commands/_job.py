@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "job.json"
-TRACKING = ("tracking", "shoulders", "detail", "refinement", "overlay")
+TRACKING = ("tracking", "shoulders", "detail", "covered", "refinement", "overlay")
 PREPROCESSING = ("ingest", "capture", *TRACKING, "features", "verdict")
 TRAINING = ("draft", "alignment", "training", "realignment", "speech", "evaluation")
 # The stages that a setting reaches: they run again when it changes.

@@ -90,6 +90,7 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     Raises:
         InputError: The take is judged a no-go after ingest or after tracking and not forced.
     """
+    from avatar.preprocess.covered import cover_take
     from avatar.preprocess.identity_detail import detail_take
     from avatar.preprocess.photometric import refine_take
     from avatar.preprocess.tracking_overlay import tracking_overlay
@@ -106,6 +107,9 @@ def finish_take(take: Take, output: Path, job: Job, *, how: TakeOptions) -> Take
     if not job.done("detail"):
         with job.stage(output, "detail"), progress_bar("shape the head") as progress:
             detail_take(take, head, progress=progress)
+    if not job.done("covered"):
+        with job.stage(output, "covered") as row:
+            row |= cover_take(take, head)
     if not job.done("refinement"):
         with (
             restartable(take, "refinement"),

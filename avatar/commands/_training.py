@@ -120,9 +120,6 @@ def fitted(
             def compare(field: GaussianHead, projected: GaussianHead) -> None:
                 row["projection"] = projection_loss(take, field, projected)
 
-            def note(covered: dict[str, float]) -> None:
-                row["covered"] = covered
-
             writing(folder, lambda path: path.mkdir(exist_ok=True))
             gaussians = fit_avatar(
                 take,
@@ -132,7 +129,6 @@ def fitted(
                 progress=progress,
                 has_room=has_room,
                 on_projection=compare,
-                on_covered=note,
             )
             row["steps"] = config.steps
             # What follows a draft changes the motion, with which it could not be fitted again.

@@ -236,7 +236,8 @@ def clip_figures(take: Take) -> dict[str, Any]:
 def tracking_figures(take: Take) -> dict[str, Any]:
     """The figures of the motion as it is used; frames per second count everything from the clip to the motion.
 
-    ``frames_per_second`` is without identity detail and photometric refinement; ``refined_frames_per_second`` has both.
+    ``frames_per_second`` is without identity detail, the search for what is before the face, and photometric
+    refinement; ``refined_frames_per_second`` has them.
     """
     stages = take.info.stages
     if "tracking" not in stages:
@@ -249,6 +250,6 @@ def tracking_figures(take: Take) -> dict[str, Any]:
     fit = {"fit_frames_per_second": figures.get("frames_per_second")}
     rates = {"frames_per_second": len(take) / seconds if seconds else 0.0}
     if later[1]:
-        seconds += sum(stages[name].seconds for name in ("detail", "refinement") if name in stages)
+        seconds += sum(stages[name].seconds for name in ("detail", "covered", "refinement") if name in stages)
         rates["refined_frames_per_second"] = len(take) / seconds
     return figures | fit | rates

@@ -92,7 +92,7 @@ def triangle_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, 
 
 
 def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Survey:
-    """Looks at up to ``FRAMES`` evenly chosen frames among `indices`."""
+    """Looks at up to ``FRAMES`` evenly chosen frames among `indices`, where nothing is before the head."""
     faces = head.faces.cpu().numpy()
     rest = subject_head(head, motion).v_template.cpu().numpy()
     normals = triangle_normals(rest, faces)
@@ -107,6 +107,9 @@ def survey(take: Take, head: Head, motion: Motion, indices: np.ndarray) -> Surve
         pixels, depths = project(centroids, camera)
         columns, rows = np.floor(pixels).astype(int).T
         inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+        covered = take.covered(int(index))
+        if covered is not None:
+            inside[inside] = ~covered[rows[inside], columns[inside]]
         outward = triangle_normals(vertices, faces)
         facing = -(outward * centroids).sum(1) / np.maximum(_length(outward) * _length(centroids), 1e-12)
         seen = np.flatnonzero(inside & (facing > 0))

@@ -209,6 +209,9 @@ def clothes(take: Take, root: Float[np.ndarray, " 3"], motion: Motion, neck: Nec
         column, row = (np.floor(pixels[..., k] / pixels[..., 2]).astype(int) for k in (0, 1))
         inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
         column, row = column.clip(0, camera.width - 1), row.clip(0, camera.height - 1)
+        covered = take.covered(int(index))
+        if covered is not None:
+            inside &= ~covered[row, column]
         worn = inside & (take.parts(int(index))[row, column] == 2)
         visible += inside
         count += worn

@@ -174,6 +174,11 @@ class Take:
         """Labels of frame `index`: BACKGROUND, HEAD or TORSO of `avatar.io.parts`."""
         return read_png(self.path / "parts" / f"{index:05d}.png")
 
+    def covered(self, index: int) -> Bool[np.ndarray, "H W"] | None:
+        """Where something is before the face in frame `index`, such as a hand; None where nothing is known to be."""
+        path = self._covered(index)
+        return read_png(path) > 0 if path.is_file() else None
+
     def background(self) -> UInt8[np.ndarray, "H W 3"]:
         """The plate: the scene without the person, as sRGB."""
         return read_png(self.path / "background.png", color=True)
@@ -189,6 +194,17 @@ class Take:
     def write_parts(self, index: int, labels: UInt8[np.ndarray, "H W"]) -> None:
         """Stores the labels of frame `index`."""
         write_png(self.path / "parts" / f"{index:05d}.png", labels)
+
+    def write_covered(self, index: int, covered: Bool[np.ndarray, "H W"]) -> None:
+        """Stores where something is before the face in frame `index`."""
+        path = self._covered(index)
+        writing(path.parent, lambda folder: folder.mkdir(exist_ok=True))
+        write_png(path, np.where(covered, np.uint8(255), np.uint8(0)))
+
+    def forget_covered(self) -> None:
+        """Forgets what is before the face in any frame."""
+        for path in self._covered(0).parent.glob("*.png"):
+            writing(path, Path.unlink)
 
     def write_background(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Stores the plate."""
@@ -223,6 +239,18 @@ class Take:
         return Perception(
             landmarks=stored["landmarks"], blendshapes=stored["blendshapes"], confidence=stored["confidence"]
         )
+
+    def hidden_landmarks(self) -> Bool[np.ndarray, "T 478"]:
+        """Which landmarks lie on something that is before the face: those of covered pixels."""
+        landmarks = self.perception()["landmarks"]
+        hidden = np.zeros(landmarks.shape[:2], bool)
+        for index in np.flatnonzero(np.isfinite(landmarks).all((1, 2))).tolist():
+            covered = self.covered(index)
+            if covered is not None:
+                places = np.floor(landmarks[index, :, :2]).astype(int)
+                columns, rows = places.clip(0, (self.info.width - 1, self.info.height - 1)).T
+                hidden[index] = covered[rows, columns]
+        return hidden
 
     def write_perception(self, seen: Perception) -> None:
         """Stores what was seen of the face in each frame."""
@@ -279,6 +307,9 @@ class Take:
     def write_speech_track(self, track: SpeechTrack) -> None:
         """Stores features of the sound."""
         self._save("speech.npz", {name: np.asarray(value) for name, value in track.items()})
+
+    def _covered(self, index: int) -> Path:
+        return self.path / "covered" / f"{index:05d}.png"
 
     def _existing(self, name: str) -> Path:
         if not (self.path / name).exists():

@@ -11,6 +11,10 @@ from avatar.speech.feature_kinds import at_hand
 from avatar.speech.features import LOG_MEL, MODEL, SpeechFeatures, speech_features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool
+
     from avatar.io.take import Take
 
 log = logging.getLogger(__name__)
@@ -41,3 +45,8 @@ def take_features(take: Take, kind: str | None = None) -> SpeechFeatures | None:
         )
         return features
     return SpeechFeatures(np.asarray(track["features"], np.float32), track["rate"], track["model"])
+
+
+def clear_frames(take: Take, landmarks: Sequence[int]) -> Bool[np.ndarray, " T"]:
+    """The take's used frames in which nothing, such as a hand, is before some landmarks: these tell how they move."""
+    return take.used & ~take.hidden_landmarks()[:, list(landmarks)].any(1)

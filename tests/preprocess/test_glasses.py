@@ -7,10 +7,10 @@ from avatar.heads import Head, load_head
 from avatar.io.take import Take
 from avatar.preprocess.capture_report import capture_report
 from avatar.preprocess.compare import compare_motion, seen_in_crop
+from avatar.preprocess.covered import find_covered
 from avatar.preprocess.ingest import ingest
 from avatar.preprocess.tracking import track
 from avatar.preprocess.tracking_config import TrackingConfig
-from avatar.train.covered import find_covered
 
 pytest.importorskip("embreex", reason="synthetic pictures need the dev extra")
 
@@ -60,4 +60,4 @@ def test_the_head_is_where_the_truth_has_it(take, clip, head):
 
 
 def test_what_is_always_there_does_not_cover_the_face(take, head):
-    assert find_covered(take, head, np.flatnonzero(take.used)) is None
+    assert find_covered(take, head, np.flatnonzero(take.used), learnt=take.split()["train"]) is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avatar.errors import PartError
+from avatar.face_mesh import OUTER_LIPS
 from avatar.fields.sampling import initial_head
 from avatar.heads import Head
 from avatar.io.take import Take
@@ -18,7 +19,6 @@ from avatar.train.dataset import read_frame
 from avatar.train.deep_look import SIDE, DeepLook
 from avatar.train.fitting import Objective
 from avatar.train.perceptual import LEAST_SIDE, PerceptualDistance, load_st_lpips
-from avatar.train.picture_regions import LIPS
 
 
 def gradients(picture: torch.Tensor) -> list[torch.Tensor]:
@@ -54,7 +54,7 @@ def test_every_other_step_sees_the_whole_mouth_and_all_stay_in_the_picture(
     for step in range(60, 100):
         rows, columns = look.window(step, 3, (side, side)) or (slice(0), slice(0))
         assert 0 <= rows.start < rows.stop <= side and 0 <= columns.start < columns.stop <= side
-        lips = look.landmarks[3, list(LIPS)]
+        lips = look.landmarks[3, list(OUTER_LIPS)]
         if step % 2 == 0:
             assert columns.start < lips[:, 0].min() and lips[:, 0].max() < columns.stop
             assert rows.start < lips[:, 1].min() and lips[:, 1].max() < rows.stop

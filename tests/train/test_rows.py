@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from avatar.errors import InputError, PartError
+from avatar.face_mesh import EYES_AND_BROWS, OUTER_LIPS
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.heads import Head
 from avatar.io.parts import HEAD
@@ -20,7 +21,7 @@ from avatar.train import speaking, speech_quality
 from avatar.train.evaluation import head_region
 from avatar.train.identity import load_identity
 from avatar.train.picture_judges import IdentityJudge, PerceptualJudge
-from avatar.train.picture_regions import EYES, LIPS, edge_band, error_parts, hull, inter_ocular, picture_regions
+from avatar.train.picture_regions import edge_band, error_parts, hull, inter_ocular, picture_regions
 from avatar.train.rows import RowFigures, evaluate_rows, stretches
 from avatar.train.speech_quality import judge_speech
 from avatar.train.tally import TRUTH, VIDEO, Moment, Tally
@@ -136,7 +137,7 @@ def test_hulls_grow_and_edges_are_as_wide_as_asked() -> None:
     head = person & (np.arange(40)[:, None] < 30)
     band = edge_band(person, head, 3)
     assert band[10:13, 15].all() and not band[13, 15] and not band[29, 15] and band[20, 5:8].all()
-    assert len(LIPS) == 20 and all(len(set(eye)) == len(eye) for eye in EYES)
+    assert len(OUTER_LIPS) == 20 and all(len(set(eye)) == len(eye) for eye in EYES_AND_BROWS)
 
 
 def test_a_long_take_is_compared_in_stretches() -> None:

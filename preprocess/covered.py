@@ -1,4 +1,4 @@
-"""What is before the face for a while, such as a hand or a microphone: pixels that are not learnt as the person's own.
+"""What is before the face for a while, such as a hand or a microphone: pixels that tell nothing of the person.
 
 A place of the skin looks different from frame to frame by light, shade and folds, which go together over the whole
 face: a few components of the clip explain them. What these leave is small everywhere for most of the time, and how
@@ -9,14 +9,17 @@ times larger, that hang together over a part of the face. The components are fou
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import torch
 
+from avatar.preprocess._threads import map_ordered, map_tensors
+from avatar.preprocess.unwrapping import UnwrappedFace
 from avatar.spread import evenly_spread
-from avatar.train.unwrapping import UnwrappedFace
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from avatar.heads import Head
     from avatar.io.take import Take
 
+STAGE = "covered"
+CPU = torch.device("cpu")
 # Frames that tell how the face looks, and the fewest that can.
 SAMPLED, FEWEST = 400, 50
 COMPONENTS, ROUNDS = 6, 8
@@ -60,7 +65,7 @@ class Covered:
     looked_at: int
 
     def __call__(self, index: int) -> Bool[np.ndarray, "H W"] | None:
-        """The pixels of a frame that are not to be learnt, on the face and beside it; None where there are none."""
+        """The pixels of a frame that are covered, on the face and beside it; None where there are none."""
         return self.face.nearer(index, self.marked(index), self.judged) if index in self.cells else None
 
     def marked(self, index: int) -> Bool[np.ndarray, "h w"]:
@@ -82,7 +87,35 @@ class Covered:
         }
 
 
-def find_covered(take: Take, head: Head, indices: Int[np.ndarray, " n"]) -> Covered | None:
+def cover_take(take: Take, head: Head) -> dict[str, Any]:
+    """Looks for what is before the face in any used frame of a tracked take, and stores it in the take.
+
+    Args:
+        take: The take, tracked.
+        head: The head model it was tracked with.
+
+    Returns:
+        The figures of `Covered`; none where nothing was found.
+
+    Raises:
+        InputError: The take has not been tracked, or cannot be written to.
+    """
+    started = time.perf_counter()
+    take.forget_covered()
+    found = find_covered(take, head, np.flatnonzero(take.used), learnt=take.split()["train"])
+    if found is not None:
+        for index in found.cells:
+            pixels = found(index)
+            assert pixels is not None
+            take.write_covered(index, pixels)
+    figures: dict[str, Any] = {} if found is None else found.figures()
+    take.record(STAGE, seconds=time.perf_counter() - started, **figures)
+    return figures
+
+
+def find_covered(
+    take: Take, head: Head, indices: Int[np.ndarray, " n"], *, learnt: Int[np.ndarray, " m"]
+) -> Covered | None:
     """Looks for what covers the face in some frames of a tracked take; None where nothing does.
 
     A few hundred frames are read; of the others those beside a frame in which something was found.
@@ -91,29 +124,29 @@ def find_covered(take: Take, head: Head, indices: Int[np.ndarray, " n"]) -> Cove
         take: The take.
         head: The head model it was tracked with.
         indices: Rows, increasing.
+        learnt: Those of them that may tell how the face usually looks.
     """
-    if len(indices) < FEWEST:
+    sampled = np.unique(evenly_spread(indices, SAMPLED))
+    telling = np.isin(sampled, learnt)
+    if telling.sum() < FEWEST:
         return None
     face = UnwrappedFace.of(take, head)
-    sampled = np.unique(evenly_spread(indices, SAMPLED))
-    colors = np.stack([face.colors(int(index)) for index in sampled])
-    usual = UsualFace.of(colors, face.face)
-    found: dict[int, Bool[np.ndarray, "h w"]] = {}
+    # Both cores share the frames.
+    colors = np.stack(list(map_tensors(face.colors, sampled.tolist(), device=CPU)))
+    usual = UsualFace.of(colors[telling], face.face)
 
-    def look(index: int, seen: Float[np.ndarray, "h w 3"]) -> None:
-        marks = covered_cells(usual, face.firm, seen)
-        if marks.any():
-            found[index] = marks
+    def marked(seen: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
+        return covered_cells(usual, face.firm, seen)
 
-    for index, seen in zip(sampled.tolist(), colors, strict=True):
-        look(index, seen)
+    marks = zip(sampled.tolist(), map_ordered(marked, colors), strict=True)
+    found = {index: cells for index, cells in marks if cells.any()}
     if not found:
         return None
-    beside = set(found)
-    for index in np.setdiff1d(indices, sampled).tolist():
-        after = int(np.searchsorted(sampled, index))
-        if any(int(place) in beside for place in sampled[after - 1 : after + 1]):
-            look(index, face.colors(index))
+    after = np.searchsorted(sampled, indices)
+    beside = np.isin(sampled, [*found])[np.stack([after - 1, after.clip(max=len(sampled) - 1)])].any(0)
+    others = np.setdiff1d(indices[beside], sampled).tolist()
+    marks = zip(others, map_tensors(lambda index: marked(face.colors(index)), others, device=CPU), strict=True)
+    found |= {index: cells for index, cells in marks if cells.any()}
     cells = {index: np.packbits(marks).tobytes() for index, marks in bridged(found, take.times).items()}
     return Covered(face, usual.face, cells, len(indices))
 

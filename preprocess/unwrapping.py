@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.face_mesh import EYE_CORNERS, OVAL
+from avatar.face_mesh import EYE_CORNERS, EYES_AND_BROWS, OUTER_LIPS, OVAL
 from avatar.fields.survey import project, take_camera
 from avatar.heads.subject import subject_head
-from avatar.train.picture_regions import EYES, LIPS
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float, Int, UInt8
 
     from avatar.heads import Head
     from avatar.io.take import Take
@@ -29,6 +28,9 @@ FACING = 0.25
 MARGIN = 0.08
 # Half a hand's breadth, in the same: what covers the face at its outline goes on beside it.
 REACH = 0.5
+# Where nobody is and a colour differs by less than this from the background's, 8-bit, nothing is before that; so many
+# cells from there the face's own rim is not judged.
+BARE, RIM = 24, 1.5
 PRECISION = 4  # Fractional bits of the drawing coordinates.
 
 
@@ -44,6 +46,7 @@ class UnwrappedFace:
         firm: (h, w) those away from mouth and eyes.
         corners: (n, 3) vertices of the triangle of each of the face's cells, in the order of `face`.
         weights: (n, 3) barycentric weights of these.
+        plate: (H, W, 3) what is behind the person, sRGB.
     """
 
     take: Take
@@ -53,6 +56,7 @@ class UnwrappedFace:
     firm: Bool[np.ndarray, "h w"]
     corners: Int[np.ndarray, "n 3"]
     weights: Float[np.ndarray, "n 3"]
+    plate: UInt8[np.ndarray, "H W 3"]
 
     @classmethod
     def of(cls, take: Take, head: Head) -> UnwrappedFace:
@@ -84,7 +88,7 @@ class UnwrappedFace:
                 cv2.fillConvexPoly(shown, corners, int(triangle), cv2.LINE_8, PRECISION)
         face = _filled((height, width), outline - origin) & (shown >= 0)
         firm = face.copy()
-        for part in (LIPS, *EYES):
+        for part in (OUTER_LIPS, *EYES_AND_BROWS):
             hull = cv2.convexHull((unrolled(marks[list(part)]) - origin).astype(np.float32))[:, 0]
             grown = cv2.dilate(_filled((height, width), hull).astype(np.uint8), _disc(MARGIN * CELLS))
             firm &= grown == 0
@@ -93,7 +97,7 @@ class UnwrappedFace:
         weights = _barycentric(places[chosen], np.stack([columns + 0.5, rows + 0.5], -1))
         vertices, corners = np.unique(chosen, return_inverse=True)
         carried = subject.subset(torch.as_tensor(vertices))
-        return cls(take, carried, motion, face, firm, corners.reshape(-1, 3), weights)
+        return cls(take, carried, motion, face, firm, corners.reshape(-1, 3), weights, take.background())
 
     def places(self, index: int) -> Float[np.ndarray, "n 2"]:
         """Pixels of the face's cells in one frame; NaN where they are turned away or out of the picture."""
@@ -113,15 +117,29 @@ class UnwrappedFace:
         return np.where((inside & (facing > FACING))[:, None], pixels, np.nan)
 
     def colors(self, index: int) -> Float[np.ndarray, "h w 3"]:
-        """What one frame shows at each cell, 8-bit sRGB, as means over about a cell; NaN where the face is not seen."""
+        """What one frame shows at each cell, 8-bit sRGB, as means over about a cell; NaN where the face is not seen.
+
+        At the rim of a head that has turned away the mesh may lie beside the face, and what a cell shows there is a
+        mixture: beside the bare background nothing is looked at.
+        """
         pixels = self.places(index)
         found = np.full((*self.face.shape, 3), np.nan, np.float32)
         seen = np.isfinite(pixels[:, 0])
-        if seen.any():
-            smooth = cv2.GaussianBlur(self.take.image(index), (0, 0), max(0.5 * _pitch(pixels[seen]), 0.3))
-            columns, rows = np.floor(pixels[seen]).astype(int).T
-            cells = np.argwhere(self.face)[seen].T
-            found[tuple(cells)] = smooth[rows, columns]
+        if not seen.any():
+            return found
+        pitch = _pitch(pixels[seen])
+        places = np.floor(pixels[seen]).astype(int)
+        left, top = (places.min(0) - round(2 * pitch)).clip(0)
+        right, bottom = places.max(0) + round(2 * pitch) + 1
+        part = slice(top, bottom), slice(left, right)
+        columns, rows = (places - (left, top)).T
+        image = self.take.image(index)[part]
+        bare = (self.take.mask(index)[part] < 0.5) & (cv2.absdiff(image, self.plate[part]) < BARE).all(-1)
+        beside = cv2.distanceTransform((~bare).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= RIM * pitch
+        shown = ~beside[rows, columns]
+        smooth = cv2.GaussianBlur(image, (0, 0), max(0.5 * pitch, 0.3))
+        cells = np.argwhere(self.face)[seen][shown].T
+        found[tuple(cells)] = smooth[rows[shown], columns[shown]]
         return found
 
     def nearer(

@@ -6,7 +6,7 @@ import pytest
 
 from avatar.heads import Head
 from avatar.io.take import Take
-from avatar.train.unwrapping import OVAL, UnwrappedFace
+from avatar.preprocess.unwrapping import OVAL, UnwrappedFace
 
 CHEEK, LIP, NOSE = 50, 13, 1
 

@@ -15,9 +15,10 @@ from avatar.io.parts import HEAD
 from avatar.preprocess._frame_file import FrameFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
     from avatar.io.take import Take
@@ -49,8 +50,18 @@ class SmallFrames:
     take: Take
 
     @classmethod
-    def of_take(cls, take: Take, side: int, folder: Path) -> SmallFrames:
-        """The take's frames, their longer side `side` pixels or less, kept in a folder."""
+    def of_take(
+        cls, take: Take, side: int, folder: Path, pictures: Callable[[int], UInt8[np.ndarray, "H W 3"]] | None = None
+    ) -> SmallFrames:
+        """The take's frames, their longer side `side` pixels or less, kept in a folder.
+
+        Args:
+            take: The take.
+            side: Longest side.
+            folder: Where they are kept.
+            pictures: Gives the picture of a frame, where it is not to be the take's own.
+        """
+        picture = take.image if pictures is None else pictures
         factor = min(1.0, side / max(take.info.width, take.info.height))
         width, height = round(take.info.width * factor), round(take.info.height * factor)
         plate = torch.from_numpy(_resized(take.background(), width, height)).float() / 255
@@ -65,7 +76,7 @@ class SmallFrames:
                 whole = float(region.sum())
                 region[covered.numpy()] = 0
                 frames.shown[index] = float(region.sum()) / max(whole, 1.0)
-            frames.images[index] = _resized(take.image(index), width, height)
+            frames.images[index] = _resized(picture(index), width, height)
             frames.masks[index] = np.rint(mask * 255)
             frames.regions[index] = np.rint(region * 255)
 

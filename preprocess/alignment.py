@@ -26,6 +26,9 @@ from avatar.preprocess.tracking_config import TrackingConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from jaxtyping import UInt8
+
     from avatar.fields.gaussian_head import GaussianHead
     from avatar.io.take import Take
 
@@ -58,6 +61,7 @@ def align_take(
     *,
     config: AlignmentConfig | None = None,
     tracking: TrackingConfig | None = None,
+    pictures: Callable[[int], UInt8[np.ndarray, "H W 3"]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Corrects the motion of a take by its pictures and an avatar of it, and records the tracker's figures anew.
@@ -69,6 +73,7 @@ def align_take(
         gaussians: Its avatar, on the device to work on.
         config: Settings.
         tracking: The settings the take was tracked with.
+        pictures: Gives the picture of a frame, sRGB, as the avatar has learnt it, where that is not the take's own.
         progress: Called with (steps done, all steps).
 
     Returns:
@@ -85,9 +90,9 @@ def align_take(
     step = counted(progress, config.sweeps * 2 * len(clip.used))
     frames = clip.frames
     with one_thread(), working_folder(take.path / f".{ALIGNMENT}") as folder:
-        pictures = SmallFrames.of_take(take, config.side, folder / "whole")
+        shown = SmallFrames.of_take(take, config.side, folder / "whole", pictures)
         threads = shared_settings.threads
-        likeness = Likeness(gaussians, take, pictures, learnt=take.split()["train"], threads=threads)
+        likeness = Likeness(gaussians, take, shown, learnt=take.split()["train"], threads=threads)
         weighted = replace(clip.problem, landmark_weight=clip.problem.landmark_weight * config.landmarks)
         view = View(weighted, clip.shared, gaussians.head, clip.motion, likeness)
         hessian = view.hessian(frames, evenly(len(likeness.learnt), shared_settings.key_frames))

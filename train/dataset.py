@@ -129,6 +129,12 @@ class FrameReader:
         )
 
 
+def taught_pictures(take: Take, outline: Outline, spill: Spill) -> Callable[[int], UInt8[np.ndarray, "H W 3"]]:
+    """Gives the picture of a frame, sRGB, as it is learnt: without what the background spilled over the outline."""
+    read = FrameReader(take, outline=outline, spill=spill)
+    return lambda index: np.rint(read(index).image.numpy() * 255).astype(np.uint8)
+
+
 def read_frame(take: Take, index: int) -> TrainingFrame:
     """Reads one frame of the take."""
     return FrameReader(take)(index)

@@ -53,8 +53,10 @@ def train(
 ) -> None:
     """Aligns the motion with a first avatar and with the last one, fits its speech model, and writes the avatar."""
     from avatar.preprocess.alignment import can_align
+    from avatar.train.dataset import taught_pictures
     from avatar.train.limits import seen_limits
     from avatar.train.speaking import fit_speaking
+    from avatar.train.spill import Spill
     from avatar.train.view_cone import safe_view_cone
 
     head = load_head(take.info.head_id).on(device)
@@ -69,7 +71,8 @@ def train(
         align(take, gaussians, output, job, ALIGNMENT, sweeps=1)
     gaussians = fitted(output / TRAINED, "training", take, head, job, config, consent=consent, has_room=has_room)
     if aligns and not job.done(REALIGNMENT):
-        align(take, gaussians, output, job, REALIGNMENT, sweeps=2)
+        taught = taught_pictures(take, config.outline, Spill.of(take.background())) if config.despill else None
+        align(take, gaussians, output, job, REALIGNMENT, sweeps=2, pictures=taught)
     with job.stage(output, "speech") as row, progress_bar("learn to speak") as progress:
         speech, life, row["figures"] = fit_speaking(take, head, progress=progress)
         # The stage ends with the avatar on disk: a kill before that runs it again.
@@ -91,12 +94,21 @@ def train(
         shutil.rmtree(output / folder, ignore_errors=True)
 
 
-def align(take: Take, gaussians: GaussianHead, output: Path, job: Job, stage: str, *, sweeps: int) -> None:
+def align(
+    take: Take,
+    gaussians: GaussianHead,
+    output: Path,
+    job: Job,
+    stage: str,
+    *,
+    sweeps: int,
+    pictures: Callable[[int], UInt8[np.ndarray, "H W 3"]] | None = None,
+) -> None:
     """Moves the take's motion to where an avatar explains its pictures best: a stage of its own."""
     from avatar.preprocess.alignment import AlignmentConfig, align_take
 
     with restartable(take, ALIGNMENT), job.stage(output, stage), progress_bar(BARS[stage]) as progress:
-        align_take(take, gaussians, config=AlignmentConfig(sweeps=sweeps), progress=progress)
+        align_take(take, gaussians, config=AlignmentConfig(sweeps=sweeps), pictures=pictures, progress=progress)
 
 
 def fitted(

@@ -87,3 +87,19 @@ def test_an_aligned_take_is_still_the_same_to_train_on(aligned, tiny_gaussians: 
 
 def test_only_what_this_tracker_refined_is_aligned(aligned, tiny_take: Take):
     assert not can_align(tiny_take) and ALIGNMENT in aligned[2].info.stages
+
+
+def test_pictures_as_they_were_learnt_stand_for_the_frames(
+    tiny_take: Take, open_head: Head, tiny_gaussians: GaussianHead, tmp_path
+):
+    found = []
+    for painted in (False, True):
+        take = Take.open(shutil.copytree(tiny_take.path, tmp_path / str(painted)))
+        track(take, open_head, config=TrackingConfig(shared_steps=60))
+        pictures = [take.image(index)[::-1] // 2 for index in range(len(take))]
+        for index, picture in enumerate(pictures if painted else ()):
+            take.write_image(index, picture)
+        given = None if painted else pictures.__getitem__
+        align_take(take, tiny_gaussians, config=replace(SMALL, sweeps=1), pictures=given)
+        found.append(take.motion())
+    assert np.array_equal(found[0].pose, found[1].pose) and np.array_equal(found[0].expression, found[1].expression)

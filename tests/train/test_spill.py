@@ -8,7 +8,7 @@ import pytest
 
 from avatar.io.parts import BACKGROUND, HEAD
 from avatar.io.take import Take
-from avatar.train.dataset import read_ahead, read_frame
+from avatar.train.dataset import SOFT, read_ahead, read_frame, taught_pictures
 from avatar.train.palette import MARGIN
 from avatar.train.spill import Spill
 
@@ -108,5 +108,6 @@ def test_training_reads_frames_without_it(tiny_take: Take) -> None:
     spill = Spill.of(tiny_take.background())
     frame = next(iter(read_ahead(tiny_take, [5], spill=spill)))
     expected = spill(tiny_take.image(5), tiny_take.mask(5), tiny_take.parts(5))
+    assert np.array_equal(taught_pictures(tiny_take, SOFT, spill)(5), expected)
     assert np.array_equal((frame.image * 255).round().numpy().astype(np.uint8), expected)
     assert not np.array_equal(expected, (read_frame(tiny_take, 5).image * 255).round().numpy().astype(np.uint8))

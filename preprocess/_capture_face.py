@@ -11,7 +11,8 @@ from avatar.face_mesh import EYE_CORNERS
 from avatar.heads import load_head
 from avatar.heads.arkit import MEDIAPIPE_BLENDSHAPES
 from avatar.preprocess._initial import weak_perspective
-from avatar.preprocess.capture_figures import ClipFigures, FaceFigures, PoseFigures, ShapeFigures
+from avatar.preprocess.capture_figures import ClipFigures, CoveredFigures, FaceFigures, PoseFigures, ShapeFigures
+from avatar.preprocess.covered import STAGE as COVERED
 from avatar.preprocess.framing import face_heights
 from avatar.speech.blinks import find_blinks
 from avatar.speech.mouth import landmark_opening
@@ -36,10 +37,8 @@ SHORTEST = 0.06
 def clip_figures(take: Take, seen: Perception) -> ClipFigures:
     """Length, use and size of the recording."""
     time, used = take.times, take.used
-    step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+    step = _step(time)
     heights = face_heights(seen["landmarks"][used])
-    left_out = np.concatenate([[False], ~used, [False]]).astype(int)
-    starts, stops = np.flatnonzero(np.diff(left_out) == 1), np.flatnonzero(np.diff(left_out) == -1)
     return ClipFigures(
         frames=len(time),
         used_frames=int(used.sum()),
@@ -50,11 +49,29 @@ def clip_figures(take: Take, seen: Perception) -> ClipFigures:
         face_pixels=round(float(np.median(heights)) * (take.info.crop[2] or take.info.width) / take.info.width, 1)
         if len(heights)
         else 0.0,
-        lost=[
-            (round(float(time[start]), 3), round(float(time[stop - 1]) + step, 3))
-            for start, stop in zip(starts, stops, strict=True)
-        ],
+        lost=_stretches(time, ~used),
     )
+
+
+def covered_figures(take: Take) -> CoveredFigures:
+    """When something is before the face, and how much of it that hides."""
+    found = take.info.stages[COVERED].detail
+    marked = np.array([take.covered(index) is not None for index in range(len(take))])
+    return CoveredFigures(int(marked.sum()), float(found.get("covered_share", 0.0)), _stretches(take.times, marked))
+
+
+def _step(time: Float[np.ndarray, " T"]) -> float:
+    return float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+
+
+def _stretches(time: Float[np.ndarray, " T"], marked: Bool[np.ndarray, " T"]) -> list[tuple[float, float]]:
+    """Start and end in seconds of every run of marked frames."""
+    edges = np.diff(np.concatenate([[False], marked, [False]]).astype(int))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return [
+        (round(float(time[start]), 3), round(float(time[stop - 1]) + _step(time), 3))
+        for start, stop in zip(starts, stops, strict=True)
+    ]
 
 
 def pose_figures(take: Take, seen: Perception, *, tracked: bool) -> PoseFigures:

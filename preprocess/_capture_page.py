@@ -99,6 +99,10 @@ def _summary(report: CaptureReport) -> str:
     rows.append(("Sound", _sound_line(report) if sound is not None else "none"))
     if report.sync is not None:
         rows.append(("Picture and sound", _sync_line(report)))
+    if report.covered is not None:
+        count, share = report.covered.frames, report.covered.frames / max(clip.used_frames, 1)
+        hidden = f"something in {count} frames ({share:.0%}), {report.covered.share:.0%} of it"
+        rows.append(("Before the face", hidden if count else "nothing"))
     if report.tracking is not None:
         held_out = report.tracking.held_out_error
         apart = "" if held_out is None else f"; {held_out:.2%} in held-out frames"

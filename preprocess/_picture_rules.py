@@ -61,6 +61,22 @@ def presence(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
         )
 
 
+def covering(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
+    """Whether anything is before the face."""
+    covered = report.covered
+    share = covered.frames / max(report.clip.used_frames, 1) if covered is not None else 0.0
+    if covered is not None and (severity := high(share, limits.covered_warn)):
+        yield Finding(
+            "covered",
+            severity,
+            "Something is before the face at times",
+            f"in {share:.0%} of the frames, {times(len(covered.spans))}; it hides {covered.share:.0%} of the face then",
+            f"nothing in at least {1 - limits.covered_warn:.0%} of the frames",
+            "Keep hands, cups, microphones and hair out of the face. Nothing is learnt of what they hide, and what the "
+            "face does behind them is a guess.",
+        )
+
+
 def size(report: CaptureReport, limits: CaptureLimits) -> Iterator[Finding]:
     """Whether the face is large enough."""
     if severity := low(report.clip.face_pixels, limits.face_pixels_warn, limits.face_pixels_stop):

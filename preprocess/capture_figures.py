@@ -107,6 +107,21 @@ class FaceFigures:
 
 
 @dataclass(frozen=True)
+class CoveredFigures:
+    """What is before the face for a while, such as a hand.
+
+    Attributes:
+        frames: Frames in which something is.
+        share: How much of the face that hides in them on average.
+        spans: Start and end in seconds of every stretch of them.
+    """
+
+    frames: int
+    share: float
+    spans: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class PictureFigures:
     """Frame by frame, what the pictures are like over the face; one entry for each of `frames`.
 
@@ -210,6 +225,7 @@ class CaptureReport:
         sound: What the sound is like; None where there is none.
         sync: How far picture and sound are apart; None where there is no sound, and before tracking.
         tracking: How well the head was tracked; None before tracking.
+        covered: What is before the face; None before it was looked for.
         limits: What the figures were judged by.
         schema: Version of this layout.
     """
@@ -226,5 +242,6 @@ class CaptureReport:
     sound: SoundFigures | None = None
     sync: SyncFigures | None = None
     tracking: TrackingFigures | None = None
+    covered: CoveredFigures | None = None
     limits: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA

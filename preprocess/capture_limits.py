@@ -18,6 +18,7 @@ class CaptureLimits:
         seconds_warn: The field's recordings are two to five minutes; below one, sounds and views are missing.
         lost_warn: Share of the frames without a face.
         lost_stop: The same; most of the recording is something else then.
+        covered_warn: Share of the frames with a face before which something is; what it hides is not learnt there.
         face_pixels_warn: Height of the face in pixels of the recording; the landmark network's own input has 170.
         face_pixels_stop: Below this, eyes and lips are a few pixels wide.
         fps_warn: Frames a second; a syllable lasts about 200 ms, a blink 150.
@@ -48,6 +49,7 @@ class CaptureLimits:
     seconds_warn: float = 60.0
     lost_warn: float = 0.05
     lost_stop: float = 0.5
+    covered_warn: float = 0.05
     face_pixels_warn: float = 128.0
     face_pixels_stop: float = 48.0
     fps_warn: float = 20.0

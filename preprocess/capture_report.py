@@ -15,13 +15,14 @@ from avatar.config import read_json, write_json
 from avatar.errors import FormatError, InputError
 from avatar.io._files import replacing, writing
 from avatar.io.take import CAPTURE_PAGE, CAPTURE_REPORT
-from avatar.preprocess._capture_face import clip_figures, face_figures, pose_figures
+from avatar.preprocess._capture_face import clip_figures, covered_figures, face_figures, pose_figures
 from avatar.preprocess._capture_page import capture_page
 from avatar.preprocess._capture_pictures import measure_pictures
 from avatar.preprocess._capture_sound import sound_figures, sync_figures
 from avatar.preprocess.capture_figures import NO_GO, SCHEMA, STOP, CaptureReport, TrackingFigures
 from avatar.preprocess.capture_limits import CaptureLimits
 from avatar.preprocess.capture_verdict import judge, verdict_of
+from avatar.preprocess.covered import STAGE as COVERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ def capture_report(
         sound=None if samples is None else sound_figures(samples),
         sync=sync_figures(take) if tracked else None,
         tracking=_tracking_figures(stages["tracking"].detail) if tracked and "tracking" in stages else None,
+        covered=covered_figures(take) if tracked and COVERED in stages else None,
         limits=msgspec.to_builtins(limits),
     )
     findings = judge(report, limits)

@@ -24,7 +24,15 @@ def verdict_of(findings: list[Finding]) -> str:
 def judge(report: CaptureReport, limits: CaptureLimits) -> list[Finding]:
     """What is wrong with a recording, stops first; the report's own verdict is not looked at."""
     rules = (
-        *(pictures.length, pictures.presence, pictures.size, pictures.sharpness, pictures.exposure, pictures.framing),
+        *(
+            pictures.length,
+            pictures.presence,
+            pictures.covering,
+            pictures.size,
+            pictures.sharpness,
+            pictures.exposure,
+            pictures.framing,
+        ),
         *(person.turns, person.expressions, person.mouth_shapes, person.blinks),
         sound.speech,
         _tracking,

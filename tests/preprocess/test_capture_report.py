@@ -22,6 +22,7 @@ from avatar.preprocess._capture_sound import sound_figures
 from avatar.preprocess.capture_figures import (
     CaptureReport,
     ClipFigures,
+    CoveredFigures,
     FaceFigures,
     PictureFigures,
     PoseFigures,
@@ -54,6 +55,7 @@ GOOD = CaptureReport(
     sound=SoundFigures(-22.0, -60.0, 38.0, 90.0, 20.0, 0.0),
     sync=SyncFigures(0.1, 0.9, ""),
     tracking=TrackingFigures(0.005, 0.006, {"lips": 0.004}, [0.005] * 3000, [], 0.7),
+    covered=CoveredFigures(50, 0.3, [(1.0, 3.0)]),
 )
 
 
@@ -75,6 +77,7 @@ def test_nothing_is_said_of_a_good_recording() -> None:
         ("clip", {"fps": 15.0}, ("slow", "warning")),
         ("clip", {"used_frames": 2700}, ("lost", "warning")),
         ("clip", {"used_frames": 1400}, ("lost", "stop")),
+        ("covered", {"frames": 160}, ("covered", "warning")),
         ("clip", {"face_pixels": 90.0}, ("small", "warning")),
         ("clip", {"face_pixels": 30.0}, ("small", "stop")),
         ("pictures", {"edge_percent": [1.6] * 2, "edge_pixels": [4.0] * 2}, ("blurred", "warning")),

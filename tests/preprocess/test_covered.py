@@ -15,6 +15,8 @@ from avatar.io.take import Take
 from avatar.preprocess import covered
 from avatar.preprocess._newton import refine
 from avatar.preprocess.alignment import AlignmentConfig, align_take
+from avatar.preprocess.capture_figures import CoveredFigures
+from avatar.preprocess.capture_report import capture_report
 from avatar.preprocess.covered import UsualFace, bridged, cover_take, covered_cells, find_covered
 from avatar.preprocess.photometric import TrackedClip, refine_take
 from avatar.preprocess.refinement_config import RefinementConfig, RefinementLevel
@@ -148,6 +150,10 @@ def test_a_take_keeps_what_is_before_its_faces(
     for index in rows:
         hidden = take_copy.covered(index)
         assert hidden is not None and hidden[pasted(take_copy, index)].mean() > 0.9
+    report = capture_report(take_copy)
+    assert report.covered == CoveredFigures(len(rows), figures["covered_share"], [(5.0, 7.5)])
+    assert "covered" in {finding.name for finding in report.findings}
+    assert "something in 10 frames (33%)" in (take_copy.path / "report.html").read_text()
     marks = take_copy.hidden_landmarks()
     assert marks[rows.start, 50] and not marks[rows.start, 280] and not marks[rows.start - 1].any()
     # A motion that is found anew does not tell it any longer.

@@ -103,7 +103,8 @@ def ears(head: Head) -> Bool[np.ndarray, " F"]:
     ears = head.regions.get("ears")
     if ears is None:
         return np.zeros(len(head.faces), bool)
-    return ears.cpu().numpy()[head.faces.cpu().numpy()].max(1) > 0
+    # A painted mask leaves traces of itself elsewhere, such as on the crown.
+    return ears.cpu().numpy()[head.faces.cpu().numpy()].max(1) > 0.5
 
 
 def densities(

@@ -8,7 +8,7 @@ import torch
 
 from avatar.errors import InputError
 from avatar.fields.gaussian_head import REGIONS
-from avatar.fields.sampling import Sampling, densities, initial_head, inside_mouth, triangle_parts
+from avatar.fields.sampling import Sampling, densities, ears, initial_head, inside_mouth, triangle_parts
 from avatar.fields.survey import Survey, posed_vertices, project, survey, take_camera
 from avatar.fields.torso import torso_surface
 from avatar.heads import Head
@@ -141,3 +141,10 @@ def test_the_mouth_is_dark_inside_where_no_frame_shows_it(
         for mask in (lining, outside)
     )
     assert dark < bright / 2
+
+
+def test_ears_are_at_the_sides_of_the_head(open_head: Head) -> None:
+    centers = open_head.v_template.numpy()[open_head.faces.numpy()].mean(1)
+    found = centers[ears(open_head)]
+    assert len(found) > 500 and (np.abs(found[:, 0]) > 0.05).all()
+    assert 0.3 < (found[:, 0] > 0).mean() < 0.7

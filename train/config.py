@@ -59,8 +59,8 @@ class TrainConfig(Sampling):
         checkpoint_every: Steps between checkpoints.
     """
 
-    steps: int = 2000
-    draft_share: float = 0.5
+    steps: int = 3000
+    draft_share: float = 1 / 3
     residual_start: int = 300
     dssim_weight: float = 0.2
     even_exposure: float = 0.02
@@ -104,10 +104,12 @@ class TrainConfig(Sampling):
 
 PRESETS = {
     # What fits into 3 MB.
-    "fast": TrainConfig(gaussians=12500, torso_gaussians=2500, components=8, steps=1600, feature_weight=0.0),
+    "fast": TrainConfig(
+        gaussians=12500, torso_gaussians=2500, components=8, steps=1600, draft_share=0.5, feature_weight=0.0
+    ),
     "standard": TrainConfig(),
     # In more steps deep features learn what the held-out frames do not show (docs/experiments.md).
-    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, feature_weight=0.0),
+    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, draft_share=0.5, feature_weight=0.0),
 }
 
 

@@ -32,7 +32,7 @@ from avatar.train import config
 when, name, count = sys.argv[1].split()
 command = sys.argv[2:]
 config.PRESETS["fast"] = config.TrainConfig(
-    gaussians=800, torso_gaussians=200, components=4, steps=40, residual_start=10, checkpoint_every=15,
+    gaussians=800, torso_gaussians=200, components=4, steps=40, draft_share=0.5, residual_start=10, checkpoint_every=15,
     even_exposure=0.0, exposure_start=12,
 )
 sampling = Sampling(gaussians=800, torso_gaussians=200, components=4, closed=False)

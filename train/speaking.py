@@ -47,8 +47,8 @@ def fit_speaking(
         The speech model, the general one where the take has no usable sound; the life model; figures for the report,
         whose ``driven`` says whether the avatar has a speech model of its own, and ``note`` why not.
     """
-    motion, used, head = take.motion(), clear_frames(take, LIPS), head.on("cpu")
-    living = clear_frames(take, [*itertools.chain(*EYES_AND_BROWS)])
+    motion, head = take.motion(), head.on("cpu")
+    used, living = clear_frames(take, LIPS, [*itertools.chain(*EYES_AND_BROWS)])
     life = LifeModel.from_motion(motion, head=head, used=living)
     life = replace(life, prosody=default_prosody(life, head)).rounded()
     features, samples = take_features(take), take.speech()

@@ -71,7 +71,7 @@ def judge_speech(
             _silent("the clip has no sound to hold the mouth against; the general speech model speaks for the avatar"),
             None,
         )
-    motion, landmarks, used = take.motion(), take.perception()["landmarks"], clear_frames(take, LIPS)
+    motion, landmarks, (used,) = take.motion(), take.perception()["landmarks"], clear_frames(take, LIPS)
     split = take.split()
     train, test = (np.isin(np.arange(len(used)), split[name]) for name in ("train", "test"))
     opening = landmark_opening(landmarks)

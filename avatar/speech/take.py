@@ -47,6 +47,7 @@ def take_features(take: Take, kind: str | None = None) -> SpeechFeatures | None:
     return SpeechFeatures(np.asarray(track["features"], np.float32), track["rate"], track["model"])
 
 
-def clear_frames(take: Take, landmarks: Sequence[int]) -> Bool[np.ndarray, " T"]:
-    """The take's used frames in which nothing, such as a hand, is before some landmarks: these tell how they move."""
-    return take.used & ~take.hidden_landmarks()[:, list(landmarks)].any(1)
+def clear_frames(take: Take, *parts: Sequence[int]) -> list[Bool[np.ndarray, " T"]]:
+    """For each part of the face, by its landmarks, the used frames in which nothing, such as a hand, is before it."""
+    used, hidden = take.used, take.hidden_landmarks()
+    return [used & ~hidden[:, list(part)].any(1) for part in parts]

@@ -22,6 +22,7 @@ from avatar.preprocess.photometric import TrackedClip, refine_take
 from avatar.preprocess.refinement_config import RefinementConfig, RefinementLevel
 from avatar.preprocess.tracking import track
 from avatar.preprocess.tracking_config import TrackingConfig
+from avatar.speech.take import clear_frames
 
 SHAPE, FRAMES = (34, 30), 120
 PATCH = (slice(14, 24), slice(4, 13))
@@ -156,6 +157,8 @@ def test_a_take_keeps_what_is_before_its_faces(
     assert "something in 10 frames (33%)" in (take_copy.path / "report.html").read_text()
     marks = take_copy.hidden_landmarks()
     assert marks[rows.start, 50] and not marks[rows.start, 280] and not marks[rows.start - 1].any()
+    cheek, forehead = clear_frames(take_copy, [50], [10])
+    assert not cheek[rows.start : rows.stop].any() and cheek[: rows.start].all() and forehead.all()
     # A motion that is found anew does not tell it any longer.
     track(take_copy, open_head)
     assert take_copy.covered(rows.start) is None and not take_copy.hidden_landmarks().any()

@@ -58,9 +58,29 @@ def view_flaws(gaussians: GaussianHead, pose: Pose, camera: Camera, *, threads: 
         threads: Threads of the rasteriser; all processors when None.
     """
     opaque = render_pose(gaussians, pose, camera, threads=threads).alpha[..., 0].cpu().numpy() > OPAQUE
-    *marked, outline = _marked(gaussians, pose, camera, opaque)
+    seen = _seen(gaussians, pose, camera)
+    outline = _outline(gaussians, seen, camera)
+    holes, bust = _holes(outline, opaque, seen, camera)
+    faces, outer = np.concatenate(_faces(gaussians)), _disc(OUTER_MARGIN, seen, camera)
+    surroundings = cv2.dilate(_drawn(seen, faces, camera), outer) > 0
     area = max(int(outline.sum()), 1)
+    marked = holes, bust & ~opaque & ~holes, opaque & ~surroundings
     return ViewFlaws(*(float(flaw.sum() / area) for flaw in marked))
+
+
+def find_holes(
+    gaussians: GaussianHead, pose: Pose, camera: Camera, opaque: Bool[np.ndarray, "H W"]
+) -> Bool[np.ndarray, "H W"]:
+    """The pixels of a view that `view_flaws` calls holes.
+
+    Args:
+        gaussians: The avatar.
+        pose: The moment.
+        camera: The view.
+        opaque: (H, W) where the avatar's picture covers the background.
+    """
+    seen = _seen(gaussians, pose, camera)
+    return _holes(_outline(gaussians, seen, camera), opaque, seen, camera)[0]
 
 
 def orbit_flaws(
@@ -90,34 +110,44 @@ def orbit_flaws(
             yield yaw, pitch, view_flaws(gaussians, pose, view, threads=threads)
 
 
-def _marked(
-    gaussians: GaussianHead, pose: Pose, camera: Camera, opaque: Bool[np.ndarray, "H W"]
-) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Pixels of holes, of shortfall, of floaters, and within the outline."""
-    head = gaussians.head
-    vertices = gaussians.vertices(pose).cpu().numpy().astype(np.float64)
-    seen = vertices @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
-    faces, sheet = head.faces.cpu().numpy(), gaussians.torso_faces.cpu().numpy()
-    dressed = len(sheet) and bool((gaussians.triangles >= len(faces)).any())
-    bare = faces[_bare(gaussians)]
-    inner, outer, gap, corner = (_disc(x, seen, camera) for x in (INNER_MARGIN, OUTER_MARGIN, GAP / 2, CORNER / 2))
-    drawn = _drawn(seen, np.concatenate([bare, sheet]) if dressed else bare, camera)
-    outline = cv2.erode(drawn, inner) > 0
-    bust, enclosed = (np.asarray(ndimage.binary_fill_holes(shape)) for shape in (outline | opaque, opaque))
-    # Beyond the picture's edge nothing may be closed with.
-    edge = len(gap)
-    closed = cv2.morphologyEx(np.pad(bust, edge).astype(np.uint8), cv2.MORPH_CLOSE, gap)[edge:-edge, edge:-edge]
-    between = _large(cv2.morphologyEx(closed * ~bust, cv2.MORPH_OPEN, corner) > 0, FEW * float(corner.sum()))
-    surroundings = cv2.dilate(_drawn(seen, np.concatenate([faces, sheet]), camera), outer) > 0
-    holes = (enclosed | between) & ~opaque
-    return holes, bust & ~opaque & ~holes, opaque & ~surroundings, outline
-
-
-def _large(marked: Bool[np.ndarray, "H W"], least: float) -> Bool[np.ndarray, "H W"]:
+def large_pieces(marked: Bool[np.ndarray, "H W"], least: float) -> Bool[np.ndarray, "H W"]:
     """The connected pieces of at least so many pixels."""
     pieces = np.asarray(cv2.connectedComponents(marked.astype(np.uint8))[1], np.int64)
     sizes = np.bincount(pieces.reshape(-1))
     return marked & (sizes >= least)[pieces]
+
+
+def _seen(gaussians: GaussianHead, pose: Pose, camera: Camera) -> Float[np.ndarray, "V 3"]:
+    """The posed meshes in the camera's axes, metres."""
+    vertices = gaussians.vertices(pose).cpu().numpy().astype(np.float64)
+    return vertices @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
+
+
+def _faces(gaussians: GaussianHead) -> tuple[Int[np.ndarray, "F 3"], Int[np.ndarray, "G 3"]]:
+    """Triangles of the head and of the clothes."""
+    return gaussians.head.faces.cpu().numpy(), gaussians.torso_faces.cpu().numpy()
+
+
+def _outline(gaussians: GaussianHead, seen: Float[np.ndarray, "V 3"], camera: Camera) -> Bool[np.ndarray, "H W"]:
+    """What the meshes of the bust cover for certain."""
+    faces, sheet = _faces(gaussians)
+    dressed = len(sheet) and bool((gaussians.triangles >= len(faces)).any())
+    bare = faces[_bare(gaussians)]
+    drawn = _drawn(seen, np.concatenate([bare, sheet]) if dressed else bare, camera)
+    return cv2.erode(drawn, _disc(INNER_MARGIN, seen, camera)) > 0
+
+
+def _holes(
+    outline: Bool[np.ndarray, "H W"], opaque: Bool[np.ndarray, "H W"], seen: Float[np.ndarray, "V 3"], camera: Camera
+) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
+    """Pixels of holes, and of the whole bust with what it encloses."""
+    gap, corner = (_disc(x, seen, camera) for x in (GAP / 2, CORNER / 2))
+    bust, enclosed = (np.asarray(ndimage.binary_fill_holes(shape)) for shape in (outline | opaque, opaque))
+    # Beyond the picture's edge nothing may be closed with.
+    edge = len(gap)
+    closed = cv2.morphologyEx(np.pad(bust, edge).astype(np.uint8), cv2.MORPH_CLOSE, gap)[edge:-edge, edge:-edge]
+    between = large_pieces(cv2.morphologyEx(closed * ~bust, cv2.MORPH_OPEN, corner) > 0, FEW * float(corner.sum()))
+    return (enclosed | between) & ~opaque, bust
 
 
 def _bare(gaussians: GaussianHead) -> Bool[np.ndarray, " F"]:

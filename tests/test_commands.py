@@ -30,7 +30,14 @@ from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
 QUICK = TrainConfig(
-    gaussians=2000, torso_gaussians=300, components=3, steps=6, residual_start=3, checkpoint_every=4, feature_weight=0.0
+    gaussians=2000,
+    torso_gaussians=300,
+    components=3,
+    steps=6,
+    residual_start=3,
+    checkpoint_every=4,
+    feature_weight=0.0,
+    close_pinholes=False,
 )
 
 

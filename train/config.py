@@ -53,6 +53,8 @@ class TrainConfig(Sampling):
         feature_start: Share of the steps after which it counts; before that the picture is still rough.
         side_weight: Weight of what is seen from the side and should not be (`avatar.train.side_views`), in the steps
             that look from there; 0 for none.
+        close_pinholes: Whether small gaps that only views from the side show are closed in the end
+            (`avatar.train.pinholes`).
         relocations: How many times the Gaussians that show least are moved to where the error is; see
             `avatar.train.relocation`.
         relocated_share: How many of the head's Gaussians are moved each time at most, as a share.
@@ -87,6 +89,7 @@ class TrainConfig(Sampling):
     feature_weight: float = 0.02
     feature_start: float = 0.5
     side_weight: float = 1.5
+    close_pinholes: bool = True
     relocations: int = 0
     relocated_share: float = 0.05
     checkpoint_every: int = 500
@@ -108,8 +111,7 @@ PRESETS = {
         gaussians=12500, torso_gaussians=2500, components=8, steps=1600, draft_share=0.5, feature_weight=0.0
     ),
     "standard": TrainConfig(),
-    # In more steps deep features learn what the held-out frames do not show (docs/experiments.md).
-    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000, steps=2500, draft_share=0.5, feature_weight=0.0),
+    "quality": TrainConfig(gaussians=20000, torso_gaussians=4000),
 }
 
 

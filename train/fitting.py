@@ -26,6 +26,7 @@ from avatar.train.listening import listen, muted
 from avatar.train.nuisance import take_exposure
 from avatar.train.outline_colors import seen_at_outline_only, take_neighbours_colors
 from avatar.train.palette import keep_to_own_colors, own_colors
+from avatar.train.pinholes import close_pinholes
 from avatar.train.projection import condition_gradient, current_condition, learn_condition, projected
 from avatar.train.relocation import Relocation
 from avatar.train.schedule import drawn, rarity
@@ -145,7 +146,11 @@ def fit_avatar(
     avatar = projected(gaussians, features[indices], config.components)
     if on_projection and config.projects:
         on_projection(gaussians.requires_grad_(False), avatar)
-    return avatar.requires_grad_(False)
+    avatar.requires_grad_(False)
+    if config.close_pinholes:
+        grown = close_pinholes(avatar, take, indices, seed=config.seed, threads=threads)
+        log.debug("%d Gaussians have grown over pinholes", grown)
+    return avatar
 
 
 def descend(

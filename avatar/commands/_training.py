@@ -65,7 +65,7 @@ def train(
     if aligns and not job.done(ALIGNMENT):
         # A draft is thrown away: what makes it nice to look at is left out, and it explains the frames as they are.
         steps = max(round(config.draft_share * config.steps), 1)
-        draft = replace(config, steps=steps, feature_weight=0.0, side_weight=0.0, despill=False)
+        draft = replace(config, steps=steps, feature_weight=0.0, side_weight=0.0, despill=False, close_pinholes=False)
         gaussians = fitted(output / DRAFT, "draft", take, head, job, draft, consent=consent, has_room=has_room)
         # The motion is aligned again with what is trained on it.
         align(take, gaussians, output, job, ALIGNMENT, sweeps=1)

@@ -62,7 +62,13 @@ def test_landmarks_that_do_not_lie_are_still_met(tiny_take: Take, open_head: Hea
     exact = TrackingConfig(detector_habits=False)
     track(take, open_head, config=exact)
     settings = TrainConfig(
-        gaussians=2500, torso_gaussians=300, components=4, closed=False, steps=120, feature_weight=0.0
+        gaussians=2500,
+        torso_gaussians=300,
+        components=4,
+        closed=False,
+        steps=120,
+        feature_weight=0.0,
+        close_pinholes=False,
     )
     avatar = fit_avatar(take, open_head, settings, threads=1)
     report = align_take(take, avatar, tracking=exact)

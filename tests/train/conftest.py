@@ -22,6 +22,7 @@ TINY = TrainConfig(
     lr_colors=4e-2,
     # No test of training needs the network of deep features.
     feature_weight=0.0,
+    close_pinholes=False,
     checkpoint_every=50,
 )
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # moments beside the open ones.
 MOMENTS = 5
 YAWS, PITCHES, STEP = range(-40, 41, 10), (-20, 0, 20), 10
-LOOKS, BESIDE = 6, 32
+LOOKS, BESIDE = 5, 32
 # Pixels of a view's longer side, and how many square metres a pinhole has at most.
 SIDE, LARGEST = 256, 1e-4
 # What a round changes at most in the logit of an opacity and in the logarithm of a size; what would change by a
@@ -46,17 +46,26 @@ ROUND, LEAST = (0.4, 0.1), 0.1
 THICKEST, WIDEST = 3.0, 0.01
 # What is open is closed in so many rounds at most. A Gaussian that changes so many frames of the take by more than
 # this, as a squared difference of colours and alpha over all pixels, stays as it was.
-ROUNDS, FILMED, SPOILT = 20, 6, 1e-6
+ROUNDS, FILMED, SPOILT = 20, 6, 3e-6
 
 
 @dataclass(frozen=True)
 class View:
-    """A moment, and a camera that looks at it; where it is among views around the head, degrees."""
+    """A camera that looks at a moment.
+
+    Attributes:
+        pose: The moment.
+        camera: The camera.
+        yaw: Where it is among views around the head, degrees; so is `pitch`.
+        pitch: Up from the front.
+        calm: Whether the moment is the take's calmest.
+    """
 
     pose: Pose
     camera: Camera
     yaw: float = 0.0
     pitch: float = 0.0
+    calm: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,16 @@ class Growth:
             value.copy_(torch.where(_rows(self.free, value), value, start))
         self.forget_gradients()
 
+    def state(self) -> tuple[Tensor, ...]:
+        """A copy of all that has grown."""
+        return tuple(value.detach().clone() for value in self.values)
+
+    @torch.no_grad()
+    def restore(self, state: tuple[Tensor, ...]) -> None:
+        """Goes back to an earlier `state`."""
+        for value, earlier in zip(self.values, state, strict=True):
+            value.copy_(earlier)
+
     def forget_gradients(self) -> None:
         """Sets all gradients to none."""
         for value in self.values:
@@ -159,12 +178,18 @@ def close_pinholes(
     growth = Growth.of(gaussians)
     with torch.no_grad():
         before = [growth.picture(view, threads) for view in filmed]
-    views, found = _around(gaussians, motion, side, generator), []
+    views = _around(gaussians, motion, side, generator)
+    judged = [view for view in views if view.calm]
+    best, fewest = growth.state(), np.inf
+    found: list[View] = []
     for _ in range(1 + LOOKS):
         open_ = [view for view in views if _is_open(growth, view, threads)]
         found += open_
         if not found:
             return 0
+        if np.isinf(fewest):
+            judged += open_
+            fewest = sum(_open_pixels(growth, view, threads) for view in judged)
         for _ in range(ROUNDS if open_ else 0):
             growth.step()
             open_ = [view for view in open_ if _is_open(growth, view, threads)]
@@ -174,6 +199,12 @@ def close_pinholes(
         for view, picture in zip(filmed, before, strict=True):
             (growth.picture(view, threads) - picture).square().sum(-1).mean().div(FILMED).backward()
         growth.take_back(SPOILT)
+        # What grows over a gap's mouth only would make a hole of it.
+        left = sum(_open_pixels(growth, view, threads) for view in judged)
+        if left <= fewest:
+            best, fewest = growth.state(), left
+        else:
+            growth.restore(best)
         views = _beside(found, gaussians, motion, side, generator)
     return growth.settle()
 
@@ -181,11 +212,12 @@ def close_pinholes(
 def _around(gaussians: GaussianHead, motion: Motion, camera: Camera, generator: np.random.Generator) -> list[View]:
     """Some moments from all their sides."""
     others = generator.choice(len(motion), min(MOMENTS - 1, len(motion)), replace=False)
-    result = []
-    for index in np.union1d(calmest(motion), others):
-        yaw, pitch = generator.uniform(-STEP / 2, STEP / 2, 2)
+    calm, result = calmest(motion), []
+    for index in np.union1d(calm, others):
+        yaw, pitch = (0, 0) if index == calm else generator.uniform(-STEP / 2, STEP / 2, 2)
         pose = gaussians.poses(motion[index : index + 1])[0]
-        result += [_view(gaussians, pose, camera, y + yaw, p + pitch) for p in PITCHES for y in YAWS]
+        views = [_view(gaussians, pose, camera, y + yaw, p + pitch) for p in PITCHES for y in YAWS]
+        result += [replace(view, calm=bool(index == calm)) for view in views]
     return result
 
 
@@ -216,13 +248,24 @@ def calmest(motion: Motion) -> int:
 def _is_open(growth: Growth, view: View, threads: int | None) -> bool:
     """Whether a view has pinholes; the gradient of what shows through them is added to what was there."""
     alpha = growth.picture(view, threads)[..., 3]
-    holes = find_holes(growth.gaussians, view.pose, view.camera, alpha.detach().cpu().numpy() > OPAQUE)
+    holes = _holes(growth, view, alpha)
     distance = float(growth.gaussians.vertices(view.pose).norm(dim=1).mean())
     pinholes = holes & ~large_pieces(holes, LARGEST * (float(view.camera.K[0, 0]) / distance) ** 2)
     if not pinholes.any():
         return False
     ((1 - alpha) * torch.from_numpy(pinholes).to(alpha.device)).sum().backward()
     return True
+
+
+@torch.no_grad()
+def _open_pixels(growth: Growth, view: View, threads: int | None) -> int:
+    """The pixels of all holes of a view, large ones too."""
+    return int(_holes(growth, view, growth.picture(view, threads)[..., 3]).sum())
+
+
+def _holes(growth: Growth, view: View, alpha: Float[Tensor, "H W"]) -> Bool[np.ndarray, "H W"]:
+    opaque = alpha.detach().cpu().numpy() > OPAQUE
+    return find_holes(growth.gaussians, view.pose, view.camera, opaque)
 
 
 def _gradient(value: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ when, name, count = sys.argv[1].split()
 command = sys.argv[2:]
 config.PRESETS["fast"] = config.TrainConfig(
     gaussians=800, torso_gaussians=200, components=4, steps=40, draft_share=0.5, residual_start=10, checkpoint_every=15,
-    even_exposure=0.0, exposure_start=12,
+    even_exposure=0.0, exposure_start=12, close_pinholes=False,
 )
 sampling = Sampling(gaussians=800, torso_gaussians=200, components=4, closed=False)
 level = replace(FINE, side=64, sampling=sampling, first_steps=20, later_steps=10, rounds=1)

@@ -22,7 +22,15 @@ from avatar.speech.general import speaks_generally
 from avatar.train import config as train_config
 from avatar.train.config import TrainConfig
 
-QUICK = TrainConfig(gaussians=2500, torso_gaussians=500, components=4, steps=60, residual_start=30, lr_colors=4e-2)
+QUICK = TrainConfig(
+    gaussians=2500,
+    torso_gaussians=500,
+    components=4,
+    steps=60,
+    residual_start=30,
+    lr_colors=4e-2,
+    close_pinholes=False,
+)
 # Refinement has tests of its own; here one small level stands for it.
 SAMPLING = Sampling(gaussians=800, torso_gaussians=200, components=4, closed=False)
 REFINEMENT = RefinementConfig(levels=(replace(FINE, sampling=SAMPLING, first_steps=60, later_steps=30),), key_frames=2)

@@ -1,6 +1,7 @@
 """Pinholes are closed in views that no frame shows, and the frames stay as they are."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 
 from avatar.fields.gaussian_head import GaussianHead
 from avatar.fields.survey import take_camera
+from avatar.heads import Head
 from avatar.io.take import Take
 from avatar.render.flaws import view_flaws
 from avatar.render.playback import render_pose
 from avatar.render.shots import head_centers
 from avatar.render.trajectories import around, resized
-from avatar.train import pinholes
+from avatar.train import fitting, pinholes
+from avatar.train.config import TrainConfig
 from avatar.train.pinholes import calmest, close_pinholes
 
 SIDES = [(yaw, pitch) for yaw in (32, 36, 40) for pitch in (-5, 0, 5)]
@@ -85,6 +88,17 @@ def test_the_same_seed_closes_the_same(
     for gaussians, threads in ((one, 1), (other, 2)):
         close_pinholes(gaussians, tiny_take, ahead, seed=3, threads=threads)
     assert torch.equal(one.log_scales, other.log_scales) and torch.equal(one.opacity_logits, other.opacity_logits)
+
+
+def test_training_ends_with_it_where_asked(
+    tiny_take: Take, open_head: Head, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[GaussianHead] = []
+    monkeypatch.setattr(fitting, "close_pinholes", lambda gaussians, *_, **__: seen.append(gaussians) or 0)
+    for asked in (False, True):
+        config = replace(tiny_config, steps=2, close_pinholes=asked)
+        gaussians = fitting.fit_avatar(tiny_take, open_head, config, threads=1)
+        assert seen == ([gaussians] if asked else [])
 
 
 def test_the_calmest_moment_is_the_one_nearest_to_the_mean(tiny_take: Take) -> None:

@@ -51,6 +51,7 @@ QUICK = TrainConfig(
     residual_start=10,
     checkpoint_every=20,
     feature_weight=0.0,
+    close_pinholes=False,
 )
 
 

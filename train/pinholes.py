@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # moments beside the open ones.
 MOMENTS = 5
 YAWS, PITCHES, STEP = range(-40, 41, 10), (-20, 0, 20), 10
-LOOKS, BESIDE = 5, 24
+LOOKS, BESIDE = 5, 32
 # Pixels of a view's longer side, and how many square metres a pinhole has at most.
 SIDE, LARGEST = 256, 1e-4
 # What a round changes at most in the logit of an opacity and in the logarithm of a size; what would change by a
@@ -46,7 +46,7 @@ ROUND, LEAST = (0.4, 0.1), 0.1
 THICKEST, WIDEST = 3.0, 0.01
 # What is open is closed in so many rounds at most. A Gaussian that changes so many frames of the take by more than
 # this, as a squared difference of colours and alpha over all pixels, stays as it was.
-ROUNDS, FILMED, SPOILT = 12, 6, 3e-6
+ROUNDS, FILMED, SPOILT = 20, 6, 3e-6
 
 
 @dataclass(frozen=True)
